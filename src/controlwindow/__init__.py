@@ -1,0 +1,1 @@
+"""Audit single-neuron steering of language models."""

@@ -1,0 +1,62 @@
+"""One hierarchy of errors. Each says what was wrong, where, and what to do about it."""
+
+from __future__ import annotations
+
+
+class ControlWindowError(Exception):
+    """Base of every error a user can cause or repair.
+
+    Args:
+        message: What was wrong and where (file, line or key, neuron).
+        hint: The repair, one sentence.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        if hint:
+            self.add_note(f"hint: {hint}")
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class ModelError(ControlWindowError):
+    """A model cannot be found, loaded or trusted (unknown name, pickle weights, NaN, no network)."""
+
+
+class ArchitectureError(ModelError):
+    """The model's family has no adapter; nothing about it is guessed."""
+
+
+class NeuronError(ControlWindowError):
+    """A neuron's name is malformed or lies outside the model."""
+
+
+class OperationError(ControlWindowError):
+    """An intervention is ill-defined, or the hook's self-proof failed."""
+
+
+class BehaviorError(ControlWindowError):
+    """A behavior file or its prompt sets are invalid, too small or not applicable to the model."""
+
+
+class ScreenError(ControlWindowError):
+    """A screen is unknown or cannot run on this behavior."""
+
+
+class LedgerError(ControlWindowError):
+    """A run directory or its ledger is absent, corrupt, foreign or cannot be written."""
+
+
+class OrganismError(ControlWindowError):
+    """An organism is unknown, missing from this installation, or its training cannot go on."""
+
+
+class ReportError(ControlWindowError):
+    """A report cannot be built or written."""
+
+
+class UsageError(ControlWindowError):
+    """An option's value or a combination of options makes no sense."""
