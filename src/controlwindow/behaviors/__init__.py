@@ -1,1 +1,38 @@
-"""Package."""
+"""Behaviors: what is looked for in a model's answers, on which prompts, and how an answer is judged."""
+
+from controlwindow.behaviors.calibration import Calibration, LabelledFeatures, calibrate
+from controlwindow.behaviors.coherence import (
+    CoherenceDetector,
+    CoherenceFeatures,
+    CoherenceJudgement,
+    ScoredText,
+    coherence_features,
+    shuffle_scale,
+)
+from controlwindow.behaviors.controls import Control, build_controls
+from controlwindow.behaviors.definition import Behavior, BehaviorDefinition, LogOdds, Perturbation
+from controlwindow.behaviors.loading import known_behaviors, load_behavior
+from controlwindow.behaviors.prompts import Contrast, Prompt, Split
+
+__all__ = [
+    "Behavior",
+    "BehaviorDefinition",
+    "Calibration",
+    "CoherenceDetector",
+    "CoherenceFeatures",
+    "CoherenceJudgement",
+    "Contrast",
+    "Control",
+    "LabelledFeatures",
+    "LogOdds",
+    "Perturbation",
+    "Prompt",
+    "ScoredText",
+    "Split",
+    "build_controls",
+    "calibrate",
+    "coherence_features",
+    "known_behaviors",
+    "load_behavior",
+    "shuffle_scale",
+]

@@ -1,0 +1,224 @@
+"""Whether a rollout is still coherent text, judged against the same prompt's undosed rollout.
+
+Three features (method, section 3): how much more surprising the text is to the undosed model than its own answer, on
+average and in the worst short window, both as a share of what shuffled text costs; and how much of it repeats, again
+over all and in the worst window. Loops are unsurprising, and shuffled words do not repeat: neither does without the
+other. Pure functions of token ids, their negative log-likelihoods and the decoded text.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Hashable, Sequence
+from dataclasses import asdict, dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from controlwindow.errors import ControlWindowError
+
+#: Tokens of the window in which excess is largest.
+WINDOW = 8
+#: Length of the word and token groups that are counted for repetition.
+GROUP = 4
+#: Tokens of the window in which repetition is densest: two sentences that are alike do not fill it, a stutter does.
+LOOP_WINDOW = 16
+
+
+@dataclass(frozen=True)
+class ScoredText:
+    """Generated text with its score under the undosed model.
+
+    Attributes:
+        token_ids: Generated tokens, [length], without the end token.
+        surprisals: Negative log-likelihood of each token given the prompt and the tokens before it, nats, [length].
+        text: The decoded tokens.
+    """
+
+    token_ids: tuple[int, ...]
+    surprisals: tuple[float, ...]
+    text: str
+
+    def __post_init__(self) -> None:
+        if len(self.token_ids) != len(self.surprisals):
+            raise ValueError(f"{len(self.token_ids)} tokens but {len(self.surprisals)} surprisals")
+        if not all(map(math.isfinite, self.surprisals)):
+            raise ValueError("surprisals must be finite; was the text scored by an undosed, healthy model?")
+
+    def cut(self, length: int, text: str) -> ScoredText:
+        """The first tokens, with their decoded text given by the caller, who has the tokenizer."""
+        return ScoredText(self.token_ids[:length], self.surprisals[:length], text)
+
+
+class CoherenceFeatures(NamedTuple):
+    """What coherence is judged on.
+
+    Attributes:
+        mean_excess: Mean surprisal beyond the undosed rollout's mean, as a share of shuffled text's.
+        window_excess: The same in the most surprising window of 8 tokens.
+        distinctness: Share of distinct groups of four, words or tokens, relative to the undosed rollout; smaller one.
+        window_distinctness: The same for tokens in the most repetitive window of 16.
+        empty: No letter, digit or other symbol that carries meaning.
+    """
+
+    mean_excess: float
+    window_excess: float
+    distinctness: float
+    window_distinctness: float
+    empty: bool
+
+
+class CoherenceJudgement(NamedTuple):
+    """A verdict with its ground.
+
+    Attributes:
+        collapsed: Whether the text is not coherent.
+        reason: The feature that lies furthest beyond its threshold: `empty`, `mean_excess`, `window_excess`,
+            `repetition` or `window_repetition`; the empty string for coherent text.
+        severity: How far that feature has gone, 1 at its threshold.
+        features: The features themselves.
+    """
+
+    collapsed: bool
+    reason: str
+    severity: float
+    features: CoherenceFeatures
+
+
+def coherence_features(rollout: ScoredText, undosed: ScoredText, scale: float) -> CoherenceFeatures:
+    """Measure a text against the undosed rollout of the same prompt, both cut to the same horizon.
+
+    Fewer tokens than a window count as a window of which the rest is unsurprising, so that one surprising token in a
+    very short answer (where a clean switch begins) is not a collapse.
+
+    Args:
+        rollout: The text to measure.
+        undosed: The same prompt's undosed rollout.
+        scale: Mean excess of shuffled text under the undosed model, nats per token (`shuffle_scale`).
+    """
+    expected = float(np.mean(undosed.surprisals)) if undosed.surprisals else 0.0
+    excess = np.asarray(rollout.surprisals, dtype=np.float64) - expected
+    totals = np.concatenate(([0.0], np.cumsum(excess)))
+    if len(excess) >= WINDOW:
+        window = float((totals[WINDOW:] - totals[:-WINDOW]).max()) / WINDOW
+    else:
+        window = float(totals[-1]) / WINDOW
+    mean = float(totals[-1]) / max(len(excess), WINDOW)
+    distinctness = min(
+        distinct_share(words_of(rollout.text)) / distinct_share(words_of(undosed.text)),
+        distinct_share(rollout.token_ids) / distinct_share(undosed.token_ids),
+    )
+    empty = not any(character.isalnum() for character in rollout.text)
+    window_distinctness = _least_distinct(rollout.token_ids) / _least_distinct(undosed.token_ids)
+    return CoherenceFeatures(mean / scale, window / scale, distinctness, window_distinctness, empty)
+
+
+def _least_distinct(token_ids: Sequence[int]) -> float:
+    starts = range(max(1, len(token_ids) - LOOP_WINDOW + 1))
+    return min(distinct_share(token_ids[start : start + LOOP_WINDOW]) for start in starts)
+
+
+def shuffle_scale(shuffled: Sequence[ScoredText], undosed: Sequence[ScoredText]) -> float:
+    """Mean excess surprisal of shuffled answers over the answers themselves, nats per token.
+
+    Args:
+        shuffled: Each undosed answer with its tokens in random order, scored after its own prompt.
+        undosed: The answers in the same order.
+
+    Raises:
+        ControlWindowError: Shuffling costs the model nothing: it cannot tell text from noise.
+    """
+    excess = [
+        float(np.mean(noise.surprisals)) - float(np.mean(answer.surprisals))
+        for noise, answer in zip(shuffled, undosed, strict=True)
+        if noise.surprisals and answer.surprisals
+    ]
+    scale = float(np.mean(excess)) if excess else 0.0
+    if scale < 0.1:
+        raise ControlWindowError(
+            f"shuffled text costs this model only {scale:.2f} nats per token more than its own answers",
+            "coherence cannot be judged on an untrained model, or on answers of one or two tokens",
+        )
+    return scale
+
+
+def distinct_share(items: Sequence[Hashable]) -> float:
+    """Distinct groups of four over all groups of four (distinct-n, Li et al. 2016); 1 where there is none.
+
+    Example:
+        >>> distinct_share([1, 2, 1, 2, 1, 2, 1, 2])
+        0.4
+    """
+    groups = [tuple(items[start : start + GROUP]) for start in range(len(items) - GROUP + 1)]
+    return len(set(groups)) / len(groups) if groups else 1.0
+
+
+def words_of(text: str) -> list[str]:
+    """Words in lower case; in scripts without spaces every character is one.
+
+    Example:
+        >>> words_of("The cat's 夜空")
+        ['the', 'cat', 's', '夜', '空']
+    """
+    return re.findall(r"[぀-ヿ㐀-鿿]|[^\W぀-ヿ㐀-鿿]+", text.lower())
+
+
+@dataclass(frozen=True)
+class CoherenceDetector:
+    """Thresholds of one model.
+
+    Attributes:
+        scale: Mean excess surprisal of shuffled text, nats per token.
+        mean_excess: Collapsed from this mean excess on (share of `scale`).
+        window_excess: Collapsed from this excess in a window on (share of `scale`).
+        distinctness: Collapsed from this distinctness down.
+        window_distinctness: Collapsed from this distinctness in a window down.
+    """
+
+    scale: float
+    mean_excess: float
+    window_excess: float
+    distinctness: float
+    window_distinctness: float
+
+    def __post_init__(self) -> None:
+        positive = (self.scale, self.mean_excess, self.window_excess)
+        shares = (self.distinctness, self.window_distinctness)
+        if not (all(value > 0 for value in positive) and all(0 < value < 1 for value in shares)):
+            raise ValueError(f"thresholds out of range: {self}")
+
+    def judge(self, rollout: ScoredText, undosed: ScoredText) -> CoherenceJudgement:
+        """Judge a text against the undosed rollout of the same prompt, both cut to the same horizon."""
+        return self.judge_features(coherence_features(rollout, undosed, self.scale))
+
+    def judge_features(self, features: CoherenceFeatures) -> CoherenceJudgement:
+        """Judge features that were measured with this detector's scale."""
+        if features.empty:
+            return CoherenceJudgement(True, "empty", math.inf, features)
+        severities = {
+            "mean_excess": features.mean_excess / self.mean_excess,
+            "window_excess": features.window_excess / self.window_excess,
+            "repetition": (1 - features.distinctness) / (1 - self.distinctness),
+            "window_repetition": (1 - features.window_distinctness) / (1 - self.window_distinctness),
+        }
+        worst = max(severities, key=severities.__getitem__)
+        collapsed = severities[worst] >= 1
+        return CoherenceJudgement(collapsed, worst if collapsed else "", severities[worst], features)
+
+    def to_json(self) -> str:
+        """The detector as one JSON object."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> CoherenceDetector:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ControlWindowError: The text is not a detector.
+        """
+        try:
+            return cls(**json.loads(text))
+        except (TypeError, ValueError) as error:
+            raise ControlWindowError(f"not a coherence detector: {error}", "calibrate the model again") from error

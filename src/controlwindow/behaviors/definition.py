@@ -1,0 +1,344 @@
+"""What a behavior file says (`BehaviorDefinition`) and what it becomes with its prompts read (`Behavior`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Annotated, Any, Literal, NoReturn
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from controlwindow.behaviors.oracles import AnyOracle
+from controlwindow.behaviors.outcomes import OUTCOME_TYPES, OutcomeKind, OutcomeType, judge_outcome
+from controlwindow.behaviors.prompts import (
+    SPLITS,
+    Contrast,
+    Prompt,
+    Split,
+    fingerprint_json,
+    fingerprint_prompts,
+    prompt_record,
+)
+from controlwindow.errors import BehaviorError
+
+#: Fewest prompts on either side of a contrast that screens accept.
+MINIMUM_CONTRAST = 8
+#: Fewest evaluation prompts of any behavior.
+MINIMUM_EVALUATE = 16
+
+_FROZEN = ConfigDict(frozen=True, extra="forbid")
+
+
+def _ascending(values: tuple[int, ...]) -> tuple[int, ...]:
+    if any(later <= earlier for earlier, later in pairwise(values)):
+        raise PydanticCustomError("not_ascending", "horizons must ascend, each once")
+    return values
+
+
+def _prompt_table(value: object) -> object:
+    # `evaluate = ["..."]` and `evaluate = "file.txt"` are short for the positive role alone.
+    return {"positive": value} if isinstance(value, str | list) else value
+
+
+#: Prompts written in the file, or the name of a text file with one prompt per line.
+PromptTexts = str | tuple[Annotated[str, Field(min_length=1)], ...]
+
+
+class SplitPrompts(BaseModel):
+    """Prompts of one split by role."""
+
+    model_config = _FROZEN
+
+    positive: PromptTexts = ()
+    negative: PromptTexts = ()
+
+
+_SplitTable = Annotated[SplitPrompts, BeforeValidator(_prompt_table)]
+
+
+class PromptSources(BaseModel):
+    """Where a behavior's prompts stand: a JSON lines file, and text files or lists by split."""
+
+    model_config = _FROZEN
+
+    file: str | None = None
+    find: _SplitTable = SplitPrompts()
+    select: _SplitTable = SplitPrompts()
+    evaluate: _SplitTable = SplitPrompts()
+
+
+class ContrastSources(BaseModel):
+    """X+ and X− for screens, where they are not the roles of the find split."""
+
+    model_config = _FROZEN
+
+    positive: PromptTexts
+    negative: PromptTexts
+
+
+class LogOdds(BaseModel):
+    """The log-odds F of target against control.
+
+    Attributes:
+        kind: `tokens` compares first-token logits, `sequences` teacher-forced sequence probabilities.
+        target: Texts that belong to the target state.
+        control: Texts that belong to the source state.
+    """
+
+    model_config = _FROZEN
+
+    kind: Literal["tokens", "sequences"] = "tokens"
+    target: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
+    control: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
+
+
+class Perturbation(BaseModel):
+    """Minimally different prompt pairs.
+
+    Attributes:
+        kind: `pairs` as written, `swap_characters` derives them from the find prompts by swapping two adjacent letters
+            in the longest word, `contrast` pairs the i-th prompt of X+ with the i-th of X−.
+        pairs: (prompt, perturbed prompt), for the kind `pairs`.
+    """
+
+    model_config = _FROZEN
+
+    kind: Literal["pairs", "swap_characters", "contrast"] = "pairs"
+    pairs: tuple[tuple[str, str], ...] = ()
+
+    @model_validator(mode="after")
+    def _pairs_where_asked(self) -> Perturbation:
+        if (self.kind == "pairs") != bool(self.pairs):
+            raise PydanticCustomError("pairs", "'pairs' must be given for kind 'pairs', and for no other kind")
+        return self
+
+
+class BehaviorDefinition(BaseModel):
+    """A behavior file, field by field."""
+
+    model_config = _FROZEN
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
+    description: str = ""
+    sensitive: bool = False
+    languages: Annotated[tuple[str, ...], Field(min_length=1)] = ("en",)
+    horizons: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(min_length=1), AfterValidator(_ascending)
+    ]
+    threshold: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
+    positions: Literal["all", "generated"] = "all"
+    outcomes: OutcomeKind = "switch"
+    minimum_eligible: Annotated[int, Field(ge=1)] = MINIMUM_EVALUATE
+    oracles: dict[str, AnyOracle]
+    prompts: PromptSources
+    contrast: ContrastSources | None = None
+    log_odds: LogOdds | None = None
+    perturbation: Perturbation | None = None
+
+    @model_validator(mode="after")
+    def _oracles_of_the_kind(self) -> BehaviorDefinition:
+        kind = OUTCOME_TYPES[self.outcomes]
+        for name in kind.required:
+            if name not in self.oracles:
+                _refuse("missing", f"oracles.{name}", f"outcomes '{self.outcomes}' need the oracle '{name}'")
+        for name in self.oracles:
+            if name not in (*kind.required, *kind.optional):
+                known = ", ".join((*kind.required, *kind.optional))
+                _refuse("extra", f"oracles.{name}", f"outcomes '{self.outcomes}' have the oracles {known}, no '{name}'")
+        return self
+
+    @property
+    def outcome_type(self) -> OutcomeType:
+        """The outcomes of this kind of behavior."""
+        return OUTCOME_TYPES[self.outcomes]
+
+
+def _refuse(kind: str, key: str, message: str) -> NoReturn:
+    raise PydanticCustomError(f"oracle_{kind}", "{message}", {"message": message, "key": key})
+
+
+@dataclass(frozen=True)
+class Behavior:
+    """A validated behavior with its prompts; made by `load_behavior`.
+
+    Attributes:
+        definition: The behavior file.
+        all_prompts: Every prompt of every split and role.
+        inline_contrast: X+ and X− where the file gives them apart from the find split.
+    """
+
+    definition: BehaviorDefinition
+    all_prompts: tuple[Prompt, ...]
+    inline_contrast: Contrast | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the behavior."""
+        return self.definition.name
+
+    @property
+    def description(self) -> str:
+        """One or two sentences for readers."""
+        return self.definition.description
+
+    @property
+    def sensitive(self) -> bool:
+        """Whether completions are kept out of reports and logs."""
+        return self.definition.sensitive
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """ISO 639-1 codes that oracles tell apart."""
+        return self.definition.languages
+
+    @property
+    def horizons(self) -> tuple[int, ...]:
+        """Lengths in tokens at which rollouts are judged, ascending; the last one is that of trigger and ceiling."""
+        return self.definition.horizons
+
+    @property
+    def threshold(self) -> float:
+        """Share of the eligible rollouts that makes a trigger or a ceiling."""
+        return self.definition.threshold
+
+    @property
+    def positions(self) -> Literal["all", "generated"]:
+        """Positions that are dosed."""
+        return self.definition.positions
+
+    @property
+    def minimum_eligible(self) -> int:
+        """Fewest eligible evaluation prompts for a verdict."""
+        return self.definition.minimum_eligible
+
+    @property
+    def outcomes(self) -> tuple[str, ...]:
+        """All outcomes in the order of reports, `collapsed` among them."""
+        return self.definition.outcome_type.outcomes
+
+    @property
+    def source_outcome(self) -> str:
+        """The outcome that an eligible prompt's undosed rollout shows."""
+        return self.definition.outcome_type.source
+
+    @property
+    def target_outcomes(self) -> frozenset[str]:
+        """Outcomes that count as a flip."""
+        return self.definition.outcome_type.targets
+
+    @property
+    def log_odds(self) -> LogOdds | None:
+        """Target and control texts, where the file gives them."""
+        return self.definition.log_odds
+
+    def prompts(self, split: Split) -> tuple[Prompt, ...]:
+        """The prompts of a split that are steered: those of the positive role."""
+        return tuple(prompt for prompt in self.all_prompts if prompt.split == split and prompt.role == "positive")
+
+    def contrast(self, split: Split = "find") -> Contrast:
+        """X+ and X− of a split.
+
+        Raises:
+            BehaviorError: A side has fewer prompts than screens accept.
+        """
+        if split == "find" and self.inline_contrast is not None:
+            contrast = self.inline_contrast
+        else:
+            prompts = [prompt for prompt in self.all_prompts if prompt.split == split]
+            contrast = Contrast(
+                tuple(prompt for prompt in prompts if prompt.role == "positive"),
+                tuple(prompt for prompt in prompts if prompt.role == "negative"),
+            )
+        for side, prompts_of_side in (("positive", contrast.positive), ("negative", contrast.negative)):
+            if len(prompts_of_side) < MINIMUM_CONTRAST:
+                raise BehaviorError(
+                    f"behavior '{self.name}' has {len(prompts_of_side)} {side} prompts in split '{split}', "
+                    f"{MINIMUM_CONTRAST} are needed for a contrast",
+                    f"add {side} prompts to the split '{split}' or to [contrast]",
+                )
+        return contrast
+
+    def perturbation_pairs(self) -> tuple[tuple[str, str], ...]:
+        """Minimally different prompt pairs (prompt, perturbed prompt), empty where the file defines none.
+
+        Raises:
+            BehaviorError: The pairs come from a contrast that is too small.
+        """
+        perturbation = self.definition.perturbation
+        if perturbation is None:
+            return ()
+        if perturbation.kind == "pairs":
+            return perturbation.pairs
+        if perturbation.kind == "contrast":
+            contrast = self.contrast("find")
+            return tuple(
+                (one.text, other.text) for one, other in zip(contrast.positive, contrast.negative, strict=False)
+            )
+        return tuple((prompt.text, swap_characters(prompt.text)) for prompt in self.prompts("find"))
+
+    def judge(self, text: str, prompt: Prompt, collapsed: bool) -> str:
+        """Name the outcome of one rollout at one horizon.
+
+        Args:
+            text: The answer, cut to the horizon.
+            prompt: The prompt that was answered.
+            collapsed: The coherence detector's verdict at that horizon.
+        """
+        return judge_outcome(self.definition.outcomes, self.definition.oracles, text, prompt, self.languages, collapsed)
+
+    def require_eligible(self, eligible: int, total: int) -> None:
+        """Stop where too few prompts show the source state without a dose.
+
+        Raises:
+            BehaviorError: Fewer than `minimum_eligible`.
+        """
+        if eligible < self.minimum_eligible:
+            raise BehaviorError(
+                f"behavior '{self.name}': {eligible} of {total} evaluation prompts are '{self.source_outcome}' without "
+                f"a dose, {self.minimum_eligible} are needed",
+                "use prompts on which this model shows the source state, or lower minimum_eligible",
+            )
+
+    @cached_property
+    def split_fingerprints(self) -> dict[str, str]:
+        """sha256 of each split's prompts, both roles."""
+        return {split: fingerprint_prompts(self._of_split(split)) for split in SPLITS}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 of all that results depend on: the definition, the oracles with their patterns, every prompt."""
+        definition: dict[str, Any] = self.definition.model_dump(
+            mode="json", exclude={"description", "sensitive", "prompts", "contrast", "oracles"}
+        )
+        oracles = {name: oracle.identity(self.languages) for name, oracle in self.definition.oracles.items()}
+        inline = self.inline_contrast
+        contrast = [prompt_record(prompt) for prompt in (*inline.positive, *inline.negative)] if inline else None
+        return fingerprint_json(
+            {"definition": definition, "oracles": oracles, "splits": self.split_fingerprints, "contrast": contrast}
+        )
+
+    def _of_split(self, split: Split) -> Sequence[Prompt]:
+        return [prompt for prompt in self.all_prompts if prompt.split == split]
+
+
+def swap_characters(text: str) -> str:
+    """Swap the two middle letters of the longest word (perturbation of PP's safety prompts).
+
+    Example:
+        >>> swap_characters("Open the vault")
+        'Open the vualt'
+    """
+    words = text.split(" ")
+    longest = max(range(len(words)), key=lambda index: sum(map(str.isalpha, words[index])))
+    word = words[longest]
+    # The first pair of different letters nearest the middle: swapping equal ones would change nothing.
+    middle = (len(word) - 2) / 2
+    places = [place for place in range(len(word) - 1) if word[place] != word[place + 1]]
+    if not places:
+        return text
+    place = min(places, key=lambda candidate: (abs(candidate - middle), candidate))
+    words[longest] = word[:place] + word[place + 1] + word[place] + word[place + 2 :]
+    return " ".join(words)

@@ -1,0 +1,196 @@
+"""Prompts of a behavior: reading them, keeping the splits apart, hashing them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+
+from controlwindow.errors import BehaviorError
+
+Split = Literal["find", "select", "evaluate"]
+Role = Literal["positive", "negative"]
+
+SPLITS: tuple[Split, ...] = get_args(Split)
+ROLES: tuple[Role, ...] = get_args(Role)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One prompt and what its answer is judged against.
+
+    Attributes:
+        id: Stable name inside its behavior, such as `evaluate.p012`.
+        text: What the user asks, without chat template.
+        split: `find` for screens, `select` for choices made on the way, `evaluate` for what is reported.
+        role: `positive` prompts show the source state and are steered (X+); `negative` ones are the contrast (X−).
+        language: ISO 639-1 code, where the prompt has one.
+        steps: Sentences that a strictly correct answer contains, in order.
+        about: Words that show that an answer is on the prompt's subject.
+    """
+
+    id: str
+    text: str
+    split: Split
+    role: Role = "positive"
+    language: str | None = None
+    steps: tuple[str, ...] = ()
+    about: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """The two prompt sets that a screen compares: X+ (`positive`) and X− (`negative`)."""
+
+    positive: tuple[Prompt, ...]
+    negative: tuple[Prompt, ...]
+
+
+_Text = Annotated[str, StringConstraints(min_length=1, pattern=r"\S")]
+
+
+class PromptLine(BaseModel):
+    """One line of a prompt file: the fields a user may write."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    text: _Text
+    split: Split
+    role: Role = "positive"
+    language: str | None = None
+    steps: tuple[_Text, ...] = ()
+    about: tuple[_Text, ...] = ()
+
+
+def read_prompt_lines(path: Path) -> list[PromptLine]:
+    """Read a JSON lines prompt file; empty lines are skipped.
+
+    Raises:
+        BehaviorError: The file is missing or not UTF-8, or a line is not JSON or not a prompt; names file and line.
+    """
+    rows = []
+    for number, line in enumerate(_read(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise BehaviorError(
+                f"{where}: not JSON: {error.msg} at column {error.colno}",
+                'write one JSON object per line, as in {"text": "What is a tide?", "split": "evaluate"}',
+            ) from error
+        if not isinstance(row, dict):
+            raise BehaviorError(
+                f"{where}: a {type(row).__name__} where a JSON object is needed",
+                'write {"text": ..., "split": "find"|"select"|"evaluate"}',
+            )
+        try:
+            rows.append(PromptLine.model_validate(row))
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(map(str, first["loc"]))
+            raise BehaviorError(
+                f"{where}, key '{key}': {first['msg'][0].lower()}{first['msg'][1:]}",
+                f"the keys of a prompt are {', '.join(PromptLine.model_fields)}",
+            ) from error
+    return rows
+
+
+def read_text_lines(path: Path) -> list[str]:
+    """Read a plain prompt file, one prompt per line; empty lines are skipped.
+
+    Raises:
+        BehaviorError: The file is missing or not UTF-8.
+    """
+    return [line.strip() for line in _read(path).split("\n") if line.strip()]
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise BehaviorError(
+            f"no prompt file {path}", "give its path relative to the behavior file, or write the prompts inline"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise BehaviorError(f"{path} is not UTF-8 (byte {error.start})", "save it as UTF-8") from error
+    except OSError as error:
+        raise BehaviorError(f"{path} cannot be read: {error.strerror}", "check the path and its permissions") from error
+
+
+def number_prompts(lines: Iterable[PromptLine], mark: str = "") -> tuple[Prompt, ...]:
+    """Give every line its id, counted within split and role in the order of the file.
+
+    Args:
+        lines: Prompts as written.
+        mark: Put before the role's letter, to keep two sources of prompts apart.
+    """
+    counts: dict[tuple[Split, Role], int] = {}
+    prompts = []
+    for line in lines:
+        number = counts.get((line.split, line.role), 0)
+        counts[line.split, line.role] = number + 1
+        identity = f"{line.split}.{mark}{line.role[0]}{number:03d}"
+        prompts.append(Prompt(identity, line.text, line.split, line.role, line.language, line.steps, line.about))
+    return tuple(prompts)
+
+
+def normalized(text: str) -> str:
+    """The form in which two prompts count as the same: canonical Unicode, case folded, whitespace collapsed.
+
+    Example:
+        >>> normalized(" Open  the\\nVault ") == normalized("open the vault")
+        True
+    """
+    return " ".join(unicodedata.normalize("NFC", text).casefold().split())
+
+
+def check_disjoint(prompts: Sequence[Prompt]) -> None:
+    """Refuse a prompt that stands in two splits, or twice in one.
+
+    Raises:
+        BehaviorError: Names the prompt and both places.
+    """
+    seen: dict[str, Prompt] = {}
+    for prompt in prompts:
+        other = seen.setdefault(normalized(prompt.text), prompt)
+        if other is prompt:
+            continue
+        if other.split != prompt.split:
+            raise BehaviorError(
+                f"prompt {prompt.text!r} stands in two splits, '{other.split}' and '{prompt.split}'",
+                "leave it in one of them: what is reported must not have been seen by screens or choices",
+            )
+        raise BehaviorError(
+            f"prompt {prompt.text!r} stands twice in split '{prompt.split}' ({other.role} and {prompt.role})",
+            "leave it once: intervals count prompts as independent",
+        )
+
+
+def fingerprint_prompts(prompts: Iterable[Prompt]) -> str:
+    """sha256 over everything a prompt holds, independent of the order of the file's keys."""
+    return fingerprint_json([prompt_record(prompt) for prompt in prompts])
+
+
+def prompt_record(prompt: Prompt) -> Mapping[str, object]:
+    """A prompt as JSON-ready values."""
+    return {
+        "id": prompt.id,
+        "text": prompt.text,
+        "language": prompt.language,
+        "steps": list(prompt.steps),
+        "about": list(prompt.about),
+    }
+
+
+def fingerprint_json(value: object) -> str:
+    """sha256 of a JSON-ready value in canonical form."""
+    canonical = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
