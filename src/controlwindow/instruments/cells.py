@@ -1,0 +1,90 @@
+"""Cells: what is to be measured, as data. Planners ask for cells, the scheduler looks them up or has them run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Protocol
+
+Rows = list[dict[str, Any]]
+"""What a cell measured: JSON values, one dict per prompt (rollouts) or a single one."""
+
+
+@dataclass(frozen=True)
+class RolloutCell:
+    """Rollouts of one dose of one neuron on prompts of a behavior.
+
+    Attributes:
+        behavior: The behavior's name.
+        split: The split its prompts come from.
+        neuron: The neuron's name; None for the undosed model.
+        branch: +1 or −1.
+        t: Dose in budget units, ≥ 0.
+        alpha: The raw activation offset on branch +1 that t stands for (signed by the branch).
+        positions: "all" or "generated".
+        horizon: Tokens to generate.
+        prompts: Ids of the prompts, in order; empty for all of the split.
+        sample_seed: None for greedy decoding, a seed for sampling at temperature 1.
+    """
+
+    behavior: str
+    split: str
+    neuron: str | None = None
+    branch: int = 1
+    t: float = 0.0
+    alpha: float = 0.0
+    positions: str = "all"
+    horizon: int = 32
+    prompts: tuple[str, ...] = ()
+    sample_seed: int | None = None
+
+
+@dataclass(frozen=True)
+class PropagationCell:
+    """How far a dose propagates, on the behavior's undosed rollouts (method section 3)."""
+
+    behavior: str
+    split: str
+    neuron: str
+    branch: int
+    t: float
+    alpha: float
+    positions: str = "all"
+    prompts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ActivationCell:
+    """Moments of every neuron's activation at the last prompt position over a contrast's two sides."""
+
+    behavior: str
+    split: str
+
+
+Cell = RolloutCell | PropagationCell | ActivationCell
+_KINDS: dict[str, type[Any]] = {c.__name__: c for c in (RolloutCell, PropagationCell, ActivationCell)}
+
+
+def cell_key(cell: Cell) -> str:
+    """Canonical text of a cell; equal cells have equal keys, and `cell_from_key` gives the cell back."""
+    return json.dumps([type(cell).__name__, asdict(cell)], sort_keys=True, separators=(",", ":"))
+
+
+def cell_from_key(key: str) -> Cell:
+    """The cell of a key."""
+    name, values = json.loads(key)
+    kind = _KINDS[name]
+    known = {f.name for f in fields(kind)}
+    found: Cell = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known})
+    return found
+
+
+class Planner(Protocol):
+    """Asks for cells and reads their rows; pure, so that replaying a ledger brings it to the same state."""
+
+    def next_cells(self) -> Sequence[Cell]:
+        """Cells needed next; empty when the planner is done."""
+
+    def update(self, results: Mapping[Cell, Rows]) -> None:
+        """Take the rows of the cells last asked for."""

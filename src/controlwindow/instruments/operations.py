@@ -1,0 +1,154 @@
+"""Operations on a forward pass: add a dose, pin, scale (0 ablates), inject. Frozen; nothing here touches a model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from controlwindow.errors import OperationError
+from controlwindow.models import Model, Neuron
+
+Positions = Literal["all", "generated"]
+"""`all`, or `generated`: from the last prompt position on, which emits the first token."""
+
+
+def _check_positions(positions: str) -> None:
+    if positions not in ("all", "generated"):
+        raise OperationError(f"unknown positions {positions!r}", "use 'all' or 'generated'")
+
+
+def _check_finite(value: float, what: str) -> None:
+    if not math.isfinite(value):
+        raise OperationError(f"{what} must be a finite number, got {value}")
+
+
+@dataclass(frozen=True)
+class Dose:
+    """A dose in budget units: the activation moves by t·B with B = ‖r_L‖/‖v‖ (LAW; method section 1).
+
+    Attributes:
+        neuron: The dosed neuron.
+        t: Signed dose in budget units; its sign is the branch.
+        positions: Where the dose is added.
+    """
+
+    neuron: Neuron
+    t: float
+    positions: Positions = "all"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "neuron", Neuron.parse(self.neuron))
+        _check_positions(self.positions)
+        _check_finite(self.t, "a dose")
+
+    @property
+    def branch(self) -> int:
+        """Sign of the dose; +1 for t = 0."""
+        return -1 if self.t < 0 else 1
+
+    def alpha(self, model: Model) -> float:
+        """The raw activation offset α = t·B, from the model's generic pass."""
+        from controlwindow.instruments.generic import generic_pass  # the generic pass is itself made of rollouts
+
+        return self.t * generic_pass(model).budget(model, self.neuron)
+
+
+@dataclass(frozen=True)
+class Add:
+    """Add a raw offset to one activation."""
+
+    neuron: Neuron
+    alpha: float
+    positions: Positions = "all"
+
+    def __post_init__(self) -> None:
+        _check_positions(self.positions)
+        _check_finite(self.alpha, "an offset")
+
+    @property
+    def branch(self) -> int:
+        """Sign of the offset; +1 for 0."""
+        return -1 if self.alpha < 0 else 1
+
+
+@dataclass(frozen=True)
+class Pin:
+    """Set one activation to a value (ONE: a ← m)."""
+
+    neuron: Neuron
+    value: float
+    positions: Positions = "all"
+
+    def __post_init__(self) -> None:
+        _check_positions(self.positions)
+        _check_finite(self.value, "a pinned value")
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Multiply one activation (CNA); 0 ablates the neuron."""
+
+    neuron: Neuron
+    factor: float
+    positions: Positions = "all"
+
+    def __post_init__(self) -> None:
+        _check_positions(self.positions)
+        _check_finite(self.factor, "a factor")
+
+
+@dataclass(frozen=True, eq=False)
+class Inject:
+    """Add a vector to the residual stream at the output of a block, after its FFN and any norm.
+
+    Attributes:
+        layer: The block.
+        vector: What is added, [d_model].
+        positions: Where it is added.
+    """
+
+    layer: int
+    vector: torch.Tensor
+    positions: Positions = "all"
+
+    def __post_init__(self) -> None:
+        _check_positions(self.positions)
+        if self.vector.ndim != 1 or not bool(torch.isfinite(self.vector).all()):
+            raise OperationError(f"an injected vector is finite and [d_model], got {tuple(self.vector.shape)}")
+
+
+Operation = Dose | Add | Pin | Scale | Inject
+RowOperations = tuple[Operation, ...]
+"""What happens to one row of a batch, in order; empty for an undosed row."""
+
+
+def row_operations(operation: Operation | Sequence[Operation] | None) -> RowOperations:
+    """Normalise what a caller gives for one row."""
+    if operation is None:
+        return ()
+    if isinstance(operation, Dose | Add | Pin | Scale | Inject):
+        return (operation,)
+    return tuple(operation)
+
+
+def check_operations(model: Model, rows: Sequence[RowOperations]) -> None:
+    """Hold every operation against the model before anything runs.
+
+    Raises:
+        NeuronError: A neuron lies outside the model.
+        OperationError: An injection has the wrong width or layer.
+    """
+    for operations in rows:
+        for operation in operations:
+            if isinstance(operation, Inject):
+                if not 0 <= operation.layer < model.layers or operation.vector.shape[0] != model.d_model:
+                    raise OperationError(
+                        f"an injection of {tuple(operation.vector.shape)} at layer {operation.layer} does not fit "
+                        f"{model.name} ({model.layers} layers, width {model.d_model})"
+                    )
+            else:
+                model.require(operation.neuron)

@@ -1,0 +1,100 @@
+"""Teacher-forced passes under a dose: probe curves of random directions, and how far a dose propagates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from controlwindow.instruments.capture import capturing
+from controlwindow.instruments.generic import GenericPass
+from controlwindow.instruments.hooks import Intervention, measuring
+from controlwindow.instruments.operations import Inject, RowOperations
+from controlwindow.instruments.sequences import pack
+from controlwindow.models import Model, Neuron, write_direction
+from controlwindow.statistics import stable_seed
+
+
+def divergence_curve(
+    model: Model,
+    generic: GenericPass,
+    layer: int,
+    doses: Sequence[float],
+    *,
+    directions: int = 4,
+    sequences: int = 8,
+    seed: int = 0,
+) -> list[float]:
+    """Mean KL from the undosed next-token distribution when *random* directions are dosed (method section 2).
+
+    No rollout and no neuron is involved. The directions are isotropic, of length t·‖r_L‖, at every position.
+
+    Args:
+        model: The model.
+        generic: Its generic pass, whose first `sequences` answers are the text.
+        layer: Where the directions are injected.
+        doses: t in budget units.
+        directions: Random directions per dose.
+        sequences: Generic answers per direction.
+        seed: Seed of the directions.
+
+    Returns:
+        One mean KL in nats per generated position for each dose.
+    """
+    generator = torch.Generator().manual_seed(stable_seed("probe", seed, layer) % 2**31)
+    units = nn.functional.normalize(torch.randn(directions, model.d_model, generator=generator), dim=-1)
+    packed = pack(model, generic.prompt_ids[:sequences], generic.token_ids[:sequences])
+    rows = len(packed.input_ids)
+    block = packed.repeat(directions)
+    curve = []
+    with measuring(model):
+        undosed = packed.logits(model).float().log_softmax(-1)
+        for t in doses:
+            length = t * generic.residual_norm[layer]
+            operations: list[RowOperations] = [(Inject(layer, length * unit),) for unit in units for _ in range(rows)]
+            with Intervention(model, operations) as intervention:
+                intervention.first_generated = block.first_generated
+                dosed = block.logits(model).float().log_softmax(-1)
+            dosed = dosed.view(directions, rows, *dosed.shape[1:])
+            divergence = (undosed.exp() * (undosed - dosed)).sum(-1)
+            curve.append(float(divergence[:, packed.emitting].mean()))
+    return curve
+
+
+def propagation(
+    model: Model,
+    neuron: Neuron,
+    operation: RowOperations,
+    prompt_ids: Sequence[Sequence[int]],
+    token_ids: Sequence[Sequence[int]],
+) -> float:
+    """Propagation 1 − cos²(Δr_last, v) of a dose on the same tokens (method section 3).
+
+    Δr_last is the change of the last block's output. 0 means that the write travelled on as it was and nothing
+    downstream was recomputed; 1 that what arrives no longer points along it.
+
+    Args:
+        model: The model.
+        neuron: The dosed neuron.
+        operation: The dose.
+        prompt_ids: Prompts as token ids.
+        token_ids: Undosed continuations; empty ones are left out.
+
+    Returns:
+        The mean over generated positions.
+    """
+    pairs = [(p, t) for p, t in zip(prompt_ids, token_ids, strict=True) if len(t)]
+    packed = pack(model, [p for p, _ in pairs], [t for _, t in pairs])
+    last = model.layers - 1
+    seen: list[torch.Tensor] = []
+    with measuring(model):
+        with capturing(model, residuals=lambda _, r: seen.append(packed.emitted_from(r).float()), layers=[last]):
+            packed.logits(model)
+        with Intervention(model, [operation] * len(pairs)) as intervention:
+            intervention.first_generated = packed.first_generated
+            with capturing(model, residuals=lambda _, r: seen.append(packed.emitted_from(r).float()), layers=[last]):
+                packed.logits(model)
+    write = write_direction(model, neuron).float()
+    cosine = nn.functional.cosine_similarity(seen[1] - seen[0], write[None], dim=-1)
+    return float((1 - cosine.square()).clamp(0, 1).mean())
