@@ -1,0 +1,17 @@
+"""CNA's contrastive screen: the difference of mean activations between X+ and X−."""
+
+from __future__ import annotations
+
+from controlwindow.screens.base import Floats, Screen, register
+
+
+@register
+class Contrastive(Screen):
+    """Ranks by |δ|, δ = mean a(X+) − mean a(X−) at the last prompt position (CNA, arXiv 2605.12290)."""
+
+    name = "contrastive"
+
+    def scores(self) -> Floats:
+        """δ in activation units."""
+        assert self.activations is not None
+        return self.activations.difference

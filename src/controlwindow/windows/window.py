@@ -1,0 +1,306 @@
+"""The window: trigger, ceiling, height, verdict and failure mode of one neuron on one branch, with their evidence."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from controlwindow.behaviors import Behavior
+from controlwindow.instruments.cells import Rows
+from controlwindow.statistics import bootstrap_indices, stable_seed, wilson_interval
+from controlwindow.windows.failure import failure_mode
+from controlwindow.windows.search import COLLAPSE_LEVEL, WindowSearch, median_coordinate, summarise
+from controlwindow.windows.thresholds import Threshold, probability_open, threshold
+
+REPLICATES = 2000
+"""Bootstrap replicates over prompts."""
+
+DECIDED = 0.05
+"""A verdict is decided when the paired bootstrap's probability lies outside [5 %, 95 %]."""
+
+Shares = dict[str, dict[str, float]]
+Maybe = float | None
+MaybeInterval = tuple[float | None, float | None]
+
+
+@dataclass(frozen=True)
+class DosePoint:
+    """What one measured dose did.
+
+    Attributes:
+        t: Dose in budget units.
+        c: Control coordinate on the saturation curve.
+        c_measured: Median measured cosine at generated positions.
+        c_measured_interval: Its middle half over rollouts.
+        n: Rollouts.
+        collapsed: Share collapsed at the last horizon.
+        shares: Share of each outcome by horizon.
+        target_interval: Wilson interval of the share of flips at the last horizon.
+        ties: Decoding steps whose top-two margin was below 1e-4.
+    """
+
+    t: float
+    c: float
+    c_measured: Maybe
+    c_measured_interval: tuple[float, float] | None
+    n: int
+    collapsed: float
+    shares: Shares
+    target_interval: tuple[float, float]
+    ties: int
+
+
+@dataclass(frozen=True)
+class Window:
+    """One neuron's control window on one branch for one behavior (method section 1). Cosines unless said otherwise.
+
+    Attributes:
+        neuron: The neuron's name.
+        behavior: The behavior's name.
+        branch: +1 or −1.
+        candidate_from: planted, named, screen or random.
+        trigger: First c at which half of the eligible rollouts flip; None when not reached below the ceiling.
+        trigger_interval: 95 % bootstrap over prompts; an end is None when not reached.
+        trigger_t: The trigger in budget units.
+        ceiling: First c at which half of the rollouts have collapsed; None when not reached.
+        ceiling_interval: As for the trigger.
+        ceiling_t: The ceiling in budget units.
+        ceiling_predicted: The default predictor's ceiling, committed before the neuron's first rollout.
+        ceiling_predicted_interval: Its 90 % interval.
+        predictions: Every predictor's ceiling.
+        height: Largest share of coherent flips at a measured dose.
+        height_interval: Wilson interval of it (of the largest share, hence an optimistic one).
+        verdict: "open" iff the trigger is reached below the ceiling, else "closed".
+        verdict_probability: Paired bootstrap probability that trigger < ceiling.
+        decided: Whether that probability lies outside 5–95 %.
+        failure_mode: Why a closed window is closed.
+        propagation: 1 − cos²(Δr_last, v) at the ceiling, where no trigger was found.
+        n_eligible: Eligible prompts.
+        c0: Undosed cosine on this branch.
+        budget: B = ‖r_L‖/‖v‖.
+        residual_norm: ‖r_L‖.
+        write_norm: ‖v‖.
+        triggers_by_outcome: Trigger of each target outcome by horizon.
+        outcomes: Share of each outcome by horizon at `outcomes_at`.
+        outcomes_at: The dose of the largest share of flips, or the last one below the ceiling when there is none.
+        doses: Every measured dose.
+        sampled: Share of coherent flips when sampled at temperature 1 at `outcomes_at`, by seed; open windows only.
+        other_branch: The window of the other branch, from `measure_window`.
+    """
+
+    neuron: str
+    behavior: str
+    branch: int
+    candidate_from: str
+    trigger: Maybe
+    trigger_interval: MaybeInterval
+    trigger_t: Maybe
+    ceiling: Maybe
+    ceiling_interval: MaybeInterval
+    ceiling_t: Maybe
+    ceiling_predicted: Maybe
+    ceiling_predicted_interval: MaybeInterval
+    predictions: dict[str, Maybe]
+    height: float
+    height_interval: tuple[float, float]
+    verdict: str
+    verdict_probability: float
+    decided: bool
+    failure_mode: str | None
+    propagation: Maybe
+    n_eligible: int
+    c0: float
+    budget: float
+    residual_norm: float
+    write_norm: float
+    triggers_by_outcome: dict[str, dict[str, Maybe]]
+    outcomes: Shares
+    outcomes_at: float
+    doses: tuple[DosePoint, ...] = ()
+    sampled: dict[str, float] = field(default_factory=dict)
+    other_branch: Window | None = field(default=None, repr=False)
+
+    @property
+    def open(self) -> bool:
+        """Whether the trigger is reached below the ceiling."""
+        return self.verdict == "open"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, without the other branch."""
+        values = asdict(self)
+        del values["other_branch"]
+        return values
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Window:
+        """Read `to_dict`, also after a round through JSON."""
+        doses = tuple(
+            DosePoint(
+                **{
+                    **dose,
+                    "target_interval": tuple(dose["target_interval"]),
+                    "c_measured_interval": _pair(dose["c_measured_interval"]),
+                }
+            )
+            for dose in values["doses"]
+        )
+        intervals = {name: _pair(value) for name, value in values.items() if name.endswith("_interval")}
+        return cls(**{**values, **intervals, "doses": doses})
+
+
+def _pair(value: Any) -> Any:
+    return None if value is None else tuple(value)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a finished search found, before the reasons are asked for."""
+
+    trigger: Threshold
+    ceiling: Threshold
+    probability: float
+    peak: int
+
+    @property
+    def open(self) -> bool:
+        """Trigger reached below the ceiling."""
+        return self.trigger.value is not None and (
+            self.ceiling.value is None or self.trigger.value < self.ceiling.value
+        )
+
+
+def read_search(search: WindowSearch, seed: int) -> Measured:
+    """Trigger and ceiling of a finished search, with intervals by a bootstrap over prompts that pairs the two.
+
+    Args:
+        search: A search that asks for nothing more.
+        seed: Seed of the run; the neuron's own bootstrap seed follows from it.
+    """
+    coordinates, flips, collapses = search.coordinates, search.flips, search.collapses
+    candidate = search.candidate
+    replicates = bootstrap_indices(
+        flips.shape[1],
+        REPLICATES,
+        stable_seed("bootstrap", seed, search.task.behavior, candidate.neuron, candidate.branch),
+    )
+    ceiling = threshold(coordinates, collapses, COLLAPSE_LEVEL, replicates)
+    trigger = threshold(coordinates, flips, search.task.level, replicates)
+    if trigger.value is not None and ceiling.value is not None and trigger.value >= ceiling.value:
+        trigger = Threshold(None, (trigger.interval[0], None), None)
+    return Measured(
+        trigger=trigger,
+        ceiling=ceiling,
+        probability=probability_open(coordinates, flips, collapses, search.task.level, replicates),
+        peak=_peak(flips.mean(axis=1), collapses.mean(axis=1)),
+    )
+
+
+def _peak(flips: Any, collapses: Any) -> int:
+    """The dose to show: the largest share of flips, or the last dose before half has collapsed when nothing flips."""
+    if flips.max() > 0:
+        return int(flips.argmax())
+    below = np.flatnonzero(collapses < COLLAPSE_LEVEL)
+    return int(below[-1])
+
+
+def assemble(
+    search: WindowSearch,
+    measured: Measured,
+    behavior: Behavior,
+    prediction: dict[str, Any],
+    candidate_from: str,
+    propagation: float | None,
+    sampled: dict[int, Rows],
+) -> Window:
+    """Put a window together from what was measured.
+
+    Args:
+        search: The finished search.
+        measured: Its reading.
+        behavior: The behavior.
+        prediction: The committed prediction, as recorded.
+        candidate_from: Where the candidate comes from.
+        propagation: Measured propagation, where no trigger was found.
+        sampled: Rows of sampled rollouts at the shown dose, by seed.
+    """
+    candidate, last = search.candidate, str(search.task.horizon)
+    coordinates, doses, flips = search.coordinates, search.doses, search.flips
+    rows = search.rows
+    shares = [{str(h): summarise(r, str(h)) for h in behavior.horizons} for r in rows]
+    height = float(flips.mean(axis=1).max())
+    successes = [sum(row["outcomes"][last] in behavior.target_outcomes for row in r) for r in rows]
+    points = []
+    for i, t in enumerate(doses):
+        middle, spread = median_coordinate(rows[i])
+        points.append(
+            DosePoint(
+                t=t,
+                c=float(coordinates[i]),
+                c_measured=middle,
+                c_measured_interval=spread,
+                n=len(rows[i]),
+                collapsed=shares[i][last].get("collapsed", 0.0),
+                shares=shares[i],
+                target_interval=wilson_interval(successes[i], len(rows[i])),
+                ties=sum(row["ties"] for row in rows[i]),
+            )
+        )
+    predicted = prediction["values"][prediction["default"]]
+    return Window(
+        neuron=candidate.neuron,
+        behavior=behavior.name,
+        branch=candidate.branch,
+        candidate_from=candidate_from,
+        trigger=measured.trigger.value,
+        trigger_interval=measured.trigger.interval,
+        trigger_t=_dose(search, measured.trigger.value),
+        ceiling=measured.ceiling.value,
+        ceiling_interval=measured.ceiling.interval,
+        ceiling_t=_dose(search, measured.ceiling.value),
+        ceiling_predicted=None if predicted is None else predicted[0],
+        ceiling_predicted_interval=(None, None) if predicted is None else (predicted[1], predicted[2]),
+        predictions={name: None if value is None else value[0] for name, value in prediction["values"].items()},
+        height=height,
+        height_interval=wilson_interval(max(successes), len(search.undosed)),
+        verdict="open" if measured.open else "closed",
+        verdict_probability=measured.probability,
+        decided=not DECIDED <= measured.probability <= 1 - DECIDED,
+        failure_mode=None if measured.open else failure_mode(measured.ceiling.value is not None, propagation),
+        propagation=propagation,
+        n_eligible=len(search.undosed),
+        c0=candidate.cosine,
+        budget=candidate.budget,
+        residual_norm=prediction["residual_norm"],
+        write_norm=prediction["write_norm"],
+        triggers_by_outcome=_triggers_by_outcome(search, behavior, measured.ceiling.value),
+        outcomes=shares[measured.peak],
+        outcomes_at=float(coordinates[measured.peak]),
+        doses=tuple(points),
+        sampled={
+            str(seed): float(np.mean([row["outcomes"][last] in behavior.target_outcomes for row in found]))
+            for seed, found in sampled.items()
+        },
+    )
+
+
+def _dose(search: WindowSearch, coordinate: float | None) -> float | None:
+    return None if coordinate is None else search.candidate.dose(coordinate)
+
+
+def _triggers_by_outcome(
+    search: WindowSearch, behavior: Behavior, ceiling: float | None
+) -> dict[str, dict[str, Maybe]]:
+    """Trigger of each target outcome at each horizon, from the doses the main search measured."""
+    once = np.arange(len(search.task.prompts))[None]
+    found: dict[str, dict[str, Maybe]] = {}
+    for outcome in (o for o in behavior.outcomes if o in behavior.target_outcomes):
+        found[outcome] = {}
+        for horizon in behavior.horizons:
+            events = search.events(frozenset({outcome}), horizon)
+            value = threshold(search.coordinates, events, search.task.level, once).value
+            found[outcome][str(horizon)] = (
+                None if value is None or (ceiling is not None and value >= ceiling) else value
+            )
+    return found
