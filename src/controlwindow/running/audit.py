@@ -1,0 +1,393 @@
+"""The main job: from a model and behaviors to windows, in stages that each leave their result in the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import polars as pl
+
+from controlwindow.behaviors import Behavior, CoherenceDetector, Split
+from controlwindow.behaviors.prompts import SPLITS
+from controlwindow.errors import LedgerError, UsageError
+from controlwindow.instruments.capture import activation_ranges
+from controlwindow.instruments.cells import Cell, PropagationCell, RolloutCell, Rows
+from controlwindow.instruments.generic import GenericPass, generic_pass
+from controlwindow.instruments.proof import prove_hooks
+from controlwindow.models import Model, Neuron
+from controlwindow.models.directions import token_effects
+from controlwindow.organisms.catalogue import load_card
+from controlwindow.running.candidates import Selection, select_candidates
+from controlwindow.running.detector import calibrate_detector
+from controlwindow.running.engine import Engine
+from controlwindow.running.ledger import Ledger
+from controlwindow.running.plan import AuditPlan, library_versions, model_record
+from controlwindow.running.progress import Progress, Silent
+from controlwindow.running.scheduler import Scheduler
+from controlwindow.screens import find_screen, screen_names
+from controlwindow.windows.prediction import layer_features, predict_neuron
+from controlwindow.windows.search import Candidate, SearchTask, WindowSearch
+from controlwindow.windows.window import Measured, Window, assemble, read_search
+
+SPLIT: Split = "evaluate"
+SAMPLE_SEED = 1
+"""Seed of the sampled check of open windows; the run's own seed is added."""
+
+BRANCHES = (1, -1)
+_FEW_SEARCHES = 8
+
+
+class Asks:
+    """The smallest planner: a fixed list of cells, once."""
+
+    def __init__(self, cells: Sequence[Cell]) -> None:
+        self._cells = list(cells)
+        self.results: dict[Cell, Rows] = {}
+
+    def next_cells(self) -> Sequence[Cell]:
+        """The cells, until they are answered."""
+        return [] if self.results else self._cells
+
+    def update(self, results: Mapping[Cell, Rows]) -> None:
+        """Keep the rows."""
+        self.results = dict(results)
+
+
+class Audit:
+    """One audit of a model. Every stage looks into the ledger first, so that a run cut off goes on where it was.
+
+    Args:
+        model: The model.
+        behaviors: The behaviors, in order.
+        plan: What is to be done.
+        ledger: An open ledger; its plan must be this one.
+        progress: Where progress is shown.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        behaviors: Sequence[Behavior],
+        plan: AuditPlan,
+        ledger: Ledger,
+        progress: Progress | None = None,
+    ) -> None:
+        self.model = model
+        self.behaviors = {behavior.name: behavior for behavior in behaviors}
+        self.plan = plan
+        self.ledger = ledger
+        self.progress = progress or Silent()
+
+    def run(self) -> list[Window]:
+        """Do the whole job.
+
+        Returns:
+            Windows of every tested neuron on both branches, behavior by behavior.
+
+        Raises:
+            BehaviorError: Too few prompts are eligible.
+            OperationError: The hooks failed their self-proof.
+            LedgerError: The ledger cannot be written.
+        """
+        self.commit_plan()
+        generic = self._prepare()
+        engine = Engine(self.model, self.behaviors, generic, self.ledger, progress=self.progress.rows)
+        scheduler = Scheduler(self.ledger, engine, chunk_rows=self.plan.chunk_rows, progress=self.progress.tick)
+        engine.detector = self._detector(generic)
+        eligible = {name: self._eligible(scheduler, behavior) for name, behavior in self.behaviors.items()}
+        windows = []
+        for name, behavior in self.behaviors.items():
+            windows += self._windows(scheduler, behavior, eligible[name], generic)
+        if self.ledger.find("finished", "audit") is None:
+            self.ledger.record("finished", "audit", {"windows": len(windows)})
+        return windows
+
+    def commit_plan(self) -> None:
+        """Write the plan, or hold the one that is there against this one.
+
+        Raises:
+            LedgerError: The ledger holds another audit.
+        """
+        found = self.ledger.find("plan", "audit")
+        if found is None:
+            self.ledger.record_all(
+                [
+                    ("plan", "audit", self.plan.model_dump(mode="json")),
+                    ("model", "model", model_record(self.model)),
+                    ("versions", "versions", library_versions()),
+                    *(("behavior", b.name, behavior_record(b)) for b in self.behaviors.values()),
+                ]
+            )
+            return
+        different = AuditPlan.model_validate(found).differences(self.plan)
+        if different:
+            raise LedgerError(
+                f"{self.ledger.path} holds another audit: it differs in {', '.join(different)}",
+                "give another --out, or resume it as it was planned with `controlwindow resume`",
+            )
+
+    def _prepare(self) -> GenericPass:
+        """Hooks' self-proof, generic pass and layer features."""
+        with self.progress.stage("proving the hooks"):
+            error = prove_hooks(self.model)
+            if self.ledger.find("proof", "hooks") is None:
+                self.ledger.record("proof", "hooks", {"relative_error": error, "layers": self.model.layers})
+        with self.progress.stage("generic pass"):
+            generic = generic_pass(self.model, self.plan.generic_prompts)
+        with self.progress.stage("probe passes") as stage:
+            features = layer_features(self.model, generic, seed=self.plan.seed, progress=stage.update)
+        if self.ledger.find("generic", "generic") is None:
+            self.ledger.record(
+                "generic",
+                "generic",
+                {
+                    "prompts": len(generic.prompts),
+                    "tokens": generic.positions,
+                    "layers": [asdict(layer) for layer in features],
+                },
+            )
+        return generic
+
+    def _detector(self, generic: GenericPass) -> CoherenceDetector:
+        found = self.ledger.find("coherence", "detector")
+        if found is None:
+            with self.progress.stage("setting the coherence detector"):
+                detector, calibration = calibrate_detector(self.model, generic, self.plan.seed)
+            found = {"detector": asdict(detector), "calibration": asdict(calibration)}
+            self.ledger.record("coherence", "detector", found)
+        return CoherenceDetector(**found["detector"])
+
+    def _eligible(self, scheduler: Scheduler, behavior: Behavior) -> Rows:
+        """Rows of the undosed rollouts in the source state; stops the audit when they are too few."""
+        with self.progress.stage(f"{behavior.name}: undosed rollouts"):
+            cell = RolloutCell(behavior.name, SPLIT, horizon=behavior.horizons[-1], positions=behavior.positions)
+            asked = Asks([cell])
+            scheduler.run(f"undosed {behavior.name}", [asked])
+        rows = asked.results[cell]
+        last = str(behavior.horizons[-1])
+        chosen = [row for row in rows if row["outcomes"][last] == behavior.source_outcome]
+        behavior.require_eligible(len(chosen), len(rows))
+        return chosen
+
+    def _windows(self, scheduler: Scheduler, behavior: Behavior, eligible: Rows, generic: GenericPass) -> list[Window]:
+        selection = self._select(scheduler, behavior, generic)
+        predictions = self._predict(behavior, selection, generic)
+        searches = self._search(scheduler, behavior, eligible, predictions)
+        readings = {key: read_search(search, self.plan.seed) for key, search in searches.items()}
+        propagations = self._propagate(scheduler, behavior, searches, readings)
+        sampled = self._sample(scheduler, behavior, searches, readings)
+        ranges = self._ranges(scheduler, behavior, selection, eligible, generic)
+        windows = []
+        for key, search in searches.items():
+            window = assemble(
+                search,
+                readings[key],
+                behavior,
+                predictions[key],
+                selection.sources[search.candidate.neuron],
+                propagations.get(key),
+                {SAMPLE_SEED + self.plan.seed: sampled[key]} if key in sampled else {},
+            )
+            windows.append(window)
+        missing = [w for w in windows if self.ledger.find("window", window_name(w)) is None]
+        self.ledger.record_all(
+            [("window", window_name(w), {**w.to_dict(), "panel": self._panel(w, selection, ranges)}) for w in missing]
+        )
+        return windows
+
+    def _select(self, scheduler: Scheduler, behavior: Behavior, generic: GenericPass) -> Selection:
+        with self.progress.stage(f"{behavior.name}: screens"):
+            screens = {
+                name: find_screen(name)(self.model, behavior, generic, seed=self.plan.seed)
+                for name in screen_names()
+                if name != "random" or self.plan.screen == "random"
+            }
+            scheduler.run(f"screen {behavior.name}", list(screens.values()))
+            tables: dict[str, pl.DataFrame] = {name: screen.table() for name, screen in screens.items()}
+        selection = select_candidates(
+            self.model,
+            behavior.name,
+            self.plan.screen,
+            tables,
+            planted_neurons(self.model, behavior.name) if self.plan.planted else [],
+            [Neuron.parse(name) for name in self.plan.neurons],
+            self.plan.top,
+            self.plan.seed,
+        )
+        if not selection.sources:
+            raise UsageError("no neuron is to be tested", "give --top above 0, or name neurons with --neuron")
+        if self.ledger.find("selection", behavior.name) is None:
+            self.ledger.record("selection", behavior.name, asdict(selection))
+        return selection
+
+    def _predict(
+        self, behavior: Behavior, selection: Selection, generic: GenericPass
+    ) -> dict[tuple[str, int], dict[str, Any]]:
+        """Predicted ceilings, committed before the first rollout of any of these neurons."""
+        wanted = {
+            (name, branch): f"{behavior.name}/{name}/{branch:+d}" for name in selection.sources for branch in BRANCHES
+        }
+        missing = [key for key, name in wanted.items() if self.ledger.find("prediction", name) is None]
+        features = layer_features(self.model, generic, seed=self.plan.seed)
+        records = []
+        for key in missing:
+            prediction = predict_neuron(self.model, Neuron.parse(key[0]), key[1], generic, features)
+            records.append(("prediction", wanted[key], {**asdict(prediction), "neuron": key[0]}))
+        if records:
+            self.ledger.record_all(records)
+        # Read back from the ledger, so that a resumed run uses the numbers that were committed.
+        return {key: self.ledger.find("prediction", name) for key, name in wanted.items()}  # type: ignore[misc]
+
+    def _search(
+        self,
+        scheduler: Scheduler,
+        behavior: Behavior,
+        eligible: Rows,
+        predictions: Mapping[tuple[str, int], Mapping[str, Any]],
+    ) -> dict[tuple[str, int], WindowSearch]:
+        task = SearchTask(
+            behavior=behavior.name,
+            split=SPLIT,
+            prompts=tuple(row["prompt"] for row in eligible),
+            horizon=behavior.horizons[-1],
+            target_outcomes=behavior.target_outcomes,
+            level=behavior.threshold,
+            positions=behavior.positions,
+            stride=3 if len(predictions) < _FEW_SEARCHES else 1,
+        )
+        searches = {
+            key: WindowSearch(Candidate(key[0], key[1], p["cosine"], p["budget"]), task, eligible)
+            for key, p in predictions.items()
+        }
+        with self.progress.stage(f"{behavior.name}: windows", searches=list(searches.values())):
+            scheduler.run(f"windows {behavior.name}", list(searches.values()))
+        return searches
+
+    def _propagate(
+        self,
+        scheduler: Scheduler,
+        behavior: Behavior,
+        searches: Mapping[tuple[str, int], WindowSearch],
+        readings: Mapping[tuple[str, int], Measured],
+    ) -> dict[tuple[str, int], float]:
+        """Propagation at the ceiling, or at the last measured dose, of every window that found no trigger."""
+        cells = {}
+        for key, search in searches.items():
+            reading = readings[key]
+            if reading.open:
+                continue
+            ceiling = reading.ceiling.value
+            t = search.doses[-1] if ceiling is None else round(search.candidate.dose(ceiling), 6)
+            dosed = search.cell(t)
+            cells[key] = PropagationCell(
+                dosed.behavior, dosed.split, key[0], key[1], t, dosed.alpha, dosed.positions, dosed.prompts
+            )
+        asked = Asks(list(cells.values()))
+        with self.progress.stage(f"{behavior.name}: reasons"):
+            scheduler.run(f"propagation {behavior.name}", [asked])
+        return {key: asked.results[cell][0]["propagation"] for key, cell in cells.items()}
+
+    def _sample(
+        self,
+        scheduler: Scheduler,
+        behavior: Behavior,
+        searches: Mapping[tuple[str, int], WindowSearch],
+        readings: Mapping[tuple[str, int], Measured],
+    ) -> dict[tuple[str, int], Rows]:
+        """One sampled check beside the greedy rollouts of every open window, at its best dose."""
+        cells = {
+            key: search.cell(search.doses[readings[key].peak], SAMPLE_SEED + self.plan.seed)
+            for key, search in searches.items()
+            if readings[key].open
+        }
+        asked = Asks(list(cells.values()))
+        with self.progress.stage(f"{behavior.name}: sampled check"):
+            scheduler.run(f"sampled {behavior.name}", [asked])
+        return {key: asked.results[cell] for key, cell in cells.items()}
+
+    def _ranges(
+        self, scheduler: Scheduler, behavior: Behavior, selection: Selection, eligible: Rows, generic: GenericPass
+    ) -> dict[str, dict[str, list[float]]]:
+        """Natural activation ranges of the tested neurons on the behavior's undosed rollouts and on generic text."""
+        found = self.ledger.find("activations", behavior.name)
+        if found is None:
+            neurons = [Neuron.parse(name) for name in selection.sources]
+            engine = scheduler.runner
+            assert isinstance(engine, Engine)
+            undosed = engine.undosed(behavior.name, SPLIT, behavior.horizons[-1])
+            texts = {prompt.id: prompt.text for prompt in behavior.prompts(SPLIT)}
+            ids = [row["prompt"] for row in eligible]
+            of_behavior = activation_ranges(
+                self.model,
+                neurons,
+                self.model.token_ids([texts[i] for i in ids]),
+                [undosed[i].token_ids for i in ids],
+            )
+            of_generic = activation_ranges(self.model, neurons, generic.prompt_ids, generic.token_ids)
+            found = {
+                str(n): {f"{behavior.name}, undosed": list(of_behavior[n]), "generic text": list(of_generic[n])}
+                for n in neurons
+            }
+            self.ledger.record("activations", behavior.name, found)
+        ranges: dict[str, dict[str, list[float]]] = found
+        return ranges
+
+    def _panel(
+        self, window: Window, selection: Selection, ranges: Mapping[str, Mapping[str, Sequence[float]]]
+    ) -> dict[str, Any]:
+        """What a report says of the neuron itself."""
+        raised, lowered = token_effects(self.model, window.neuron)
+        spans = ranges[window.neuron]
+        natural = max(span[2] for span in spans.values()) - min(span[0] for span in spans.values())
+        alpha = None if window.trigger_t is None else window.trigger_t * window.budget
+        return {
+            "ranks": [
+                {
+                    "screen": screen,
+                    "rank": ranks[window.neuron],
+                    "of": selection.sizes[screen],
+                    "score": selection.scores[screen][window.neuron],
+                }
+                for screen, ranks in selection.ranks.items()
+            ],
+            "activation": [
+                {"prompts": name, "minimum": low, "median": middle, "maximum": high}
+                for name, (low, middle, high) in spans.items()
+            ],
+            "dose_multiple": None if alpha is None or natural <= 0 else alpha / natural,
+            "top_tokens": [{"token": token, "logit": logit} for token, logit in raised],
+            "bottom_tokens": [{"token": token, "logit": logit} for token, logit in lowered],
+        }
+
+
+def window_name(window: Window) -> str:
+    """Name of a window's record."""
+    return f"{window.behavior}/{window.neuron}/{window.branch:+d}"
+
+
+def planted_neurons(model: Model, behavior: str) -> list[Neuron]:
+    """Planted controllers of a behavior, from the organism's card; none for other models."""
+    if model.organism is None:
+        return []
+    return [Neuron.parse(p.neuron) for p in load_card(model.organism).planted if p.behavior == behavior]
+
+
+def behavior_record(behavior: Behavior) -> dict[str, Any]:
+    """What the ledger says of a behavior."""
+    return {
+        "name": behavior.name,
+        "description": behavior.description,
+        "sensitive": behavior.sensitive,
+        "languages": list(behavior.languages),
+        "horizons": list(behavior.horizons),
+        "outcomes": list(behavior.outcomes),
+        "source_outcome": behavior.source_outcome,
+        "target_outcomes": sorted(behavior.target_outcomes),
+        "threshold": behavior.threshold,
+        "positions": behavior.positions,
+        "prompts": {split: len(behavior.prompts(split)) for split in SPLITS},
+        "split_fingerprints": behavior.split_fingerprints,
+        "fingerprint": behavior.fingerprint,
+        "texts": {p.id: p.text for p in behavior.prompts(SPLIT)},
+    }

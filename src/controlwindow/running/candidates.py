@@ -1,0 +1,83 @@
+"""Which neurons an audit tests for a behavior, and why: planted, named, screened, random."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from controlwindow.models import Model, Neuron
+from controlwindow.statistics import stable_seed
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The neurons tested for one behavior.
+
+    Attributes:
+        sources: Where each neuron comes from, in the order in which they are tested.
+        ranks: Rank of every tested neuron in each screen, None when a screen dropped it.
+        scores: Its score there.
+        sizes: Neurons ranked by each screen.
+    """
+
+    sources: dict[str, str]
+    ranks: dict[str, dict[str, int | None]]
+    scores: dict[str, dict[str, float | None]]
+    sizes: dict[str, int]
+
+
+def select_candidates(
+    model: Model,
+    behavior: str,
+    screen: str,
+    tables: Mapping[str, pl.DataFrame],
+    planted: Sequence[Neuron],
+    named: Sequence[Neuron],
+    top: int,
+    seed: int,
+) -> Selection:
+    """Choose candidates. A neuron keeps the first of its reasons: planted, named, screen, random.
+
+    The random neurons are drawn uniformly from all that are not tested for another reason, so that their open rate
+    speaks for the rest of the model.
+
+    Args:
+        model: The model.
+        behavior: The behavior's name.
+        screen: The screen whose top is taken.
+        tables: Ranked tables by screen.
+        planted: Planted controllers of this behavior.
+        named: Neurons the user asked for.
+        top: How many of the screen, and as many at random.
+        seed: Seed of the random draw.
+    """
+    sources: dict[str, str] = {}
+    for neuron in planted:
+        sources.setdefault(str(neuron), "planted")
+    for neuron in named:
+        sources.setdefault(str(neuron), "named")
+    for name in tables[screen]["neuron"].to_list():
+        if sum(source == "screen" for source in sources.values()) >= top:
+            break
+        sources.setdefault(name, "screen")
+    generator = np.random.default_rng(stable_seed("random neurons", behavior, seed))
+    drawn = 0
+    for position in generator.permutation(len(model.neurons)):
+        if drawn >= top:
+            break
+        name = str(model.neurons[int(position)])
+        if name not in sources:
+            sources[name] = "random"
+            drawn += 1
+    ranks: dict[str, dict[str, int | None]] = {}
+    scores: dict[str, dict[str, float | None]] = {}
+    for label, table in tables.items():
+        chosen = table.filter(pl.col("neuron").is_in(list(sources)))
+        rank = dict(zip(chosen["neuron"].to_list(), chosen["rank"].to_list(), strict=True))
+        score = dict(zip(chosen["neuron"].to_list(), chosen["score"].to_list(), strict=True))
+        ranks[label] = {name: rank.get(name) for name in sources}
+        scores[label] = {name: score.get(name) for name in sources}
+    return Selection(sources, ranks, scores, {label: len(table) for label, table in tables.items()})

@@ -1,0 +1,63 @@
+"""Setting the coherence detector of a model from its own undosed text, before any dose is judged."""
+
+from __future__ import annotations
+
+from controlwindow.behaviors import (
+    Calibration,
+    CoherenceDetector,
+    LabelledFeatures,
+    ScoredText,
+    build_controls,
+    calibrate,
+    coherence_features,
+    shuffle_scale,
+)
+from controlwindow.instruments.generic import GenericPass
+from controlwindow.instruments.rollout import Row, roll_out_rows
+from controlwindow.instruments.scoring import token_nll
+from controlwindow.models import Model
+
+HORIZONS = (8, 16, 32, 48)
+"""Lengths at which controls are made; a threshold has to hold at every one."""
+
+
+def calibrate_detector(model: Model, generic: GenericPass, seed: int) -> tuple[CoherenceDetector, Calibration]:
+    """Thresholds from labelled controls made of the generic answers and of answers sampled at temperature 1.
+
+    Args:
+        model: The model.
+        generic: Its generic pass.
+        seed: Seed of sampling and of the controls.
+
+    Raises:
+        ControlWindowError: The answers are too short, or shuffling costs the model nothing.
+    """
+    limit = max(map(len, generic.token_ids))
+    sampled = roll_out_rows(model, [Row(ids, ()) for ids in generic.prompt_ids], limit, sample_seed=seed)
+    greedy_ids = [_content(model, tokens) for tokens in generic.token_ids]
+    sampled_ids = [_content(model, row.token_ids) for row in sampled]
+    lengths = [h for h in HORIZONS if h <= limit] or [limit]
+    controls = build_controls(greedy_ids, sampled_ids, lengths, seed=seed)
+    surprisals = token_nll(model, [generic.prompt_ids[c.prompt] for c in controls], [c.token_ids for c in controls])
+    scored = [
+        ScoredText(tuple(c.token_ids), tuple(s), model.decode(c.token_ids))
+        for c, s in zip(controls, surprisals, strict=True)
+    ]
+    undosed = {(c.prompt, c.length): t for c, t in zip(controls, scored, strict=True) if c.kind == "greedy"}
+    shuffled = [
+        (text, undosed[c.prompt, c.length])
+        for c, text in zip(controls, scored, strict=True)
+        if c.kind == "shuffled" and c.length == lengths[-1]
+    ]
+    scale = shuffle_scale([noise for noise, _ in shuffled], [answer for _, answer in shuffled])
+    labelled = [
+        LabelledFeatures(
+            c.kind, c.collapsed, c.prompt, c.length, coherence_features(text, undosed[c.prompt, c.length], scale)
+        )
+        for c, text in zip(controls, scored, strict=True)
+    ]
+    return calibrate(labelled, scale)
+
+
+def _content(model: Model, tokens: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(t for t in tokens if t not in model.stop_ids)

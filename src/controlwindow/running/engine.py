@@ -1,0 +1,229 @@
+"""The engine: runs a chunk's cells on the model and turns what came out into rows of plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from controlwindow.behaviors import Behavior, CoherenceDetector, Prompt, ScoredText
+from controlwindow.instruments.capture import Moments, last_position_activations
+from controlwindow.instruments.cells import ActivationCell, Cell, PropagationCell, RolloutCell, Rows
+from controlwindow.instruments.generic import GenericPass
+from controlwindow.instruments.operations import Add
+from controlwindow.instruments.probes import propagation
+from controlwindow.instruments.rollout import Row, RowRollout, mean_coordinate, roll_out_rows
+from controlwindow.instruments.scoring import token_nll
+from controlwindow.models import Model, Neuron
+from controlwindow.running.ledger import Ledger
+from controlwindow.screens.base import Activations, circuit_size
+
+
+@dataclass
+class Engine:
+    """Measures cells of one model.
+
+    Attributes:
+        model: The model.
+        behaviors: By name.
+        generic: The model's generic pass.
+        ledger: Where undosed rollouts are looked up.
+        detector: The coherence detector; rollouts need it.
+        progress: Called with rows done and rows in all while a chunk runs.
+    """
+
+    model: Model
+    behaviors: Mapping[str, Behavior]
+    generic: GenericPass
+    ledger: Ledger
+    detector: CoherenceDetector | None = None
+    progress: Callable[[int, int], None] | None = None
+    _undosed: dict[tuple[str, str], dict[str, ScoredText]] = field(default_factory=dict)
+
+    def rows_in(self, cell: Cell) -> int:
+        """Batch rows of a cell."""
+        if isinstance(cell, ActivationCell):
+            contrast = self.behaviors[cell.behavior].contrast(cell.split)  # type: ignore[arg-type]
+            return len(contrast.positive) + len(contrast.negative)
+        return len(self._prompts(cell))
+
+    def is_sensitive(self, cell: Cell) -> bool:
+        """Whether a cell's completions are kept apart."""
+        return self.behaviors[cell.behavior].sensitive
+
+    def run(self, cells: Sequence[Cell]) -> dict[Cell, Rows]:
+        """Measure cells; rollouts of one call share batches."""
+        rollouts = [cell for cell in cells if isinstance(cell, RolloutCell)]
+        results: dict[Cell, Rows] = dict(self._roll_out(rollouts)) if rollouts else {}
+        for cell in cells:
+            if isinstance(cell, PropagationCell):
+                results[cell] = self._propagate(cell)
+            elif isinstance(cell, ActivationCell):
+                results[cell] = self._activations(cell)
+        return results
+
+    def _prompts(self, cell: RolloutCell | PropagationCell) -> list[Prompt]:
+        prompts = self.behaviors[cell.behavior].prompts(cell.split)  # type: ignore[arg-type]
+        if not cell.prompts:
+            return list(prompts)
+        by_id = {prompt.id: prompt for prompt in prompts}
+        return [by_id[name] for name in cell.prompts]
+
+    def _roll_out(self, cells: Sequence[RolloutCell]) -> dict[Cell, Rows]:
+        prompts = [self._prompts(cell) for cell in cells]
+        rows: list[Row] = []
+        for cell, chosen in zip(cells, prompts, strict=True):
+            operations = () if cell.neuron is None else (_operation(cell),)
+            rows += [Row(tuple(ids), operations) for ids in self.model.token_ids([p.text for p in chosen])]
+        done = roll_out_rows(
+            self.model,
+            rows,
+            max(cell.horizon for cell in cells),
+            batch_rows=max(len(rows), 1),
+            sample_seed=cells[0].sample_seed,
+            progress=self.progress,
+        )
+        scored = self.score([row.prompt_ids for row in rows], [row.token_ids for row in done])
+        results: dict[Cell, Rows] = {}
+        start = 0
+        for cell, chosen in zip(cells, prompts, strict=True):
+            span = slice(start, start + len(chosen))
+            start = span.stop
+            undosed = None if cell.neuron is None else self.undosed(cell.behavior, cell.split, cell.horizon)
+            results[cell] = [
+                self._row(cell, prompt, rollout, text, undosed)
+                for prompt, rollout, text in zip(chosen, done[span], scored[span], strict=True)
+            ]
+        return results
+
+    def score(self, prompt_ids: Sequence[Sequence[int]], token_ids: Sequence[Sequence[int]]) -> list[ScoredText]:
+        """Texts with their surprisal under the undosed model; the stop token is left out."""
+        contents = [[t for t in tokens if t not in self.model.stop_ids] for tokens in token_ids]
+        surprisals = token_nll(self.model, prompt_ids, contents)
+        return [
+            ScoredText(tuple(content), tuple(values), self.model.decode(content))
+            for content, values in zip(contents, surprisals, strict=True)
+        ]
+
+    def _row(
+        self,
+        cell: RolloutCell,
+        prompt: Prompt,
+        rollout: RowRollout,
+        text: ScoredText,
+        undosed: Mapping[str, ScoredText] | None,
+    ) -> dict[str, Any]:
+        assert self.detector is not None
+        behavior = self.behaviors[cell.behavior]
+        reference = text if undosed is None else undosed[prompt.id]
+        outcomes, features, reason = {}, None, ""
+        for horizon in sorted({*(h for h in behavior.horizons if h < cell.horizon), cell.horizon}):
+            cut = self._cut(text, horizon)
+            judgement = self.detector.judge(cut, self._cut(reference, horizon))
+            outcomes[str(horizon)] = behavior.judge(cut.text, prompt, judgement.collapsed)
+            features, reason = judgement.features, judgement.reason
+        assert features is not None
+        row: dict[str, Any] = {
+            "prompt": prompt.id,
+            "outcomes": outcomes,
+            "coordinate": round(mean_coordinate(rollout), 6) if rollout.coordinates else None,
+            "ties": rollout.ties,
+            "tokens": len(rollout.token_ids),
+            "coherence": [round(float(value), 4) for value in features[:3]],
+            "reason": reason,
+            "text": text.text,
+            "token_ids": list(rollout.token_ids),
+        }
+        if cell.neuron is None:
+            row["surprisals"] = [round(value, 5) for value in text.surprisals]
+        return row
+
+    def _cut(self, text: ScoredText, horizon: int) -> ScoredText:
+        if horizon >= len(text.token_ids):
+            return text
+        return text.cut(horizon, self.model.decode(text.token_ids[:horizon]))
+
+    def undosed(self, behavior: str, split: str, horizon: int) -> dict[str, ScoredText]:
+        """The undosed rollouts of a split by prompt id, from the ledger.
+
+        Their tokens are completions too: where a shared ledger comes without them they are generated again, which
+        gives the same tokens.
+        """
+        key = (behavior, split)
+        if key not in self._undosed:
+            cell = RolloutCell(behavior, split, horizon=horizon, positions=self.behaviors[behavior].positions)
+            rows = self.ledger.rows(cell)
+            if rows is not None and self.is_sensitive(cell):
+                completions = self.ledger.completions(cell)
+                rows = None if completions is None else [{**a, **b} for a, b in zip(rows, completions, strict=True)]
+            if rows is None:
+                rows = self._roll_out([cell])[cell]
+            self._undosed[key] = {
+                row["prompt"]: ScoredText(
+                    tuple(t for t in row["token_ids"] if t not in self.model.stop_ids),
+                    tuple(row["surprisals"]),
+                    row["text"],
+                )
+                for row in rows
+            }
+        return self._undosed[key]
+
+    def _propagate(self, cell: PropagationCell) -> Rows:
+        behavior = self.behaviors[cell.behavior]
+        prompts = self._prompts(cell)
+        undosed = self.undosed(cell.behavior, cell.split, behavior.horizons[-1])
+        value = propagation(
+            self.model,
+            Neuron.parse(cell.neuron),
+            (_operation(cell),),
+            self.model.token_ids([prompt.text for prompt in prompts]),
+            [undosed[prompt.id].token_ids for prompt in prompts],
+        )
+        return [{"propagation": round(value, 6)}]
+
+    def _activations(self, cell: ActivationCell) -> Rows:
+        contrast = self.behaviors[cell.behavior].contrast(cell.split)  # type: ignore[arg-type]
+        moments = {side: [Moments() for _ in range(self.model.layers)] for side in ("positive", "negative")}
+        for side, prompts in (("positive", contrast.positive), ("negative", contrast.negative)):
+            last_position_activations(
+                self.model,
+                [prompt.text for prompt in prompts],
+                lambda layer, values, side=side: moments[side][layer].add(values),  # type: ignore[misc]
+                progress=self.progress,
+            )
+
+        def joined(side: str, name: str) -> Any:
+            return torch.cat([getattr(m, name) for m in moments[side]]).double().numpy()
+
+        found = Activations(
+            positive_mean=joined("positive", "mean"),
+            negative_mean=joined("negative", "mean"),
+            positive_square=joined("positive", "mean_square"),
+            negative_square=joined("negative", "mean_square"),
+            low=np.minimum(joined("positive", "low"), joined("negative", "low")),
+            high=np.maximum(joined("positive", "high"), joined("negative", "high")),
+            universal=self._universal_share(),
+            counts=(len(contrast.positive), len(contrast.negative)),
+        )
+        return [found.to_row()]
+
+    def _universal_share(self) -> Any:
+        """Share of generic prompts on which each neuron's |a| is in the circuit-sized top of the whole model (CNA)."""
+        size = circuit_size(len(self.model.neurons))
+        counts = torch.zeros(len(self.model.neurons), dtype=torch.float64)
+        for start in range(0, len(self.generic.prompts), 16):
+            prompts = self.generic.prompts[start : start + 16]
+            layers: dict[int, torch.Tensor] = {}
+            last_position_activations(self.model, prompts, lambda layer, a, seen=layers: seen.update({layer: a.abs()}))  # type: ignore[misc]
+            whole = torch.cat([layers[layer].cpu() for layer in range(self.model.layers)], dim=1)
+            counts += torch.zeros_like(whole).scatter_(1, whole.topk(size, dim=1).indices, 1.0).sum(0).double()
+        return (counts / len(self.generic.prompts)).numpy()
+
+
+def _operation(cell: RolloutCell | PropagationCell) -> Add:
+    assert cell.neuron is not None
+    positions = "generated" if cell.positions == "generated" else "all"
+    return Add(Neuron.parse(cell.neuron), cell.alpha, positions)  # type: ignore[arg-type]
