@@ -1,0 +1,330 @@
+"""The calls that do a whole job: `audit`, `resume`, `screen`, `measure_window`.
+
+One-off calls go through the same scheduler, with a ledger in memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import polars as pl
+
+from controlwindow.behaviors import Behavior, load_behavior
+from controlwindow.errors import LedgerError, ModelError, UsageError
+from controlwindow.instruments.generic import generic_pass
+from controlwindow.models import Model, Neuron, load_model
+from controlwindow.report import write_report
+from controlwindow.report.assemble import report_document
+from controlwindow.running.audit import Audit
+from controlwindow.running.engine import Engine
+from controlwindow.running.ledger import Ledger
+from controlwindow.running.plan import AuditPlan, BehaviorReference
+from controlwindow.running.progress import Progress, Silent
+from controlwindow.running.results import LEDGER_NAME, RunResults, open_run, read_results
+from controlwindow.running.scheduler import Scheduler
+from controlwindow.screens import find_screen
+from controlwindow.windows.window import Window
+
+BehaviorLike = str | Path | Behavior
+
+
+@dataclass(frozen=True)
+class AuditResult:
+    """What an audit gives back.
+
+    Attributes:
+        windows: Every tested neuron on both branches.
+        results: The same as plain values, with plan and coverage.
+        directory: The run directory; None when the ledger was kept in memory.
+    """
+
+    windows: list[Window]
+    results: RunResults
+    directory: Path | None
+
+
+def audit(
+    model: Model,
+    behaviors: Sequence[BehaviorLike] | BehaviorLike,
+    out: str | Path | None = None,
+    *,
+    neurons: Sequence[Neuron | str] = (),
+    screen: str = "contrastive",
+    top: int = 4,
+    planted: bool = True,
+    seed: int = 0,
+    generic_prompts: Sequence[str] | None = None,
+    include_completions: bool = False,
+    include_neurons: bool = False,
+    progress: Progress | None = None,
+) -> AuditResult:
+    """Audit a model: candidates, predicted ceilings, windows with verdicts, report.
+
+    Candidates of a behavior are the organism's planted neurons, those named, the screen's top, and as many random
+    ones. A run directory that already holds the same audit is gone on with.
+
+    Args:
+        model: The model.
+        behaviors: Names, paths to TOML files, or loaded behaviors.
+        out: Run directory for ledger, manifest, report and figures; None keeps the ledger in memory.
+        neurons: Neurons to test beside the others.
+        screen: Screen whose top is tested.
+        top: How many of the screen's top, and how many at random.
+        planted: Whether an organism's planted neurons are tested.
+        seed: Seed of everything random.
+        generic_prompts: Ordinary prompts for the generic pass; default the model's.
+        include_completions: Show completions of sensitive behaviors in the report.
+        include_neurons: Name neurons and doses of sensitive behaviors in the report of a model that is no organism.
+        progress: Where progress is shown.
+
+    Returns:
+        The windows and the results.
+
+    Raises:
+        BehaviorError: A behavior is invalid, or too few of its prompts are eligible.
+        NeuronError: A named neuron is malformed or lies outside the model.
+        LedgerError: The directory holds another audit, or cannot be written.
+        OperationError: The hooks failed their self-proof.
+    """
+    loaded = _load_behaviors(behaviors)
+    find_screen(screen)
+    if top < 0:
+        raise UsageError(f"top must be 0 or more, got {top}")
+    plan = AuditPlan(
+        run="",
+        model=model.name,
+        source=model.source,
+        fingerprint=model.fingerprint,
+        system_prompt=model.chat.system_prompt,
+        dtype=str(model.dtype).removeprefix("torch."),
+        behaviors=tuple(
+            BehaviorReference(name=b.name, source=_source(given), fingerprint=b.fingerprint) for given, b in loaded
+        ),
+        neurons=tuple(str(model.require(n)) for n in neurons),
+        screen=screen,
+        top=top,
+        planted=planted,
+        seed=seed,
+        generic_prompts=None if generic_prompts is None else tuple(generic_prompts),
+        include_completions=include_completions,
+        include_neurons=include_neurons,
+    )
+    plan = plan.model_copy(update={"run": plan_digest(plan)})
+    directory = None if out is None else Path(out)
+    with Ledger() if directory is None else Ledger(directory / LEDGER_NAME, create=True) as ledger:
+        ledger.lock()
+        return _run(model, [b for _, b in loaded], plan, ledger, directory, progress)
+
+
+def resume(directory: str | Path, *, model: Model | None = None, progress: Progress | None = None) -> AuditResult:
+    """Go on with an audit that was cut off; a finished one is only reported again.
+
+    Args:
+        directory: The run directory.
+        model: The model, where the audit was made of one in hand.
+        progress: Where progress is shown.
+
+    Raises:
+        LedgerError: No such run, a damaged one, or the model or a behavior is no longer what was planned.
+        ModelError: The model was in hand and is not given.
+    """
+    directory = Path(directory)
+    with open_run(directory) as ledger:
+        ledger.lock()
+        plan = read_results(ledger).plan
+        if model is None:
+            if plan.source is None:
+                raise ModelError(
+                    f"{directory} audits a model that was in hand ({plan.model})",
+                    "load it and call controlwindow.resume(directory, model=model)",
+                )
+            model = load_model(plan.source, dtype=plan.dtype, system_prompt=plan.system_prompt)
+        if model.fingerprint != plan.fingerprint:
+            raise LedgerError(
+                f"{directory} audits {plan.model} with weights {plan.fingerprint[:12]}, "
+                f"but {model.name} has {model.fingerprint[:12]}",
+                "give the model that was audited, or start a new run with another --out",
+            )
+        behaviors = []
+        for reference in plan.behaviors:
+            behavior = load_behavior(reference.source)
+            if behavior.fingerprint != reference.fingerprint:
+                raise LedgerError(
+                    f"the behavior {reference.source} has changed since {directory} was planned",
+                    "restore it, or start a new run with another --out",
+                )
+            behaviors.append(behavior)
+        return _run(model, behaviors, plan, ledger, directory, progress)
+
+
+def _run(
+    model: Model,
+    behaviors: Sequence[Behavior],
+    plan: AuditPlan,
+    ledger: Ledger,
+    directory: Path | None,
+    progress: Progress | None,
+) -> AuditResult:
+    job = Audit(model, behaviors, plan, ledger, progress)
+    if directory is not None:
+        job.commit_plan()
+        write_manifest(ledger, directory)
+    windows = job.run()
+    if directory is not None:
+        write_run_report(ledger, directory)
+    return AuditResult(windows, read_results(ledger), directory)
+
+
+def write_run_report(
+    ledger: Ledger, directory: Path, *, include_completions: bool | None = None, include_neurons: bool | None = None
+) -> Path:
+    """Draw the report of a run again, from its ledger; None keeps what the plan says."""
+    plan = read_results(ledger).plan
+    return write_report(
+        report_document(ledger),
+        directory,
+        include_completions=plan.include_completions if include_completions is None else include_completions,
+        include_neurons=plan.include_neurons if include_neurons is None else include_neurons,
+    )
+
+
+def write_manifest(ledger: Ledger, directory: Path) -> None:
+    """Write `manifest.json`: model, fingerprint, versions, seed and configuration."""
+    manifest = {
+        "plan": ledger.find("plan", "audit"),
+        "model": ledger.find("model", "model"),
+        "versions": ledger.find("versions", "versions"),
+        "behaviors": {
+            name: {"fingerprint": record["fingerprint"], "splits": record["split_fingerprints"]}
+            for name, record in ledger.find_all("behavior").items()
+        },
+    }
+    path = directory / "manifest.json"
+    scratch = path.with_suffix(".json.part")
+    try:
+        scratch.write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        os.replace(scratch, path)
+    except OSError as error:
+        raise LedgerError(
+            f"cannot write {path}: {error.strerror}", "free disk space or check permissions, then resume the run"
+        ) from error
+
+
+def plan_digest(plan: AuditPlan) -> str:
+    """A run's name: a hash of what it measures, so that two runs of one configuration print the same."""
+    values = plan.model_dump(mode="json", exclude={"run", "source", "include_completions", "include_neurons"})
+    values["behaviors"] = [(b["name"], b["fingerprint"]) for b in values["behaviors"]]
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def screen(
+    model: Model,
+    behavior: BehaviorLike,
+    method: str = "contrastive",
+    *,
+    split: str = "find",
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> pl.DataFrame:
+    """Rank every FFN neuron for a behavior.
+
+    Args:
+        model: The model.
+        behavior: A name, a path to a TOML file, or a loaded behavior.
+        method: The screen's name.
+        split: Split whose contrast is read.
+        seed: Seed of the random screen.
+        progress: Where progress is shown.
+
+    Returns:
+        Best first: neuron, layer, index, score, sign, rank, coherence, budget.
+
+    Raises:
+        ScreenError: No such screen.
+        BehaviorError: The behavior is invalid or has no contrast.
+
+    Example:
+        >>> import controlwindow as cw
+        >>> table = cw.screen(cw.load_model("organism:switch"), "refusal", method="window")
+        >>> table["rank"][0]
+        1
+    """
+    chosen = find_screen(method)
+    loaded = _load_one(behavior)
+    generic = generic_pass(model)
+    planner = chosen(model, loaded, generic, split=split, seed=seed)
+    progress = progress or Silent()
+    with Ledger() as ledger, progress.stage(f"{loaded.name}: screen {method}"):
+        engine = Engine(model, {loaded.name: loaded}, generic, ledger, progress=progress.rows)
+        Scheduler(ledger, engine, progress=progress.tick).run(f"screen {method}", [planner])
+    return planner.table()
+
+
+def measure_window(
+    model: Model,
+    neuron: Neuron | str,
+    behavior: BehaviorLike,
+    *,
+    branch: int | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Window:
+    """Measure one neuron's control window.
+
+    Args:
+        model: The model.
+        neuron: The neuron, or its name.
+        behavior: A name, a path to a TOML file, or a loaded behavior.
+        branch: +1 or −1 to ask for that branch; None for the one that is open, or has the greater height. Both are
+            measured.
+        seed: Seed of bootstrap, probe and sampling.
+        progress: Where progress is shown.
+
+    Returns:
+        The window; `other_branch` of it is the other one.
+
+    Raises:
+        NeuronError: The neuron is malformed or lies outside the model.
+        BehaviorError: The behavior is invalid, or too few of its prompts are eligible.
+
+    Example:
+        >>> import controlwindow as cw
+        >>> window = cw.measure_window(cw.load_model("organism:switch"), "L3.N7", "language")  # doctest: +SKIP
+        >>> window.verdict  # doctest: +SKIP
+        'closed'
+    """
+    if branch not in (None, 1, -1):
+        raise UsageError(f"a branch is +1 or -1, got {branch!r}")
+    found = audit(model, behavior, neurons=[neuron], top=0, planted=False, seed=seed, progress=progress).windows
+    ordered = sorted(found, key=lambda w: (not w.open, -w.height, -w.branch))
+    if branch is not None:
+        ordered.sort(key=lambda w: w.branch != branch)
+    return replace(ordered[0], other_branch=ordered[1])
+
+
+def _load_behaviors(given: Sequence[BehaviorLike] | BehaviorLike) -> list[tuple[BehaviorLike, Behavior]]:
+    listed = [given] if isinstance(given, str | Path | Behavior) else list(given)
+    if not listed:
+        raise UsageError("no behavior was given", "name one, as in --behavior refusal")
+    loaded = [(item, _load_one(item)) for item in listed]
+    names = [behavior.name for _, behavior in loaded]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"the behavior {name!r} was given twice", "give each behavior once, under its own name")
+    return loaded
+
+
+def _load_one(behavior: BehaviorLike) -> Behavior:
+    return behavior if isinstance(behavior, Behavior) else load_behavior(behavior)
+
+
+def _source(behavior: BehaviorLike) -> str:
+    if isinstance(behavior, Behavior):
+        return behavior.name
+    path = Path(behavior)
+    return str(path.resolve()) if path.suffix == ".toml" else str(behavior)

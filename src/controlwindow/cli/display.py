@@ -1,0 +1,111 @@
+"""What the commands show: progress on a terminal's stderr, tables or one JSON document on stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from controlwindow.running.progress import Stage
+from controlwindow.running.results import round_floats
+from controlwindow.windows.search import WindowSearch
+
+PIPE_WIDTH = 120
+
+
+def output() -> Console:
+    """Standard output; wide enough for tables when it is not a terminal."""
+    return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False, soft_wrap=False)
+
+
+def messages() -> Console:
+    """Standard error."""
+    return Console(stderr=True, highlight=False)
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on stdout, floats rounded to 6 digits, and nothing else."""
+    sys.stdout.write(json.dumps(round_floats(document), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+class _Bar(Stage):
+    def __init__(self, progress: Progress, task: Any) -> None:
+        self._progress = progress
+        self._task = task
+
+    def update(self, done: int, total: int) -> None:
+        self._progress.update(self._task, completed=done, total=total)
+
+
+class TerminalProgress:
+    """What, how far, how long still; one line a stage. Shows nothing where stderr is not a terminal."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or messages()
+        self._progress = Progress(
+            SpinnerColumn(finished_text="[green]✓"),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=28),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("[dim]{task.fields[note]}"),
+            console=self._console,
+            transient=False,
+            disable=not self._console.is_terminal,
+        )
+        self._task: Any = None
+        self._searches: Sequence[WindowSearch] = ()
+
+    def __enter__(self) -> TerminalProgress:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._progress.stop()
+
+    @contextmanager
+    def stage(self, name: str, *, searches: Sequence[WindowSearch] = ()) -> Iterator[Stage]:
+        """Begin a stage; with searches, progress is the mean of how far each of them is."""
+        task = self._progress.add_task(name, total=1.0 if searches else None, note="")
+        self._task, self._searches = task, searches
+        try:
+            yield _Bar(self._progress, task)
+        finally:
+            total = self._progress.tasks[task].total or 1.0
+            self._progress.update(task, total=total, completed=total, note="")
+            self._task, self._searches = None, ()
+
+    def rows(self, done: int, total: int) -> None:
+        """Rows of the running chunk."""
+        if self._task is not None and not self._searches:
+            self._progress.update(self._task, completed=done, total=total)
+
+    def tick(self) -> None:
+        """A chunk or a round was committed."""
+        if self._task is None or not self._searches:
+            return
+        shares = [search.progress for search in self._searches]
+        settled = sum(share >= 1 for share in shares)
+        self._progress.update(
+            self._task,
+            completed=sum(shares) / len(shares),
+            note=f"{settled} of {len(shares)} searches settled",
+        )
+
+
+def plain_table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], title: str | None = None) -> Table:
+    """A simple table; columns are (heading, justification)."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for heading, justify in columns:
+        table.add_column(heading, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    for row in rows:
+        table.add_row(*row)
+    return table

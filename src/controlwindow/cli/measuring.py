@@ -1,0 +1,251 @@
+"""Commands that measure: audit, window, screen, atlas."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import polars as pl
+import typer
+
+from controlwindow import api
+from controlwindow.behaviors import load_behavior
+from controlwindow.cli.display import TerminalProgress, output, plain_table, print_json
+from controlwindow.cli.options import (
+    DEFAULT_MODEL,
+    BehaviorOption,
+    CompletionsOption,
+    DeviceOption,
+    DtypeOption,
+    JsonOption,
+    ModelArgument,
+    NeuronsOption,
+    SeedOption,
+    SystemOption,
+    open_model,
+    read_lines,
+)
+from controlwindow.cli.runs import show_run
+from controlwindow.errors import UsageError
+from controlwindow.models import Neuron
+from controlwindow.organisms.catalogue import load_card
+from controlwindow.screens import find_screen
+from controlwindow.windows.prediction import predict_ceilings
+
+_NEURON_HELP = "A neuron to test, as in L3.N7; may be given several times."
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.command("audit", epilog="Example: controlwindow audit ./my-model -b behavior.toml --top 8 --out runs/mine")(
+        audit
+    )
+    app.command("window", epilog="Example: controlwindow window organism:switch -b refusal -n L3.N7")(window)
+    app.command("screen", epilog="Example: controlwindow screen organism:switch -b refusal --method window")(screen)
+    app.command("atlas", epilog="Example: controlwindow atlas organism:switch --json > ceilings.json")(atlas)
+
+
+def audit(
+    model: ModelArgument = DEFAULT_MODEL,
+    behavior: Annotated[
+        list[str] | None,
+        typer.Option("--behavior", "-b", help="A behavior's name or TOML file; several times for several. "
+                     "Default for organisms: those of its planted neurons."),
+    ] = None,
+    neuron: Annotated[list[str] | None, typer.Option("--neuron", "-n", help=_NEURON_HELP)] = None,
+    screen: Annotated[str, typer.Option(help="Screen whose top neurons are tested.")] = "contrastive",
+    top: Annotated[int, typer.Option(min=0, help="How many of the screen's top, and as many random ones.")] = 4,
+    out: Annotated[Path | None, typer.Option(help="Run directory; default runs/<time>.")] = None,
+    seed: SeedOption = 0,
+    generic: Annotated[
+        Path | None, typer.Option(help="Text file of ordinary prompts for the generic pass, one a line.")
+    ] = None,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = None,
+    system_prompt: SystemOption = None,
+    include_completions: CompletionsOption = False,
+    include_neurons: NeuronsOption = False,
+    as_json: JsonOption = False,
+) -> None:  # fmt: skip
+    """The main job: candidates, predicted ceilings, windows with verdicts, and a report.
+
+    Tests an organism's planted neurons, those named, the screen's top K and K random ones. A directory that already
+    holds the same audit is gone on with.
+    """
+    find_screen(screen)
+    behaviors = behavior or _default_behaviors(model)
+    for name in behaviors:
+        load_behavior(name)
+    for name in neuron or []:
+        Neuron.parse(name)
+    prompts = None if generic is None else read_lines(generic, "prompts")
+    directory = out if out is not None else Path("runs") / datetime.now().strftime("%Y-%m-%d-%H%M%S")
+    loaded = open_model(model, device, dtype, system_prompt)
+    with TerminalProgress() as progress:
+        api.audit(
+            loaded,
+            behaviors,
+            directory,
+            neurons=neuron or [],
+            screen=screen,
+            top=top,
+            seed=seed,
+            generic_prompts=prompts,
+            include_completions=include_completions,
+            include_neurons=include_neurons,
+            progress=progress,
+        )
+    show_run(directory, as_json)
+
+
+def _default_behaviors(model: str) -> list[str]:
+    if model.startswith("organism:"):
+        planted = load_card(model.removeprefix("organism:")).planted
+        return sorted({p.behavior for p in planted}, reverse=True)
+    raise UsageError(
+        "no behavior was given, and only organisms have some of their own",
+        "name a TOML file with --behavior; docs/behaviors.md and examples/ show how to write one",
+    )
+
+
+def window(
+    model: ModelArgument,
+    behavior: BehaviorOption,
+    neuron: Annotated[str, typer.Option("--neuron", "-n", help="The neuron, as in L3.N7.")],
+    out: Annotated[Path | None, typer.Option(help="Keep ledger and report in this run directory.")] = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = None,
+    system_prompt: SystemOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure one neuron's window on both branches."""
+    load_behavior(behavior)
+    Neuron.parse(neuron)
+    loaded = open_model(model, device, dtype, system_prompt)
+    with TerminalProgress() as progress:
+        result = api.audit(loaded, behavior, out, neurons=[neuron], top=0, planted=False, seed=seed, progress=progress)
+    if out is not None:
+        show_run(out, as_json)
+    elif as_json:
+        print_json(result.results.to_json())
+    else:
+        columns = [("neuron", "left"), ("branch", "right"), ("trigger", "left"), ("ceiling", "left"),
+                   ("predicted", "right"), ("height", "right"), ("verdict", "left"), ("probability", "right"),
+                   ("reason", "left")]  # fmt: skip
+        rows = [
+            [
+                w.neuron, f"{w.branch:+d}", _threshold(w.trigger, w.trigger_interval),
+                _threshold(w.ceiling, w.ceiling_interval), _number(w.ceiling_predicted), f"{w.height:.0%}", w.verdict,
+                f"{w.verdict_probability:.2f}" + ("" if w.decided else " undecided"), w.failure_mode or "",
+            ]
+            for w in result.windows
+        ]  # fmt: skip
+        output().print(plain_table(columns, rows))
+        output().print(f"[dim]{result.windows[0].n_eligible} eligible prompts; thresholds in c, 95 % intervals")
+
+
+def screen(
+    model: ModelArgument,
+    behavior: BehaviorOption,
+    method: Annotated[str, typer.Option("--method", "-m", help="The screen's name.")] = "contrastive",
+    top: Annotated[int | None, typer.Option(min=1, help="Rows to show; default 20, in JSON all.")] = None,
+    seed: SeedOption = 0,
+    figure: Annotated[Path | None, typer.Option(help="Draw the ranking to this SVG file.")] = None,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = None,
+    system_prompt: SystemOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Rank every FFN neuron for a behavior."""
+    find_screen(method)
+    load_behavior(behavior)
+    loaded = open_model(model, device, dtype, system_prompt)
+    with TerminalProgress() as progress:
+        table = api.screen(loaded, behavior, method, seed=seed, progress=progress)
+    if figure is not None:
+        draw_screen(table, figure, f"{method}, {behavior}")
+    if as_json:
+        print_json((table if top is None else table.head(top)).to_dicts())
+        return
+    rows = [
+        [
+            str(r["rank"]), r["neuron"], f"{r['score']:+.4g}", _number(r["coherence"]), _number(r["budget"])
+        ]
+        for r in table.head(top or 20).to_dicts()
+    ]  # fmt: skip
+    columns = [("rank", "right"), ("neuron", "left"), ("score", "right"), ("coherence", "right"), ("budget", "right")]
+    output().print(plain_table(columns, rows, f"{method} screen of {loaded.name} for {behavior}"))
+    output().print(f"[dim]{len(table)} of {len(loaded.neurons)} neurons ranked; the rest are universal")
+
+
+def atlas(
+    model: ModelArgument,
+    neuron: Annotated[list[str] | None, typer.Option("--neuron", "-n", help=_NEURON_HELP + " Default: all.")] = None,
+    figure: Annotated[Path | None, typer.Option(help="Draw predicted ceilings by layer to this SVG file.")] = None,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = None,
+    system_prompt: SystemOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Predict the ceiling of every FFN neuron on both branches, without a rollout of any of them."""
+    for name in neuron or []:
+        Neuron.parse(name)
+    loaded = open_model(model, device, dtype, system_prompt)
+    with TerminalProgress() as progress, progress.stage("generic and probe passes") as stage:
+        table = predict_ceilings(loaded, neuron, progress=stage.update)
+    if figure is not None:
+        draw_atlas(table, figure, loaded.name)
+    if as_json:
+        print_json(table.to_dicts())
+        return
+    if neuron:
+        columns = [("neuron", "left"), ("branch", "right"), ("c0", "right"), ("budget", "right"), ("ceiling", "left")]
+        rows = [
+            [r["neuron"], f"{r['branch']:+d}", f"{r['c0']:+.3f}", _number(r["budget"]),
+             _threshold(r["ceiling_predicted"], (r["ceiling_low"], r["ceiling_high"]))]
+            for r in table.to_dicts()
+        ]  # fmt: skip
+        output().print(plain_table(columns, rows))
+    else:
+        output().print(_atlas_by_layer(table))
+    first = table.row(0, named=True)
+    note = " (in sample: this model was among those fitted)" if first["in_sample"] else ""
+    output().print(
+        f"[dim]predictor {first['predictor']}{note}; ceilings in c, 90 % intervals; --json gives every neuron"
+    )
+
+
+def _atlas_by_layer(table: pl.DataFrame) -> object:
+    grouped = table.group_by("layer").agg(
+        neurons=pl.col("neuron").n_unique(),
+        residual=pl.col("residual_norm").first(),
+        budget=pl.col("budget").median(),
+        widest=pl.col("c0").abs().max(),
+        low=pl.col("ceiling_predicted").quantile(0.05),
+        middle=pl.col("ceiling_predicted").median(),
+        high=pl.col("ceiling_predicted").quantile(0.95),
+    ).sort("layer")  # fmt: skip
+    columns = [("layer", "right"), ("neurons", "right"), ("‖r‖", "right"), ("median budget", "right"),
+               ("largest |c0|", "right"), ("ceiling 5 %", "right"), ("median", "right"), ("95 %", "right")]  # fmt: skip
+    rows = [
+        [
+            str(r["layer"]),
+            str(r["neurons"]),
+            *(_number(r[k]) for k in ("residual", "budget", "widest", "low", "middle", "high")),
+        ]
+        for r in grouped.to_dicts()
+    ]
+    return plain_table(columns, rows, "predicted ceilings by layer")
+
+
+def _threshold(value: float | None, interval: tuple[float | None, float | None]) -> str:
+    if value is None:
+        return "not reached"
+    low, high = interval
+    return f"{value:.3f} [{_number(low)}, {_number(high)}]"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}"

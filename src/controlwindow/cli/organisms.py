@@ -1,0 +1,199 @@
+"""Commands on organisms: list, check, train, census."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from controlwindow import api
+from controlwindow.cli.display import TerminalProgress, output, plain_table, print_json
+from controlwindow.cli.options import JsonOption, SeedOption
+from controlwindow.errors import OrganismError
+from controlwindow.models import load_model
+from controlwindow.organisms.catalogue import CARD_FILE, catalogue, full_name, load_card, organism_path
+from controlwindow.running.progress import Stage
+
+app = typer.Typer(
+    help="Models whose controllers are known by construction.", no_args_is_help=True, rich_markup_mode="rich"
+)
+
+
+@app.command("list", epilog="Example: controlwindow organisms list --json")
+def list_organisms(as_json: JsonOption = False) -> None:
+    """List the organisms with their planted neurons."""
+    entries = [
+        {
+            "name": entry.name,
+            "family": entry.family,
+            "lineage": entry.lineage,
+            "shipped": entry.shipped,
+            "planted": [
+                {"neuron": p.neuron, "behavior": p.behavior, "by": p.by, "branch": p.branch} for p in entry.planted
+            ],
+        }
+        for entry in catalogue()
+    ]
+    if as_json:
+        print_json(entries)
+        return
+    columns = [("organism", "left"), ("family", "left"), ("lineage", "left"), ("here", "left"), ("planted", "left")]
+    rows = []
+    for entry in entries:
+        planted: Any = entry["planted"]
+        names = "; ".join(f"{p['neuron']} {p['branch']:+d} {p['behavior']} by {p['by']}" for p in planted)
+        rows.append([entry["name"], entry["family"], entry["lineage"], "yes" if entry["shipped"] else "no", names])
+    output().print(plain_table(columns, rows))  # type: ignore[arg-type]
+
+
+@app.command("check", epilog="Example: controlwindow organisms check --out runs/check")
+def check(
+    out: Annotated[Path, typer.Option(help="Directory for one run per organism.")] = Path("runs/check"),
+    top: Annotated[int, typer.Option(min=0, help="How many of the screen's top, and as many random ones.")] = 4,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Audit every organism that is here and score the audit against the cards. Goes on where it was cut off."""
+    from controlwindow.validation.scoring import score_organism, summarise_scores
+
+    scores = []
+    for entry in (e for e in catalogue() if e.shipped):
+        card = load_card(entry.name)
+        behaviors = sorted({p.behavior for p in card.planted}, reverse=True)
+        with TerminalProgress() as progress:
+            result = api.audit(
+                load_model(entry.name), behaviors, out / entry.name.split(":")[1], top=top, seed=seed, progress=progress
+            )
+        scores.append(score_organism(card, result.results.to_json()["windows"]))
+    document = summarise_scores(scores)
+    if as_json:
+        print_json(document)
+        return
+    columns = [
+        ("organism", "left"),
+        ("planted", "left"),
+        ("behavior", "left"),
+        ("branch", "right"),
+        ("verdict", "left"),
+    ]
+    rows = [
+        [score["name"], p["neuron"], p["behavior"], f"{p['branch']:+d}", p["verdict"] or "not tested"]
+        for score in scores
+        for p in score["planted"]
+    ]
+    output().print(plain_table(columns, rows))
+    low, high = document["planted_recall_interval"]
+    output().print(f"planted controllers opened: {document['planted_recall']:.0%} [{low:.0%}, {high:.0%}]")
+    for score in scores:
+        opened = score["random_opened"]
+        output().print(f"[dim]{score['name']}: {len(opened)} of {score['random_tested']} random neurons opened")
+
+
+@app.command("train", epilog="Example: controlwindow organisms train switch --out organisms/switch")
+def train(
+    name: Annotated[str, typer.Argument(help="The organism, as in switch.")],
+    out: Annotated[Path | None, typer.Option(help="Directory to write; default organisms/NAME.")] = None,
+    sentences: Annotated[
+        Path | None, typer.Option(help="Sentence pairs to mix in: English, tab, French, one pair a line (or zipped).")
+    ] = None,
+    seed: SeedOption = 0,
+) -> None:
+    """Train an organism from its seed, or go on where training was cut off."""
+    from controlwindow.organisms.training import train_organism
+
+    directory = out if out is not None else Path("organisms") / name.removeprefix("organism:")
+    with TerminalProgress() as progress:
+        stages = _TrainingStages(progress)
+        try:
+            written = train_organism(name, directory, sentences=sentences, seed=seed, progress=stages.report)
+        finally:
+            stages.close()
+    card = load_card(written)
+    columns = [("figure", "left"), ("measured", "right"), ("n", "right"), ("smallest accepted", "right")]
+    rows = [
+        [figure, f"{t.measured:.3f}", str(t.n), f"{t.minimum:.3f}"] for figure, t in sorted(card.tolerances.items())
+    ]
+    output().print(plain_table(columns, rows))
+    output().print(f"written: {written}", soft_wrap=True)
+
+
+class _TrainingStages:
+    """One progress line per stage of a training run, which only says its stage's name and steps."""
+
+    def __init__(self, progress: TerminalProgress) -> None:
+        self._progress = progress
+        self._name: str | None = None
+        self._context: Any = None
+        self._stage: Stage = Stage()
+
+    def report(self, stage: str, done: int, total: int) -> None:
+        """Take the training's report."""
+        if stage != self._name:
+            self.close()
+            self._name = stage
+            self._context = self._progress.stage(f"training: {stage}")
+            self._stage = self._context.__enter__()
+        self._stage.update(done, total)
+
+    def close(self) -> None:
+        """End the running stage."""
+        if self._context is not None:
+            self._context.__exit__(None, None, None)
+            self._context = None
+
+
+@app.command("census", epilog="Example: controlwindow organisms census switch --neurons 384")
+def census(
+    name: Annotated[str, typer.Argument(help="The organism, as in switch.")],
+    neurons: Annotated[int, typer.Option(min=1, help="Size of the random sample.")] = 384,
+    prompts: Annotated[int, typer.Option(min=8, help="Eligible evaluation prompts used.")] = 16,
+    out: Annotated[Path | None, typer.Option(help="Run directory; default runs/census-NAME.")] = None,
+    seed: SeedOption = 0,
+    write: Annotated[bool, typer.Option("--write", help="Write the census into the organism's card.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure the windows of a large random sample of an organism's neurons. Slow; goes on where it was cut off."""
+    from controlwindow.validation.census import run_census
+
+    card = load_card(full_name(name))
+    behaviors = sorted({p.behavior for p in card.planted}, reverse=True)
+    directory = out if out is not None else Path("runs") / f"census-{name.removeprefix('organism:')}"
+    with TerminalProgress() as progress:
+        found = run_census(
+            load_model(full_name(name)),
+            behaviors,
+            directory,
+            neurons=neurons,
+            prompts=prompts,
+            seed=seed,
+            progress=progress,
+        )
+    if write:
+        _write_census(organism_path(name), found)
+    if as_json:
+        print_json(found)
+        return
+    for behavior, rate in found["open"].items():
+        low, high = rate["interval"]
+        output().print(f"{behavior}: {rate['k']} of {rate['n']} random neurons open [{low:.1%}, {high:.1%}]")
+        output().print("[dim]" + (", ".join(rate["neurons"]) or "none"))
+
+
+def _write_census(directory: Path, found: dict[str, Any]) -> None:
+    path = directory / CARD_FILE
+    values = json.loads(path.read_text("utf-8"))
+    rows = found.pop("rows")
+    text = json.dumps({**values, "census": {**found, "rows": []}}, ensure_ascii=False, indent=2)
+    # One row a line: the census is long, and a card is read by people too.
+    lines = ",\n".join("      " + json.dumps(row) for row in rows)
+    text = text.replace('"rows": []', f'"rows": [\n{lines}\n    ]')
+    found["rows"] = rows
+    scratch = path.with_suffix(".json.part")
+    try:
+        scratch.write_text(text + "\n", "utf-8")
+        os.replace(scratch, path)
+    except OSError as error:
+        raise OrganismError(f"cannot write {path}: {error.strerror}", "check permissions and space") from error

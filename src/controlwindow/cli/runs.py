@@ -1,0 +1,67 @@
+"""Commands on run directories: results, report, resume."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from controlwindow import api
+from controlwindow.cli.display import TerminalProgress, output, print_json
+from controlwindow.cli.options import CompletionsOption, JsonOption, NeuronsOption, RunArgument
+from controlwindow.report import coverage_lines, headline_lines, rank_table, verdict_table
+from controlwindow.report.assemble import report_document
+from controlwindow.running.results import open_run, read_results
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.command("results", epilog="Example: controlwindow results runs/mine --json")(results)
+    app.command("report", epilog="Example: controlwindow report runs/mine --include-completions")(report)
+    app.command("resume", epilog="Example: controlwindow resume runs/mine")(resume)
+
+
+def results(run: RunArgument, as_json: JsonOption = False) -> None:
+    """Print the verdicts of a run, finished or not."""
+    show_run(run, as_json)
+
+
+def report(
+    run: RunArgument, include_completions: CompletionsOption = False, include_neurons: NeuronsOption = False
+) -> None:
+    """Draw report.html and figures of a run again, from its ledger."""
+    with open_run(run) as ledger:
+        path = api.write_run_report(
+            ledger, run, include_completions=include_completions, include_neurons=include_neurons
+        )
+    output().print(str(path), soft_wrap=True)
+
+
+def resume(run: RunArgument, as_json: JsonOption = False) -> None:
+    """Go on with an audit that was cut off; no finished chunk is repeated."""
+    with TerminalProgress() as progress:
+        api.resume(run, progress=progress)
+    show_run(run, as_json)
+
+
+def show_run(directory: Path, as_json: bool) -> None:
+    """Print a run's results from its ledger."""
+    with open_run(directory) as ledger:
+        found = read_results(ledger)
+        if as_json:
+            print_json(found.to_json())
+            return
+        document = report_document(ledger)
+    console = output()
+    for line in headline_lines(document):
+        console.print(line)
+    console.print()
+    console.print(verdict_table(document))
+    for line in coverage_lines(document):
+        console.print(line)
+    console.print(rank_table(document))
+    if not found.finished:
+        console.print(f"[yellow]unfinished: controlwindow resume {directory}", soft_wrap=True)
+    page = directory / "report.html"
+    if page.exists():
+        console.print(f"report: {page}", soft_wrap=True)

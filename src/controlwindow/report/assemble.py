@@ -1,0 +1,171 @@
+"""From a ledger to the document that a report is drawn from. No model is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from controlwindow.behaviors.controls import COLLAPSED_KINDS
+from controlwindow.report.document import ReportDocument, load_document
+from controlwindow.running.ledger import Ledger
+from controlwindow.running.results import RunResults, read_results
+from controlwindow.windows.calibration import Predictor, shipped_calibration
+
+_SAMPLED_DOSES = 7
+_DOSE_KEYS = ("t", "c", "c_measured", "c_measured_interval", "n", "collapsed", "shares", "target_interval")
+_NOT_SHOWN = ("sampled", "panel")
+
+
+def report_document(ledger: Ledger) -> ReportDocument:
+    """The report of a run, finished or not.
+
+    Raises:
+        LedgerError: The ledger holds no audit.
+        ReportError: It was written by another version, or edited.
+    """
+    results = read_results(ledger)
+    plan = results.plan
+    coherence = ledger.find("coherence", "detector")
+    generic = ledger.find("generic", "generic")
+    calibration = shipped_calibration()
+    predictions = ledger.find_all("prediction")
+    first = next(iter(predictions.values()), None)
+    notes = [] if results.finished else ["This run is unfinished: `controlwindow resume` goes on with it."]
+    for window in results.windows:
+        ties = sum(dose["ties"] for dose in window["doses"])
+        if ties:
+            notes.append(
+                f"{window['neuron']} {window['branch']:+d}, {window['behavior']}: {ties} decoding steps had a top-two "
+                "margin below 1e-4, where a correct implementation may choose another token."
+            )
+    return load_document(
+        {
+            "run": plan.run,
+            "model": results.model,
+            "versions": ledger.find("versions", "versions") or {},
+            "seed": plan.seed,
+            "configuration": plan.model_dump(mode="json"),
+            "coverage": results.coverage(),
+            "coherence": _coherence(coherence),
+            "generic": _generic(generic, calibration.predictors[first["default"]] if first else None),
+            "behaviors": [_behavior(record, ledger, results) for record in results.behaviors.values()],
+            "predictions": {
+                "default": first["default"] if first else calibration.default,
+                "names": list(first["values"]) if first else list(calibration.predictors),
+                "in_sample": bool(first and first["in_sample"]),
+                "committed_before_rollouts": _committed_first(ledger, predictions),
+            },
+            "windows": [_window(window, ledger, results) for window in results.windows],
+            "notes": notes,
+        }
+    )
+
+
+def _committed_first(ledger: Ledger, predictions: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether every prediction stands before the first rollout of its neuron for its behavior."""
+    for name, prediction in predictions.items():
+        rollout = ledger.first_rollout(prediction["neuron"], name.split("/")[0])
+        sequence = ledger.sequence("prediction", name)
+        if rollout is not None and (sequence is None or sequence > rollout):
+            return False
+    return bool(predictions)
+
+
+def _coherence(record: Mapping[str, Any] | None) -> dict[str, Any]:
+    if record is None:
+        return {"thresholds": {}}
+    calibration = record["calibration"]
+    return {
+        "thresholds": calibration["thresholds"],
+        "scale": calibration["scale"],
+        "auc": calibration["auc"],
+        "agreement": calibration["agreement"],
+        "agreement_interval": calibration["agreement_interval"],
+        "controls": [
+            {
+                "control": f"{_field(share, 'kind', 0)}, {_field(share, 'length', 1)} tokens",
+                "label": "collapsed" if _field(share, "kind", 0) in COLLAPSED_KINDS else "coherent",
+                "n": _field(share, "total", 3),
+                "share_collapsed": _field(share, "collapsed", 2) / _field(share, "total", 3),
+            }
+            for share in calibration["shares"]
+        ],
+    }
+
+
+def _field(value: Any, name: str, place: int) -> Any:
+    # Named tuples become lists in JSON.
+    return value[name] if isinstance(value, Mapping) else value[place]
+
+
+def _generic(record: Mapping[str, Any] | None, predictor: Predictor | None) -> dict[str, Any]:
+    if record is None:
+        return {"prompts": 0, "tokens": 0, "layers": []}
+    layers = []
+    for layer in record["layers"]:
+        features = {name: layer[name] for name in ("participation_ratio", "probe_dose")}
+        ceiling = None if predictor is None else predictor.ceiling(features, 0.0)
+        layers.append(
+            {
+                "layer": layer["layer"],
+                "residual_norm": layer["residual_norm"],
+                "participation_ratio": layer["participation_ratio"],
+                "probe_t": layer["probe_dose"],
+                "ceiling_predicted": None if ceiling is None else ceiling[0],
+            }
+        )
+    return {"prompts": record["prompts"], "tokens": record["tokens"], "layers": layers}
+
+
+def _behavior(record: Mapping[str, Any], ledger: Ledger, results: RunResults) -> dict[str, Any]:
+    windows = [w for w in results.windows if w["behavior"] == record["name"]]
+    known = {k: v for k, v in record.items() if k not in ("texts", "fingerprint")}
+    eligible = windows[0]["n_eligible"] if windows else 0
+    return {**known, "prompts": {**record["prompts"], "eligible": eligible}}
+
+
+def _window(window: Mapping[str, Any], ledger: Ledger, results: RunResults) -> dict[str, Any]:
+    shown = {key: value for key, value in window.items() if key not in _NOT_SHOWN}
+    return {
+        **shown,
+        "layer": int(window["neuron"].split(".")[0][1:]),
+        "doses": [{key: dose[key] for key in _DOSE_KEYS} for dose in window["doses"]],
+        "panel": {**window["panel"], "samples": _samples(window, ledger, results)},
+    }
+
+
+def _samples(window: Mapping[str, Any], ledger: Ledger, results: RunResults) -> list[dict[str, Any]]:
+    """One prompt's rollouts at doses spread over the window: what a reader needs to see the behavior change."""
+    behavior = results.behaviors[window["behavior"]]
+    cells = {
+        cell.t: cell
+        for cell in ledger.rollout_cells(window["behavior"], window["neuron"])
+        if cell.branch == window["branch"] and cell.sample_seed is None
+    }
+    last = str(behavior["horizons"][-1])
+    samples = []
+    for dose in _spread([d for d in window["doses"] if d["t"] in cells], _SAMPLED_DOSES):
+        cell = cells[dose["t"]]
+        rows = ledger.rows(cell) or []
+        secrets = ledger.completions(cell) if behavior["sensitive"] else None
+        # The prompt whose outcome is the most frequent one at this dose speaks for it.
+        shares = dose["shares"][last]
+        common = max(shares, key=lambda outcome: shares[outcome])
+        place = next(i for i, row in enumerate(rows) if row["outcomes"][last] == common)
+        text = secrets[place]["text"] if secrets else rows[place].get("text")
+        samples.append(
+            {
+                "t": dose["t"],
+                "c": dose["c"],
+                "outcome": common,
+                "prompt": behavior["texts"][rows[place]["prompt"]],
+                "text": text,
+            }
+        )
+    return samples
+
+
+def _spread(items: Sequence[Any], count: int) -> list[Any]:
+    if len(items) <= count:
+        return list(items)
+    return [items[round(i * (len(items) - 1) / (count - 1))] for i in range(count)]
