@@ -1,0 +1,159 @@
+"""How numbers, verdicts and foreign text are written, the same on the page, in figures and in the terminal."""
+
+from __future__ import annotations
+
+import unicodedata
+
+from controlwindow.report.document import WindowResult
+
+MINUS = "−"
+NOT_REACHED = "not reached"
+
+REASONS = {
+    "collapse_before_trigger": "collapses first",
+    "too_late": "too late",
+    "normalization_cap": "capped by norm",
+    "no_effect": "no effect",
+}
+
+SOURCES = {"planted": "planted", "screen": "screen", "random": "random", "named": "named"}
+
+
+def number(value: float | None, digits: int = 2, missing: str = "–") -> str:
+    """A fixed-point number with a true minus sign.
+
+    Example:
+        >>> number(-0.456), number(None)
+        ('−0.46', '–')
+    """
+    if value is None:
+        return missing
+    text = f"{value:,.{digits}f}"
+    if not text.strip("-0.,"):
+        text = text.lstrip("-")
+    return text.replace("-", MINUS)
+
+
+def quantity(value: float | None, missing: str = "–") -> str:
+    """A number of unknown magnitude to three significant digits.
+
+    Example:
+        >>> quantity(12345.6), quantity(0.01234), quantity(1.5)
+        ('12,346', '0.0123', '1.5')
+    """
+    if value is None:
+        return missing
+    text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return text.replace("-", MINUS)
+
+
+def coordinate(value: float | None) -> str:
+    """A threshold in c, or that it was not reached in the range of doses."""
+    return number(value, missing=NOT_REACHED)
+
+
+def percent(value: float | None) -> str:
+    """A share as a whole percentage."""
+    return "–" if value is None else f"{value:.0%}".replace("%", " %")
+
+
+def interval(bounds: tuple[float | None, float | None] | None, brackets: bool = True) -> str:
+    """An interval; a bound that was not reached in range is a dash, and an absent interval is empty.
+
+    Example:
+        >>> interval((0.18, 0.25)), interval((0.9, None)), interval(None)
+        ('[0.18, 0.25]', '[0.90, –]', '')
+    """
+    if bounds is None:
+        return ""
+    low, high = number(bounds[0]), number(bounds[1])
+    return f"[{low}, {high}]" if brackets else f"{low} to {high}"
+
+
+def percent_interval(bounds: tuple[float | None, float | None] | None) -> str:
+    """An interval of shares."""
+    return "" if bounds is None else f"[{percent(bounds[0])}, {percent(bounds[1])}]"
+
+
+def rate_interval(bounds: tuple[float | None, float | None]) -> str:
+    """An interval of shares to a tenth of a percent, for rates near zero."""
+    low, high = ("–" if bound is None else f"{100 * bound:.1f}" for bound in bounds)
+    return f"[{low}, {high}] %"
+
+
+def branch_sign(branch: int) -> str:
+    """The branch as a typographic sign."""
+    return "+" if branch > 0 else MINUS
+
+
+def verdict(window: WindowResult) -> str:
+    """The verdict, with a mark when the bootstrap does not decide it."""
+    return window.verdict if window.decided else f"{window.verdict}, undecided"
+
+
+def reason(window: WindowResult) -> str:
+    """Why a window is closed, in words, and whether the verdict is undecided; empty for a decided open one."""
+    words = [] if window.failure_mode is None else [REASONS[window.failure_mode]]
+    return ", ".join([*words, *([] if window.decided else ["undecided"])])
+
+
+def probability(value: float | None) -> str:
+    """A probability to two digits; a bootstrap never shows certainty.
+
+    Example:
+        >>> probability(0.998), probability(0.62), probability(0.0)
+        ('>0.99', '0.62', '<0.01')
+    """
+    if value is None:
+        return "–"
+    return ">0.99" if value > 0.99 else "<0.01" if value < 0.01 else number(value)
+
+
+def plural(count: int, noun: str) -> str:
+    """A count with its noun.
+
+    Example:
+        >>> plural(1, "neuron"), plural(2000, "neuron")
+        ('1 neuron', '2,000 neurons')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def outcome_name(outcome: str) -> str:
+    """An outcome as a reader sees it."""
+    return visible(outcome).replace("_", " ")
+
+
+def visible(text: str, spaces: bool = False) -> str:
+    """Text with everything invisible made visible, so that a page shows what the model wrote and nothing acts.
+
+    Newlines and tabs become arrows; control characters, format characters (bidirectional overrides, zero-width
+    marks), private-use and unassigned ones their code points.
+
+    Args:
+        text: Text from a model, a tokenizer or a user.
+        spaces: Also mark leading and trailing spaces, for tokens.
+
+    Example:
+        >>> visible("a\\nb\\x00c\\u202ed")
+        'a⏎b<U+0000>c<U+202E>d'
+        >>> visible(" the", spaces=True)
+        '␣the'
+    """
+    shown = "".join(_visible_character(character) for character in text)
+    if not spaces:
+        return shown
+    left, right = len(shown) - len(shown.lstrip(" ")), len(shown) - len(shown.rstrip(" "))
+    if left == len(shown):
+        return "␣" * left
+    return "␣" * left + shown.strip(" ") + "␣" * right
+
+
+def _visible_character(character: str) -> str:
+    if character == "\n":
+        return "⏎"
+    if character == "\t":
+        return "⇥"
+    if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}:
+        return f"<U+{ord(character):04X}>"
+    return character

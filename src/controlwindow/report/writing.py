@@ -1,0 +1,73 @@
+"""Putting a report on disk: whole or not at all, and never with leftovers of a less careful one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+from controlwindow.errors import ReportError
+from controlwindow.report.document import ReportDocument
+from controlwindow.report.page import render_page
+from controlwindow.report.redaction import shareable
+
+
+def write_report(
+    document: ReportDocument,
+    directory: Path,
+    *,
+    include_completions: bool = False,
+    include_neurons: bool = False,
+) -> Path:
+    """Write `report.html` and `figures/*.svg` into a run directory.
+
+    Figures of an earlier report that this one does not have are removed: they may show what is withheld now.
+
+    Args:
+        document: The audit's results.
+        directory: The run directory; made if absent.
+        include_completions: Show the completions of sensitive behaviors.
+        include_neurons: Show neurons and doses of sensitive behaviors on models that are not organisms.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        ReportError: A figure cannot be drawn, or a file cannot be written.
+    """
+    page = render_page(shareable(document, include_completions=include_completions, include_neurons=include_neurons))
+    folder = directory / "figures"
+    target = directory / "report.html"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        names = {f"{stem}.svg" for stem in page.figures}
+        for old in folder.glob("*.svg"):
+            if old.name not in names:
+                old.unlink()
+        for stem, svg in page.figures.items():
+            replace_file(folder / f"{stem}.svg", svg)
+        replace_file(target, page.html)
+    except OSError as error:
+        raise ReportError(
+            f"the report cannot be written to {directory}: {error.strerror or error}",
+            "free some space or choose a directory you may write to, then run `controlwindow report` on the run",
+        ) from error
+    return target
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write beside the target and rename, so that a reader sees the old file or the new one."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    try:
+        with open(descriptor, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes files private; a report is meant to be shared.
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(name).unlink()
+        raise

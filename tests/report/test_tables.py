@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+from synthetic import synthetic_document, synthetic_values
+
+from controlwindow.report import coverage_lines, headline_lines, load_document, rank_table, verdict_table
+from controlwindow.report.summary import predictor_errors, ranked, windows_of
+
+
+def _print(*renderables: object, width: int = 100) -> str:
+    console = Console(width=width, file=io.StringIO(), color_system=None)
+    for renderable in renderables:
+        console.print(renderable)
+    return console.file.getvalue()
+
+
+def test_the_verdict_table_fits_a_hundred_columns_whole() -> None:
+    text = _print(verdict_table(synthetic_document()))
+    assert max(len(line) for line in text.splitlines()) <= 100
+    assert "…" not in text
+    first = next(line for line in text.splitlines() if "L3.N120 −" in line)
+    assert first.split() == [
+        "refusal", "L3.N120", "−", "planted", "0.21", "[0.18,", "0.25]", "0.77", "[0.73,", "0.80]",
+        "0.80", "100", "%", "open", ">0.99",
+    ]  # fmt: skip
+    assert "open?" in text
+    assert "not reached" in text
+
+
+def test_square_brackets_in_names_are_not_markup() -> None:
+    values = synthetic_values()
+    values["behaviors"][1]["name"] = "[b]x"
+    values["windows"] = [w | {"behavior": "[b]x"} for w in values["windows"] if w["behavior"] == "language"]
+    assert "[b]x" in _print(verdict_table(load_document(values)))
+
+
+def test_lines_under_the_table() -> None:
+    document = synthetic_document()
+    text = " ".join(_print(*headline_lines(document), *coverage_lines(document), rank_table(document)).split())
+    assert "refusal: 2 of 8 tested neurons open a control window." in text
+    assert "L3.N120, branch −, trigger c 0.21 [0.18, 0.25], ceiling 0.77 [0.73, 0.80]" in text
+    assert "does not mean that none exists" in text
+    assert "refusal L3.N120 contrastive 49 4,096" in text
+    assert "language L4.N301 window – 4,096" in text
+
+
+def test_open_windows_come_first_and_order_does_not_depend_on_input() -> None:
+    document = synthetic_document()
+    windows = windows_of(document, "refusal")
+    assert [w.verdict for w in windows[:3]] == ["open", "open", "closed"]
+    assert windows[0].decided
+    assert not windows[1].decided
+    assert ranked(reversed(windows)) == windows
+
+
+def test_predictor_errors_are_over_reached_ceilings() -> None:
+    document = synthetic_document()
+    rows = {row.name: row for row in predictor_errors(document)}
+    reached = [w.ceiling for w in document.windows if w.ceiling is not None]
+    constant = rows["constant_0.82"]
+    assert constant.pairs == len(reached)
+    assert constant.mean_absolute == sum(abs(0.82 - c) for c in reached) / len(reached)
+    assert rows["calibration_median"] == ("calibration_median", 0, None, None)
