@@ -1,1 +1,1 @@
-"""Package."""
+"""Model organisms: tiny models whose controllers are known by construction."""
