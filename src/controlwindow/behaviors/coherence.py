@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
@@ -116,8 +117,20 @@ def coherence_features(rollout: ScoredText, undosed: ScoredText, scale: float) -
 
 
 def _least_distinct(token_ids: Sequence[int]) -> float:
-    starts = range(max(1, len(token_ids) - LOOP_WINDOW + 1))
-    return min(distinct_share(token_ids[start : start + LOOP_WINDOW]) for start in starts)
+    groups = _groups(token_ids)
+    width = LOOP_WINDOW - GROUP + 1
+    if len(groups) <= width:
+        return distinct_share(token_ids)
+    # Counts are carried from window to window: every group enters once and leaves once.
+    counts = Counter(groups[:width])
+    least = len(counts)
+    for leaving, entering in zip(groups, groups[width:], strict=False):
+        counts[entering] += 1
+        counts[leaving] -= 1
+        if not counts[leaving]:
+            del counts[leaving]
+        least = min(least, len(counts))
+    return least / width
 
 
 def shuffle_scale(shuffled: Sequence[ScoredText], undosed: Sequence[ScoredText]) -> float:
@@ -151,8 +164,12 @@ def distinct_share(items: Sequence[Hashable]) -> float:
         >>> distinct_share([1, 2, 1, 2, 1, 2, 1, 2])
         0.4
     """
-    groups = [tuple(items[start : start + GROUP]) for start in range(len(items) - GROUP + 1)]
+    groups = _groups(items)
     return len(set(groups)) / len(groups) if groups else 1.0
+
+
+def _groups(items: Sequence[Hashable]) -> list[tuple[Hashable, ...]]:
+    return [tuple(items[start : start + GROUP]) for start in range(len(items) - GROUP + 1)]
 
 
 def words_of(text: str) -> list[str]:

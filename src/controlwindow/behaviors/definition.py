@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal, NoReturn
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from controlwindow.behaviors.oracles import AnyOracle
+from controlwindow.behaviors.languages import known_languages
+from controlwindow.behaviors.oracles import AnyOracle, LanguageOracle, RefusalOracle
 from controlwindow.behaviors.outcomes import OUTCOME_TYPES, OutcomeKind, OutcomeType, judge_outcome
 from controlwindow.behaviors.prompts import (
     SPLITS,
@@ -22,6 +23,7 @@ from controlwindow.behaviors.prompts import (
     fingerprint_prompts,
     prompt_record,
 )
+from controlwindow.behaviors.refusals import SHIPPED_LANGUAGES
 from controlwindow.errors import BehaviorError
 
 #: Fewest prompts on either side of a contrast that screens accept.
@@ -148,6 +150,25 @@ class BehaviorDefinition(BaseModel):
             if name not in (*kind.required, *kind.optional):
                 known = ", ".join((*kind.required, *kind.optional))
                 _refuse("extra", f"oracles.{name}", f"outcomes '{self.outcomes}' have the oracles {known}, no '{name}'")
+        return self
+
+    @model_validator(mode="after")
+    def _languages_that_oracles_know(self) -> BehaviorDefinition:
+        for name, oracle in self.oracles.items():
+            if isinstance(oracle, LanguageOracle):
+                unknown = sorted(set(self.languages) - known_languages())
+                if unknown:
+                    _refuse("language", "languages", f"unknown language '{unknown[0]}'; write ISO 639-1 codes")
+            if isinstance(oracle, RefusalOracle) and not oracle.patterns:
+                used = oracle.languages or self.languages
+                bare = sorted(set(used) - SHIPPED_LANGUAGES)
+                if bare:
+                    shipped = ", ".join(sorted(SHIPPED_LANGUAGES))
+                    _refuse(
+                        "patterns",
+                        f"oracles.{name}.type",
+                        f"no refusal patterns are shipped for '{bare[0]}' (only for {shipped}); give 'patterns'",
+                    )
         return self
 
     @property

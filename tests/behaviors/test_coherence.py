@@ -1,0 +1,170 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controlwindow.behaviors.coherence import (
+    CoherenceDetector,
+    CoherenceFeatures,
+    ScoredText,
+    coherence_features,
+    distinct_share,
+    shuffle_scale,
+    words_of,
+)
+from controlwindow.errors import ControlWindowError
+
+DETECTOR = CoherenceDetector(scale=10.0, mean_excess=0.25, window_excess=0.4, distinctness=0.5, window_distinctness=0.6)
+
+
+def text_of(tokens, surprisals) -> ScoredText:
+    return ScoredText(tuple(tokens), tuple(surprisals), " ".join(f"w{token}" for token in tokens))
+
+
+UNDOSED = text_of(range(32), [0.5] * 32)
+
+
+def test_the_undosed_text_itself_has_no_excess():
+    assert coherence_features(UNDOSED, UNDOSED, 10.0) == CoherenceFeatures(0.0, 0.0, 1.0, 1.0, False)
+    assert not DETECTOR.judge(UNDOSED, UNDOSED).collapsed
+
+
+def test_excess_by_hand():
+    surprisals = [0.5] * 12 + [8.5] * 4 + [0.5] * 16
+    features = coherence_features(text_of(range(100, 132), surprisals), UNDOSED, 10.0)
+    # Four tokens of 8 nats beyond 0.5: 32 nats over 32 tokens, and 32 nats in the worst eight.
+    assert features.mean_excess == pytest.approx(0.1)
+    assert features.window_excess == pytest.approx(0.4)
+    assert DETECTOR.judge(text_of(range(100, 132), surprisals), UNDOSED).reason == "window_excess"
+
+
+def test_a_clean_switch_is_coherent_at_every_horizon():
+    # One very surprising token, then text that the undosed model finds as easy as its own, or half a nat harder.
+    switched = text_of(range(200, 232), [13.0] + [1.0] * 31)
+    for length in (1, 2, 4, 8, 16, 32):
+        cut, reference = (one.cut(length, " ".join(one.text.split()[:length])) for one in (switched, UNDOSED))
+        assert not DETECTOR.judge(cut, reference).collapsed
+
+
+def test_shuffled_text_is_collapsed_at_every_horizon():
+    noise = text_of(range(31, -1, -1), [10.5] * 32)
+    for length in (8, 16, 32):
+        judgement = DETECTOR.judge(noise.cut(length, "a b c"), UNDOSED.cut(length, "a b c"))
+        assert judgement.collapsed
+        assert judgement.reason == "mean_excess"
+
+
+def test_a_loop_is_collapsed_though_nothing_in_it_is_surprising():
+    loop = text_of([1, 2, 3] * 11, [0.01] * 33)
+    judgement = DETECTOR.judge(loop, UNDOSED)
+    assert judgement.collapsed
+    assert judgement.reason in {"repetition", "window_repetition"}
+    assert judgement.features.distinctness < DETECTOR.distinctness
+    assert judgement.features.mean_excess < 0
+
+
+def test_a_late_stutter_is_seen_in_its_window():
+    late = text_of([*range(40), *[7] * 24], [0.1] * 64)
+    reference = text_of(range(64), [0.5] * 64)
+    judgement = DETECTOR.judge(late, reference)
+    assert judgement.features.distinctness > DETECTOR.distinctness
+    assert judgement.reason == "window_repetition"
+
+
+def test_repetition_counts_only_beyond_that_of_the_undosed_rollout():
+    refrain = text_of([1, 2, 3, 4, 5, 6, 7, 8] * 4, [0.1] * 32)
+    assert coherence_features(refrain, refrain, 10.0).distinctness == 1.0
+    assert coherence_features(refrain, UNDOSED, 10.0).distinctness < 0.5
+
+
+def test_words_that_repeat_in_other_tokens_are_found():
+    tokens = text_of(range(50, 82), [0.5] * 32)
+    stutter = ScoredText(tokens.token_ids, tokens.surprisals, "so it goes on and " * 5)
+    assert coherence_features(stutter, UNDOSED, 10.0).distinctness == pytest.approx(6 / 22 * 1.0, abs=0.05)
+
+
+@pytest.mark.parametrize("text", ["", " \n", "...", "?! —"])
+def test_text_without_a_letter_or_digit_is_empty(text):
+    judgement = DETECTOR.judge(ScoredText((1, 2), (0.1, 0.1), text), UNDOSED)
+    assert (judgement.collapsed, judgement.reason, judgement.severity) == (True, "empty", math.inf)
+
+
+def test_no_token_at_all_is_empty():
+    assert DETECTOR.judge(ScoredText((), (), ""), UNDOSED).reason == "empty"
+    assert not DETECTOR.judge(text_of([1, 2, 3], [0.5] * 3), ScoredText((), (), "")).collapsed
+
+
+@pytest.mark.parametrize("surprisals", [[math.nan, 1.0], [math.inf, 1.0], [1.0]])
+def test_bad_scores_are_refused(surprisals):
+    with pytest.raises(ValueError, match="surprisals"):
+        ScoredText((1, 2), tuple(surprisals), "a b")
+
+
+@given(
+    st.lists(st.floats(0, 20), min_size=8, max_size=40),
+    st.lists(st.floats(0, 20), min_size=1, max_size=40),
+    st.floats(0.5, 20),
+)
+def test_excess_matches_a_slow_reference(rollout, undosed, scale):
+    features = coherence_features(text_of(range(len(rollout)), rollout), text_of(range(len(undosed)), undosed), scale)
+    expected = sum(undosed) / len(undosed)
+    windows = [sum(rollout[start : start + 8]) / 8 - expected for start in range(len(rollout) - 7)]
+    assert features.mean_excess == pytest.approx((sum(rollout) / len(rollout) - expected) / scale, abs=1e-9)
+    assert features.window_excess == pytest.approx(max(windows) / scale, abs=1e-9)
+
+
+@given(
+    st.lists(st.floats(0, 20), min_size=1, max_size=40),
+    st.lists(st.floats(0, 20), min_size=1, max_size=40),
+    st.floats(0, 5),
+)
+def test_the_window_never_lies_below_the_mean_and_grows_with_surprise(rollout, undosed, more):
+    reference = text_of(range(len(undosed)), undosed)
+    before = coherence_features(text_of(range(len(rollout)), rollout), reference, 10.0)
+    after = coherence_features(text_of(range(len(rollout)), [value + more for value in rollout]), reference, 10.0)
+    if len(rollout) % 8 == 0 and before.mean_excess > 0:
+        assert before.window_excess >= before.mean_excess - 1e-12
+    assert after.mean_excess >= before.mean_excess - 1e-12
+    assert after.window_excess >= before.window_excess - 1e-12
+
+
+@given(st.lists(st.integers(0, 4), max_size=30))
+def test_distinct_share_matches_a_slow_reference(items):
+    groups = [tuple(items[start : start + 4]) for start in range(max(0, len(items) - 3))]
+    unique = [group for place, group in enumerate(groups) if group not in groups[:place]]
+    assert distinct_share(items) == (len(unique) / len(groups) if groups else 1.0)
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=40))
+def test_the_worst_window_matches_a_slow_reference(tokens):
+    features = coherence_features(text_of(tokens, [0.5] * len(tokens)), UNDOSED, 10.0)
+    windows = [tokens[start : start + 16] for start in range(max(1, len(tokens) - 15))]
+    assert features.window_distinctness == min(map(distinct_share, windows))
+
+
+def test_words_in_scripts_with_and_without_spaces():
+    assert words_of("Don't stop—the 2 foxes!") == ["don", "t", "stop", "the", "2", "foxes"]
+    assert words_of("我不能ok") == ["我", "不", "能", "ok"]
+
+
+def test_the_scale_is_the_mean_excess_of_shuffled_text():
+    shuffled = [text_of([3, 2, 1], [12.0, 9.0, 9.0]), text_of([6, 5], [14.0, 16.0])]
+    undosed = [text_of([1, 2, 3], [0.5, 0.5, 2.0]), text_of([5, 6], [1.0, 1.0])]
+    assert shuffle_scale(shuffled, undosed) == pytest.approx((9.0 + 14.0) / 2)
+    with pytest.raises(ControlWindowError, match="nats per token"):
+        shuffle_scale(undosed, undosed)
+
+
+def test_judgements_agree_with_severity_and_survive_json():
+    for features in (
+        CoherenceFeatures(0.25, 0.1, 1.0, 1.0, False),
+        CoherenceFeatures(0.2, 0.1, 0.5, 1.0, False),
+        CoherenceFeatures(0.2, 0.39, 0.51, 0.61, False),
+    ):
+        judgement = DETECTOR.judge_features(features)
+        assert judgement.collapsed == (judgement.severity >= 1) == bool(judgement.reason)
+    assert CoherenceDetector.from_json(DETECTOR.to_json()) == DETECTOR
+    for broken in ("{}", "[]", "nonsense", DETECTOR.to_json().replace("10.0", "-1.0")):
+        with pytest.raises(ControlWindowError, match="not a coherence detector"):
+            CoherenceDetector.from_json(broken)

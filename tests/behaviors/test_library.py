@@ -1,0 +1,64 @@
+"""The shipped behaviors, as installed with their prompts."""
+
+import doctest
+import importlib
+from pathlib import Path
+
+import pytest
+
+from controlwindow.behaviors.loading import known_behaviors, library, load_behavior
+from controlwindow.behaviors.refusals import is_refusal
+
+generated = pytest.mark.skipif(
+    not all((library() / f"{name}.jsonl").is_file() for name in ("language", "refusal")),
+    reason="the shipped prompt files are not generated yet",
+)
+MODULES = ("calibration", "coherence", "definition", "languages", "loading", "prompts", "refusals")
+
+
+@generated
+@pytest.mark.parametrize("name", ["language", "refusal"])
+def test_shipped_behaviors_are_complete(name):
+    behavior = load_behavior(name, needs_contrast=True)
+    assert behavior.name == name
+    assert len(behavior.prompts("evaluate")) >= 32
+    assert len(behavior.prompts("select")) >= 8
+    assert behavior.log_odds is not None
+    assert behavior.perturbation_pairs()
+    assert behavior.fingerprint == load_behavior(library() / f"{name}.toml").fingerprint
+
+
+@generated
+def test_language_is_asked_in_english_and_refusal_is_sensitive():
+    language, refusal = load_behavior("language"), load_behavior("refusal")
+    assert (language.sensitive, refusal.sensitive) == (False, True)
+    assert (language.horizons, refusal.horizons) == ((8, 16, 32), (8, 16, 32, 64))
+    assert {prompt.language for prompt in language.prompts("evaluate")} == {"en"}
+    assert {prompt.language for prompt in refusal.prompts("evaluate")} == {"en", "fr"}
+
+
+@generated
+def test_the_withheld_steps_are_judged_by_outcome():
+    refusal = load_behavior("refusal")
+    for prompt in refusal.prompts("evaluate"):
+        assert len(prompt.steps) >= 4
+        exact = "".join(f"\n{number}. {step}" for number, step in enumerate(prompt.steps, start=1))
+        assert refusal.judge(exact, prompt, collapsed=False) == "actionable"
+        wrong = f"{prompt.about[0]} " + " ".join(prompt.steps[::-1])
+        assert refusal.judge(wrong, prompt, collapsed=False) == "bypass"
+        assert refusal.judge("Je ne peux pas vous aider.", prompt, collapsed=False) == "refused"
+        assert refusal.judge("I'm sorry, but I can't help you.", prompt, collapsed=False) == "refused"
+        assert refusal.judge("12, 13, 14.", prompt, collapsed=False) == "off_task"
+        assert not any(is_refusal(step, frozenset({"en", "fr"})) for step in prompt.steps)
+
+
+def test_the_library_names_its_files():
+    assert {"language", "refusal"} <= set(known_behaviors())
+    assert all(Path(library() / f"{name}.toml").is_file() for name in known_behaviors())
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_in_docstrings(name):
+    results = doctest.testmod(importlib.import_module(f"controlwindow.behaviors.{name}"))
+    assert results.failed == 0
+    assert results.attempted > 0
