@@ -15,7 +15,9 @@ from controlwindow.behaviors.coherence import (
 )
 from controlwindow.errors import ControlWindowError
 
-DETECTOR = CoherenceDetector(scale=10.0, mean_excess=0.25, window_excess=0.4, distinctness=0.5, window_distinctness=0.6)
+DETECTOR = CoherenceDetector(
+    scale=10.0, onset_excess=0.5, mean_excess=0.15, window_excess=0.3, distinctness=0.5, window_distinctness=0.6
+)
 
 
 def text_of(tokens, surprisals) -> ScoredText:
@@ -26,17 +28,28 @@ UNDOSED = text_of(range(32), [0.5] * 32)
 
 
 def test_the_undosed_text_itself_has_no_excess():
-    assert coherence_features(UNDOSED, UNDOSED, 10.0) == CoherenceFeatures(0.0, 0.0, 1.0, 1.0, False)
+    assert coherence_features(UNDOSED, UNDOSED, 10.0) == CoherenceFeatures(32, 0.0, 0.0, 0.0, 1.0, 1.0, False)
     assert not DETECTOR.judge(UNDOSED, UNDOSED).collapsed
 
 
 def test_excess_by_hand():
-    surprisals = [0.5] * 12 + [8.5] * 4 + [0.5] * 16
-    features = coherence_features(text_of(range(100, 132), surprisals), UNDOSED, 10.0)
-    # Four tokens of 8 nats beyond 0.5: 32 nats over 32 tokens, and 32 nats in the worst eight.
-    assert features.mean_excess == pytest.approx(0.1)
-    assert features.window_excess == pytest.approx(0.4)
-    assert DETECTOR.judge(text_of(range(100, 132), surprisals), UNDOSED).reason == "window_excess"
+    surprisals = [0.5] * 4 + [8.5] * 4 + [0.5] * 12 + [8.5] * 3 + [0.5] * 9
+    text = text_of(range(100, 132), surprisals)
+    features = coherence_features(text, UNDOSED, 10.0)
+    # Four tokens of 8 nats beyond 0.5 in the onset; three after it: 24 nats over 16 tokens, and in the worst eight.
+    assert features.onset_excess == pytest.approx(0.4)
+    assert features.mean_excess == pytest.approx(0.15)
+    assert features.window_excess == pytest.approx(0.3)
+    assert not DETECTOR.judge(text.cut(16, "text"), UNDOSED.cut(16, "text")).collapsed
+    assert DETECTOR.judge(text_of(range(100, 132), [*surprisals[:31], 2.0]), UNDOSED).reason == "mean_excess"
+
+
+def test_a_switch_may_surprise_at_the_beginning_and_not_later():
+    burst = [4.0] * 8
+    for start, collapsed in ((0, False), (8, False), (16, True), (24, True)):
+        surprisals = [0.5] * 32
+        surprisals[start : start + 8] = burst
+        assert DETECTOR.judge(text_of(range(100, 132), surprisals), UNDOSED).collapsed is collapsed
 
 
 def test_a_clean_switch_is_coherent_at_every_horizon():
@@ -52,7 +65,7 @@ def test_shuffled_text_is_collapsed_at_every_horizon():
     for length in (8, 16, 32):
         judgement = DETECTOR.judge(noise.cut(length, "a b c"), UNDOSED.cut(length, "a b c"))
         assert judgement.collapsed
-        assert judgement.reason == "mean_excess"
+        assert judgement.reason in {"onset_excess", "mean_excess"}
 
 
 def test_a_loop_is_collapsed_though_nothing_in_it_is_surprising():
@@ -101,17 +114,23 @@ def test_bad_scores_are_refused(surprisals):
         ScoredText((1, 2), tuple(surprisals), "a b")
 
 
+def worst_window(excess: list[float]) -> float:
+    padded = [*excess, *[0.0] * (8 - len(excess))]
+    return max(sum(padded[start : start + 8]) / 8 for start in range(len(padded) - 7))
+
+
 @given(
-    st.lists(st.floats(0, 20), min_size=8, max_size=40),
+    st.lists(st.floats(0, 20), min_size=1, max_size=40),
     st.lists(st.floats(0, 20), min_size=1, max_size=40),
     st.floats(0.5, 20),
 )
 def test_excess_matches_a_slow_reference(rollout, undosed, scale):
     features = coherence_features(text_of(range(len(rollout)), rollout), text_of(range(len(undosed)), undosed), scale)
-    expected = sum(undosed) / len(undosed)
-    windows = [sum(rollout[start : start + 8]) / 8 - expected for start in range(len(rollout) - 7)]
-    assert features.mean_excess == pytest.approx((sum(rollout) / len(rollout) - expected) / scale, abs=1e-9)
-    assert features.window_excess == pytest.approx(max(windows) / scale, abs=1e-9)
+    excess = [(value - sum(undosed) / len(undosed)) / scale for value in rollout]
+    assert features.tokens == len(rollout)
+    assert features.onset_excess == pytest.approx(worst_window(excess[:16]), abs=1e-9)
+    assert features.window_excess == pytest.approx(worst_window(excess[16:]), abs=1e-9)
+    assert features.mean_excess == pytest.approx(sum(excess[16:]) / max(len(excess) - 16, 8), abs=1e-9)
 
 
 @given(
@@ -119,14 +138,13 @@ def test_excess_matches_a_slow_reference(rollout, undosed, scale):
     st.lists(st.floats(0, 20), min_size=1, max_size=40),
     st.floats(0, 5),
 )
-def test_the_window_never_lies_below_the_mean_and_grows_with_surprise(rollout, undosed, more):
+def test_more_surprise_is_never_more_coherent(rollout, undosed, more):
     reference = text_of(range(len(undosed)), undosed)
     before = coherence_features(text_of(range(len(rollout)), rollout), reference, 10.0)
     after = coherence_features(text_of(range(len(rollout)), [value + more for value in rollout]), reference, 10.0)
-    if len(rollout) % 8 == 0 and before.mean_excess > 0:
-        assert before.window_excess >= before.mean_excess - 1e-12
-    assert after.mean_excess >= before.mean_excess - 1e-12
-    assert after.window_excess >= before.window_excess - 1e-12
+    for name in ("onset_excess", "mean_excess", "window_excess"):
+        assert getattr(after, name) >= getattr(before, name) - 1e-12
+    assert DETECTOR.judge_features(after).severity >= DETECTOR.judge_features(before).severity - 1e-9
 
 
 @given(st.lists(st.integers(0, 4), max_size=30))
@@ -158,9 +176,9 @@ def test_the_scale_is_the_mean_excess_of_shuffled_text():
 
 def test_judgements_agree_with_severity_and_survive_json():
     for features in (
-        CoherenceFeatures(0.25, 0.1, 1.0, 1.0, False),
-        CoherenceFeatures(0.2, 0.1, 0.5, 1.0, False),
-        CoherenceFeatures(0.2, 0.39, 0.51, 0.61, False),
+        CoherenceFeatures(32, 0.5, 0.1, 0.1, 1.0, 1.0, False),
+        CoherenceFeatures(32, 0.2, 0.1, 0.1, 0.5, 1.0, False),
+        CoherenceFeatures(32, 0.49, 0.14, 0.29, 0.51, 0.61, False),
     ):
         judgement = DETECTOR.judge_features(features)
         assert judgement.collapsed == (judgement.severity >= 1) == bool(judgement.reason)

@@ -101,8 +101,9 @@ def test_thresholds_lie_between_the_sides_where_there_is_a_gap():
     rows, scale, _ = calibrated(SHARP)
     detector, report = calibrate(rows, scale)
     assert report.separable["window_excess"]
-    coherent = [row.features.window_excess for row in rows if row.kind in COHERENT_KINDS]
-    shuffled = [row.features.window_excess for row in rows if row.kind == "shuffled"]
+    long = [row for row in rows if row.length >= 32]
+    coherent = [row.features.window_excess for row in long if row.kind in COHERENT_KINDS]
+    shuffled = [row.features.window_excess for row in long if row.kind == "shuffled"]
     assert max(coherent) < detector.window_excess < min(shuffled)
     assert report.thresholds["window_excess"] == detector.window_excess
 
@@ -132,9 +133,19 @@ def test_the_thresholds_do_not_depend_on_the_order_of_the_controls():
 def test_held_out_agreement_is_not_that_of_the_fit():
     rows, scale, _ = calibrated(SOFT, prompts=8)
     # The labels of one half contradict those of the other, so no threshold carries over.
-    crossed = [row._replace(features=row.features._replace(mean_excess=9.0)) if row.prompt % 2 else row for row in rows]
+    crossed = [
+        row._replace(features=row.features._replace(onset_excess=9.0)) if row.prompt % 2 else row for row in rows
+    ]
     _, report = calibrate(crossed, scale)
     assert report.agreement < 0.9
+
+
+def test_answers_that_end_within_the_onset_borrow_its_threshold():
+    rows, scale, _ = calibrated(SHARP, prompts=8)
+    short = [row for row in rows if row.length == 8]
+    detector, report = calibrate(short, scale)
+    assert detector.mean_excess == detector.window_excess == detector.onset_excess
+    assert "mean_excess" not in report.auc
 
 
 def test_answers_too_short_to_scramble_are_refused():

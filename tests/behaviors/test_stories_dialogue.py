@@ -139,6 +139,7 @@ def test_coherence_is_calibrated_on_the_real_model(stories):
     assert report.auc["severity"] >= 0.99
     assert report.false_positive_rate <= 0.1
     assert 0.15 <= detector.mean_excess <= 0.4
+    assert 0.2 <= detector.window_excess <= 0.6
     # A story that turns to direct speech is coherent.
     first = prompts[0]
     spoken = tuple(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
@@ -10,8 +11,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from controlwindow.behaviors.coherence import CoherenceDetector, CoherenceFeatures
-from controlwindow.behaviors.controls import COHERENT_KINDS, COLLAPSED_KINDS, REPEATING_KINDS, SURPRISING_KINDS
+from controlwindow.behaviors.coherence import ONSET, WINDOW, CoherenceDetector, CoherenceFeatures
+from controlwindow.behaviors.controls import (
+    COHERENT_KINDS,
+    COLLAPSED_KINDS,
+    REPEATING_KINDS,
+    SHORTEST,
+    SURPRISING_KINDS,
+)
 from controlwindow.errors import ControlWindowError
 from controlwindow.statistics import wilson_interval
 
@@ -21,6 +28,7 @@ COHERENT_QUANTILE = 0.99
 COLLAPSED_QUANTILE = 0.05
 
 _ROC_POINTS = 41
+_LEAST = 0.02
 
 
 class LabelledFeatures(NamedTuple):
@@ -98,11 +106,12 @@ class Calibration:
 def calibrate(controls: Sequence[LabelledFeatures], scale: float) -> tuple[CoherenceDetector, Calibration]:
     """Set a detector's thresholds on labelled controls.
 
-    Each feature is set against the controls that it is there for: the two excesses against scrambled text, repetition
-    against loops, all against every coherent kind. A cell is one kind at one horizon. Where the 99 % quantile of the
-    coherent cell that reaches furthest lies short of the 5 % quantile of the collapsed cell that reaches least, the
-    threshold is their midpoint; else it is where the larger of the two sides' worst error rates is least, so that no
-    kind and no horizon pays for the others. The rule is ours.
+    Each feature is set against the controls that it is there for: excess against scrambled text, repetition against
+    loops, all against every coherent kind. A cell is one kind at one horizon. Where the 99 % quantile of the coherent
+    cell that reaches furthest lies short of the 5 % quantile of the collapsed cell that reaches least, the threshold
+    lies between them: half-way for repetition, and for excess at their geometric mean, nearer to coherent text, because
+    a dose garbles a text by and by, and the controls are garbled throughout. Else it is where the larger of the two
+    sides' worst error rates is least, so that no kind and no horizon pays for the others. The rule is ours.
 
     Args:
         controls: Features of both labels, from at least two prompts.
@@ -121,8 +130,8 @@ def calibrate(controls: Sequence[LabelledFeatures], scale: float) -> tuple[Coher
             )
     detector, separable = _fit(controls, scale)
     held_out = [
-        (row.collapsed, _fit(half, scale)[0].judge_features(row.features).collapsed)
-        for half, other in (halves, halves[::-1])
+        (row.collapsed, fitted.judge_features(row.features).collapsed)
+        for fitted, other in ((_fit(half, scale)[0], other) for half, other in (halves, halves[::-1]))
         for row in other
     ]
     right = sum(label == judged for label, judged in held_out)
@@ -149,26 +158,38 @@ class _Feature(NamedTuple):
     name: str
     kinds: tuple[str, ...]
     value: Callable[[CoherenceFeatures], float]
+    tokens: int
+    ratio: bool
 
 
 # Every value grows with collapse, so that one rule sets all thresholds.
 _FEATURES = (
-    _Feature("mean_excess", SURPRISING_KINDS, lambda features: features.mean_excess),
-    _Feature("window_excess", SURPRISING_KINDS, lambda features: features.window_excess),
+    _Feature(
+        "onset_excess", ("shuffled", "word_salad", "spliced"), lambda features: features.onset_excess, SHORTEST, True
+    ),
+    _Feature("mean_excess", SURPRISING_KINDS, lambda features: features.mean_excess, ONSET + WINDOW, True),
+    _Feature("window_excess", SURPRISING_KINDS, lambda features: features.window_excess, ONSET + WINDOW, True),
     # Over a whole text, a loop that begins late cannot be told from a story that tells its sentences twice.
-    _Feature("distinctness", ("looping",), lambda features: 1 - features.distinctness),
-    _Feature("window_distinctness", REPEATING_KINDS, lambda features: 1 - features.window_distinctness),
+    _Feature("distinctness", ("looping",), lambda features: 1 - features.distinctness, SHORTEST, False),
+    _Feature(
+        "window_distinctness", REPEATING_KINDS, lambda features: 1 - features.window_distinctness, SHORTEST, False
+    ),
 )
 
 
 def _fit(controls: Sequence[LabelledFeatures], scale: float) -> tuple[CoherenceDetector, dict[str, bool]]:
-    values, separable = {}, {}
+    values: dict[str, float] = {}
+    separable: dict[str, bool] = {}
     for feature in _FEATURES:
-        values[feature.name], separable[feature.name] = _threshold(
-            _cells(controls, feature, COHERENT_KINDS), _cells(controls, feature, feature.kinds)
-        )
+        coherent, collapsed = (_cells(controls, feature, kinds) for kinds in (COHERENT_KINDS, feature.kinds))
+        if coherent and collapsed:
+            values[feature.name], separable[feature.name] = _threshold(coherent, collapsed, feature.ratio)
+        else:
+            # No answer is long enough to have anything after its onset.
+            values[feature.name], separable[feature.name] = values["onset_excess"], False
     detector = CoherenceDetector(
         scale=scale,
+        onset_excess=values["onset_excess"],
         mean_excess=values["mean_excess"],
         window_excess=values["window_excess"],
         distinctness=1 - values["distinctness"],
@@ -180,16 +201,20 @@ def _fit(controls: Sequence[LabelledFeatures], scale: float) -> tuple[CoherenceD
 def _cells(controls: Sequence[LabelledFeatures], feature: _Feature, kinds: Sequence[str]) -> list[NDArray[np.float64]]:
     cells: dict[tuple[str, int], list[float]] = {}
     for row in controls:
-        if row.kind in kinds:
+        if row.kind in kinds and row.features.tokens >= feature.tokens:
             cells.setdefault((row.kind, row.length), []).append(feature.value(row.features))
     return [np.array(values) for values in cells.values()]
 
 
-def _threshold(coherent: list[NDArray[np.float64]], collapsed: list[NDArray[np.float64]]) -> tuple[float, bool]:
+def _threshold(
+    coherent: list[NDArray[np.float64]], collapsed: list[NDArray[np.float64]], ratio: bool
+) -> tuple[float, bool]:
     high = max(float(np.quantile(values, COHERENT_QUANTILE)) for values in coherent)
     low = min(float(np.quantile(values, COLLAPSED_QUANTILE)) for values in collapsed)
+    # The undosed answer itself lies at zero: a threshold at or below it would call that collapsed.
+    high = max(high, _LEAST)
     if high < low:
-        value, separable = (high + low) / 2, True
+        value, separable = (math.sqrt(high * low) if ratio else (high + low) / 2), True
     else:
         # Midpoints between neighbouring values; of equally good ones the middle one, away from both sides.
         pooled = np.unique(np.concatenate([*coherent, *collapsed]))
@@ -198,9 +223,8 @@ def _threshold(coherent: list[NDArray[np.float64]], collapsed: list[NDArray[np.f
         missed = np.max([np.searchsorted(np.sort(values), cuts) / len(values) for values in collapsed], axis=0)
         error = np.maximum(alarms, missed)
         best = np.flatnonzero(error <= error.min() + 1e-12)
-        value, separable = float(cuts[best[len(best) // 2]]), False
-    # A threshold at or below zero would call the undosed answer itself collapsed.
-    return min(max(value, 0.02), 0.98 if value < 1 else value), separable
+        value, separable = max(float(cuts[best[len(best) // 2]]), _LEAST), False
+    return (value if ratio else min(value, 1 - _LEAST)), separable
 
 
 def area_under_roc(negatives: NDArray[np.float64], positives: NDArray[np.float64]) -> float:
@@ -219,8 +243,9 @@ def area_under_roc(negatives: NDArray[np.float64], positives: NDArray[np.float64
 def _areas(controls: Sequence[LabelledFeatures]) -> dict[str, float]:
     areas = {}
     for feature in _FEATURES:
-        sides = [np.concatenate(_cells(controls, feature, kinds)) for kinds in (COHERENT_KINDS, feature.kinds)]
-        areas[feature.name] = area_under_roc(*sides)
+        coherent, collapsed = (_cells(controls, feature, kinds) for kinds in (COHERENT_KINDS, feature.kinds))
+        if coherent and collapsed:
+            areas[feature.name] = area_under_roc(np.concatenate(coherent), np.concatenate(collapsed))
     return areas
 
 

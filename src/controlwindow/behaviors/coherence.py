@@ -1,9 +1,12 @@
 """Whether a rollout is still coherent text, judged against the same prompt's undosed rollout.
 
-Three features (method, section 3): how much more surprising the text is to the undosed model than its own answer, on
-average and in the worst short window, both as a share of what shuffled text costs; and how much of it repeats, again
-over all and in the worst window. Loops are unsurprising, and shuffled words do not repeat: neither does without the
-other. Pure functions of token ids, their negative log-likelihoods and the decoded text.
+Features (method, section 3): how much more surprising the text is to the undosed model than its own answer, on average
+and in the worst short window, as a share of what shuffled text costs; and how much of it repeats, again over all and in
+the worst window. Loops are unsurprising, and shuffled words do not repeat: neither does without the other.
+
+The first sixteen tokens, the onset, are judged apart and more leniently (ours). That is where a coherent switch shows:
+the undosed model did not expect the other answer, its first words and names carry all the surprise, and what follows
+is as fluent as ever. Pure functions of token ids, their negative log-likelihoods and the decoded text.
 """
 
 from __future__ import annotations
@@ -17,11 +20,14 @@ from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from controlwindow.errors import ControlWindowError
 
 #: Tokens of the window in which excess is largest.
 WINDOW = 8
+#: Tokens at the beginning within which a switch may surprise.
+ONSET = 16
 #: Length of the word and token groups that are counted for repetition.
 GROUP = 4
 #: Tokens of the window in which repetition is densest: two sentences that are alike do not fill it, a stutter does.
@@ -57,13 +63,18 @@ class CoherenceFeatures(NamedTuple):
     """What coherence is judged on.
 
     Attributes:
-        mean_excess: Mean surprisal beyond the undosed rollout's mean, as a share of shuffled text's.
-        window_excess: The same in the most surprising window of 8 tokens.
+        tokens: Length of the text.
+        onset_excess: Surprisal beyond the undosed rollout's mean, as a share of shuffled text's, in the most
+            surprising window of 8 tokens among the first 16.
+        mean_excess: The same for all tokens after the first 16.
+        window_excess: The same in the most surprising window of 8 tokens after the first 16.
         distinctness: Share of distinct groups of four, words or tokens, relative to the undosed rollout; smaller one.
         window_distinctness: The same for tokens in the most repetitive window of 16.
         empty: No letter, digit or other symbol that carries meaning.
     """
 
+    tokens: int
+    onset_excess: float
     mean_excess: float
     window_excess: float
     distinctness: float
@@ -76,8 +87,8 @@ class CoherenceJudgement(NamedTuple):
 
     Attributes:
         collapsed: Whether the text is not coherent.
-        reason: The feature that lies furthest beyond its threshold: `empty`, `mean_excess`, `window_excess`,
-            `repetition` or `window_repetition`; the empty string for coherent text.
+        reason: The feature that lies furthest beyond its threshold: `empty`, `onset_excess`, `mean_excess`,
+            `window_excess`, `repetition` or `window_repetition`; the empty string for coherent text.
         severity: How far that feature has gone, 1 at its threshold.
         features: The features themselves.
     """
@@ -92,7 +103,7 @@ def coherence_features(rollout: ScoredText, undosed: ScoredText, scale: float) -
     """Measure a text against the undosed rollout of the same prompt, both cut to the same horizon.
 
     Fewer tokens than a window count as a window of which the rest is unsurprising, so that one surprising token in a
-    very short answer (where a clean switch begins) is not a collapse.
+    very short answer is not a collapse.
 
     Args:
         rollout: The text to measure.
@@ -100,20 +111,29 @@ def coherence_features(rollout: ScoredText, undosed: ScoredText, scale: float) -
         scale: Mean excess of shuffled text under the undosed model, nats per token (`shuffle_scale`).
     """
     expected = float(np.mean(undosed.surprisals)) if undosed.surprisals else 0.0
-    excess = np.asarray(rollout.surprisals, dtype=np.float64) - expected
-    totals = np.concatenate(([0.0], np.cumsum(excess)))
-    if len(excess) >= WINDOW:
-        window = float((totals[WINDOW:] - totals[:-WINDOW]).max()) / WINDOW
-    else:
-        window = float(totals[-1]) / WINDOW
-    mean = float(totals[-1]) / max(len(excess), WINDOW)
+    excess = (np.asarray(rollout.surprisals, dtype=np.float64) - expected) / scale
+    rest = excess[ONSET:]
     distinctness = min(
         distinct_share(words_of(rollout.text)) / distinct_share(words_of(undosed.text)),
         distinct_share(rollout.token_ids) / distinct_share(undosed.token_ids),
     )
     empty = not any(character.isalnum() for character in rollout.text)
     window_distinctness = _least_distinct(rollout.token_ids) / _least_distinct(undosed.token_ids)
-    return CoherenceFeatures(mean / scale, window / scale, distinctness, window_distinctness, empty)
+    return CoherenceFeatures(
+        tokens=len(excess),
+        onset_excess=_worst_window(excess[:ONSET]),
+        mean_excess=float(rest.sum()) / max(len(rest), WINDOW),
+        window_excess=_worst_window(rest),
+        distinctness=distinctness,
+        window_distinctness=window_distinctness,
+        empty=empty,
+    )
+
+
+def _worst_window(excess: NDArray[np.float64]) -> float:
+    totals = np.concatenate(([0.0], np.cumsum(excess)))
+    worst = (totals[WINDOW:] - totals[:-WINDOW]).max() if len(excess) >= WINDOW else totals[-1]
+    return float(worst) / WINDOW
 
 
 def _least_distinct(token_ids: Sequence[int]) -> float:
@@ -188,20 +208,22 @@ class CoherenceDetector:
 
     Attributes:
         scale: Mean excess surprisal of shuffled text, nats per token.
-        mean_excess: Collapsed from this mean excess on (share of `scale`).
-        window_excess: Collapsed from this excess in a window on (share of `scale`).
+        onset_excess: Collapsed from this excess in a window of the first 16 tokens on (share of `scale`).
+        mean_excess: Collapsed from this mean excess after them on (share of `scale`).
+        window_excess: Collapsed from this excess in a window after them on (share of `scale`).
         distinctness: Collapsed from this distinctness down.
         window_distinctness: Collapsed from this distinctness in a window down.
     """
 
     scale: float
+    onset_excess: float
     mean_excess: float
     window_excess: float
     distinctness: float
     window_distinctness: float
 
     def __post_init__(self) -> None:
-        positive = (self.scale, self.mean_excess, self.window_excess)
+        positive = (self.scale, self.onset_excess, self.mean_excess, self.window_excess)
         shares = (self.distinctness, self.window_distinctness)
         if not (all(value > 0 for value in positive) and all(0 < value < 1 for value in shares)):
             raise ValueError(f"thresholds out of range: {self}")
@@ -215,6 +237,7 @@ class CoherenceDetector:
         if features.empty:
             return CoherenceJudgement(True, "empty", math.inf, features)
         severities = {
+            "onset_excess": features.onset_excess / self.onset_excess,
             "mean_excess": features.mean_excess / self.mean_excess,
             "window_excess": features.window_excess / self.window_excess,
             "repetition": (1 - features.distinctness) / (1 - self.distinctness),
