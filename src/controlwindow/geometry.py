@@ -52,8 +52,10 @@ def control_coordinate(dose: ArrayLike, cosine: ArrayLike = 0.0) -> float | Floa
         raise ValueError(f"a cosine lies in [-1, 1], got {cosine!r}")
     # (c0 + t)² + (1 − c0²) equals 1 + 2·c0·t + t² without the cancellation near c0 = −1.
     length = np.hypot(c0 + t, np.sqrt((1 - c0) * (1 + c0)))
-    safe = np.where(length > 0, length, 1.0)
-    return _output(np.clip(np.where(length > 0, (c0 + t) / safe, 0.0), -1.0, 1.0), dose, cosine)
+    along = np.where(np.isinf(t), np.sign(t), c0 + t)
+    length = np.where(np.isinf(t), 1.0, length)
+    # Where the residual vanishes both are 0 and so is the coordinate; an unknown dose or cosine stays unknown (nan).
+    return _output(np.clip(along / np.where(length == 0, 1.0, length), -1.0, 1.0), dose, cosine)
 
 
 @overload

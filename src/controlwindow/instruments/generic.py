@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from controlwindow import geometry
-from controlwindow.errors import ModelError
+from controlwindow.errors import ModelError, NeuronError
 from controlwindow.instruments.capture import capturing
 from controlwindow.instruments.hooks import measuring
 from controlwindow.instruments.ordinary import CHAT_PROMPTS, TEXT_PROMPTS
@@ -51,22 +51,28 @@ class GenericPass:
     units: tuple[torch.Tensor, ...]
 
     def budget(self, model: Model, neuron: Neuron) -> float:
-        """Coherence budget B = ‖r_L‖/‖v‖ of a neuron, in units of its activation."""
+        """Coherence budget B = ‖r_L‖/‖v‖ of a neuron, in units of its activation.
+
+        Raises:
+            NeuronError: The neuron lies outside the model, or its write vanishes, so that no dose has a size.
+        """
         neuron = model.require(neuron)
         norm = float(write_matrix(model, neuron.layer)[:, neuron.index].float().norm())
+        if norm == 0:
+            raise NeuronError(f"{neuron} writes nothing (‖v‖ = 0), so it has no budget", "choose another neuron")
         return geometry.budget(self.residual_norm[neuron.layer], norm)
 
     def cosines(self, model: Model, layer: int) -> torch.Tensor:
         """c0 = median cos(r_L, v) of every neuron of a layer on branch +1, [neurons]; 0 for a zero write."""
         writes = write_matrix(model, layer).float()
         norms = write_norms(model, layer).clamp(min=torch.finfo(torch.float32).tiny)
-        return (self.units[layer].to(writes.device) @ writes / norms).median(0).values.cpu()
+        return (self.units[layer].to(writes.device) @ writes / norms).median(0).values.clamp(-1, 1).cpu()
 
     def cosine(self, model: Model, neuron: Neuron, branch: int) -> float:
         """c0 of one neuron on a branch."""
         write = write_matrix(model, neuron.layer)[:, neuron.index].float()
         values = self.units[neuron.layer].to(write.device) @ (write / write.norm())
-        return branch * float(values.median())
+        return branch * float(values.median().clamp(-1, 1))
 
 
 def default_prompts(model: Model) -> tuple[str, ...]:

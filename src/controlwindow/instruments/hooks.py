@@ -29,19 +29,30 @@ from controlwindow.models import Model, Neuron
 
 @dataclass(frozen=True)
 class _Affine:
-    """a ← a·scale + offset on chosen activations of one layer; one entry per (row, neuron)."""
+    """a ← a·scale + offset on chosen activations of one layer; one entry per (row, neuron).
+
+    Scale and offset are [entries, 2]: before generated positions, where only operations on all positions act, and
+    from there on, where every operation acts.
+    """
 
     rows: torch.Tensor
     indices: torch.Tensor
     scale: torch.Tensor
     offset: torch.Tensor
-    everywhere: bool
 
     def select(self, new_row: torch.Tensor) -> _Affine:
         """Entries of the rows that stay; `new_row` maps an old row to its new place or −1."""
         rows = new_row[self.rows]
         keep = rows >= 0
-        return _Affine(rows[keep], self.indices[keep], self.scale[keep], self.offset[keep], self.everywhere)
+        return _Affine(rows[keep], self.indices[keep], self.scale[keep], self.offset[keep])
+
+    def apply(self, activations: torch.Tensor, first_generated: int) -> None:
+        """Change activations, [rows, positions, neurons], in place."""
+        for part, span in enumerate((slice(0, first_generated), slice(first_generated, activations.shape[1]))):
+            if span.start < span.stop:
+                values = activations[self.rows, span, self.indices]
+                values = values * self.scale[:, part, None] + self.offset[:, part, None]
+                activations[self.rows, span, self.indices] = values
 
 
 @dataclass(frozen=True)
@@ -91,7 +102,7 @@ class Intervention:
         """Follow a batch whose rows were reduced to `keep` (indices into the old batch of `size` rows)."""
         new_row = torch.full((size,), -1, dtype=torch.long, device=keep.device)
         new_row[keep] = torch.arange(len(keep), device=keep.device)
-        self._affine = {k: [table.select(new_row) for table in tables] for k, tables in self._affine.items()}
+        self._affine = {layer: table.select(new_row) for layer, table in self._affine.items()}
         self._injections = {k: [table.select(new_row) for table in tables] for k, tables in self._injections.items()}
 
     def __enter__(self) -> Intervention:
@@ -110,16 +121,10 @@ class Intervention:
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
-    def _begin(self, everywhere: bool) -> int:
-        return 0 if everywhere or self.first_generated is None else self.first_generated
-
     def _activation_hook(self, layer: int) -> Any:
         def hook(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
             activations = args[0].clone()
-            for table in self._affine[layer]:
-                begin = self._begin(table.everywhere)
-                part = activations[table.rows, begin:, table.indices]
-                activations[table.rows, begin:, table.indices] = part * table.scale[:, None] + table.offset[:, None]
+            self._affine[layer].apply(activations, self.first_generated or 0)
             return (activations, *args[1:])
 
         return hook
@@ -128,7 +133,8 @@ class Intervention:
         def hook(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> Any:
             residual = residual_of(output).clone()
             for table in self._injections[layer]:
-                residual[table.rows, self._begin(table.everywhere) :] += table.vectors[:, None, :]
+                begin = 0 if table.everywhere else self.first_generated or 0
+                residual[table.rows, begin:] += table.vectors[:, None, :]
             return (residual, *output[1:]) if isinstance(output, tuple) else residual
 
         return hook
@@ -140,28 +146,31 @@ def residual_of(output: Any) -> torch.Tensor:
     return residual
 
 
-def _compile_affine(model: Model, rows: Sequence[RowOperations]) -> dict[int, list[_Affine]]:
-    maps: dict[tuple[int, bool], dict[tuple[int, int], tuple[float, float]]] = {}
+def _compile_affine(model: Model, rows: Sequence[RowOperations]) -> dict[int, _Affine]:
+    # Per layer and (row, neuron) the composed maps before generated positions and from there on.
+    maps: dict[int, dict[tuple[int, int], tuple[tuple[float, float], tuple[float, float]]]] = {}
     for row, operations in enumerate(rows):
         for operation in operations:
             if isinstance(operation, Inject):
                 continue
             neuron, scale, offset = _affine_of(model, operation)
-            entries = maps.setdefault((neuron.layer, operation.positions == "all"), {})
-            old_scale, old_offset = entries.get((row, neuron.index), (1.0, 0.0))
-            entries[row, neuron.index] = (old_scale * scale, old_offset * scale + offset)
+            entries = maps.setdefault(neuron.layer, {})
+            before, generated = entries.get((row, neuron.index), ((1.0, 0.0), (1.0, 0.0)))
+            if operation.positions == "all":
+                before = (before[0] * scale, before[1] * scale + offset)
+            entries[row, neuron.index] = before, (generated[0] * scale, generated[1] * scale + offset)
     device, dtype = model.device, model.dtype
-    compiled: dict[int, list[_Affine]] = {}
-    for (layer, everywhere), entries in maps.items():
-        table = _Affine(
+    return {
+        layer: _Affine(
             rows=torch.tensor([row for row, _ in entries], device=device),
             indices=torch.tensor([index for _, index in entries], device=device),
-            scale=torch.tensor([scale for scale, _ in entries.values()], device=device, dtype=dtype),
-            offset=torch.tensor([offset for _, offset in entries.values()], device=device, dtype=dtype),
-            everywhere=everywhere,
+            scale=torch.tensor([[scale for scale, _ in pair] for pair in entries.values()], device=device, dtype=dtype),
+            offset=torch.tensor(
+                [[offset for _, offset in pair] for pair in entries.values()], device=device, dtype=dtype
+            ),
         )
-        compiled.setdefault(layer, []).append(table)
-    return compiled
+        for layer, entries in maps.items()
+    }
 
 
 def _affine_of(model: Model, operation: Dose | Add | Pin | Scale) -> tuple[Neuron, float, float]:

@@ -66,6 +66,7 @@ class Add:
     positions: Positions = "all"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "neuron", Neuron.parse(self.neuron))
         _check_positions(self.positions)
         _check_finite(self.alpha, "an offset")
 
@@ -84,6 +85,7 @@ class Pin:
     positions: Positions = "all"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "neuron", Neuron.parse(self.neuron))
         _check_positions(self.positions)
         _check_finite(self.value, "a pinned value")
 
@@ -97,6 +99,7 @@ class Scale:
     positions: Positions = "all"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "neuron", Neuron.parse(self.neuron))
         _check_positions(self.positions)
         _check_finite(self.factor, "a factor")
 

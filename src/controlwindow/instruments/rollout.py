@@ -87,7 +87,7 @@ def rollout(
         Texts, tokens and measured control coordinates, indexed `[dose][prompt]`.
 
     Raises:
-        UsageError: No prompts, or a horizon below 1.
+        UsageError: No prompts, a horizon below 1, or more tokens than the model's context holds.
         NeuronError: A neuron lies outside the model.
 
     Example:
@@ -126,9 +126,22 @@ def roll_out_rows(
     sample_seed: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[RowRollout]:
-    """Roll out rows that need not share anything, in batches of `batch_rows`, in the order given."""
+    """Roll out rows that need not share anything, in batches of `batch_rows`, in the order given.
+
+    Raises:
+        UsageError: A horizon below 1, or a prompt that leaves no room for it in the model's context.
+    """
     if max_new_tokens < 1:
         raise UsageError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
+    context = getattr(model.hf_model.config, "max_position_embeddings", None)
+    longest = max((len(row.prompt_ids) for row in rows), default=0)
+    # The last token is emitted and never read, so it needs no position.
+    if context is not None and longest + max_new_tokens - 1 > context:
+        raise UsageError(
+            f"a prompt of {longest} tokens and {max_new_tokens} generated ones exceed the context of {model.name} "
+            f"({context} tokens)",
+            "shorten the prompt or the horizon",
+        )
     done: list[RowRollout] = []
     for start in range(0, len(rows), batch_rows):
         generator = None

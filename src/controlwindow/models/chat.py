@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,9 @@ from jinja2 import meta
 from controlwindow.errors import ModelError
 
 _THINKING_SWITCHES = ("enable_thinking", "thinking")
+
+# An extension tag of Transformers that plain jinja2 does not parse.
+_GENERATION_TAG = re.compile(r"\{%[-+]?\s*(?:end)?generation\s*[-+]?%\}")
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ def chat_format(tokenizer: Any, system_prompt: str | None) -> ChatFormat:
     """Read a tokenizer's chat template.
 
     Raises:
-        ModelError: A system prompt was given but there is no chat template to carry it.
+        ModelError: A system prompt was given but there is no chat template to carry it, or the template is malformed.
     """
     template = getattr(tokenizer, "chat_template", None)
     if isinstance(template, dict):
@@ -49,27 +53,24 @@ def chat_format(tokenizer: Any, system_prompt: str | None) -> ChatFormat:
             )
         return ChatFormat(None, None, "no switch")
     # The template runs in Transformers' own sandbox; here it is only parsed for the variables it reads.
-    names = meta.find_undeclared_variables(
-        jinja2.Environment(extensions=["jinja2.ext.loopcontrols"], autoescape=True).parse(_without_generation(template))
-    )
+    environment = jinja2.Environment(extensions=["jinja2.ext.loopcontrols"], autoescape=True)
+    try:
+        names = meta.find_undeclared_variables(environment.parse(_GENERATION_TAG.sub("", template)))
+    except jinja2.TemplateSyntaxError as error:
+        raise ModelError(
+            f"the tokenizer's chat template is malformed in line {error.lineno}: {error.message}",
+            "restore chat_template.jinja or tokenizer_config.json from the model's source",
+        ) from error
     switches = tuple(name for name in _THINKING_SWITCHES if name in names)
     digest = hashlib.sha256(template.encode()).hexdigest()[:16]
     return ChatFormat(digest, system_prompt, "off" if switches else "no switch", switches)
-
-
-def _without_generation(template: str) -> str:
-    # `{% generation %}` is an extension tag of Transformers that plain jinja2 does not parse.
-    for tag in ("generation", "endgeneration"):
-        for opening, closing in (("{%", "%}"), ("{%-", "-%}"), ("{%-", "%}"), ("{%", "-%}")):
-            template = template.replace(f"{opening} {tag} {closing}", "")
-    return template
 
 
 def prompt_token_ids(tokenizer: Any, chat: ChatFormat, prompts: Sequence[str]) -> list[list[int]]:
     """Token ids of each prompt, chat template applied, ready for the assistant's first token.
 
     Raises:
-        ModelError: A prompt has no tokens at all.
+        ModelError: A prompt has no tokens at all, or the chat template refuses it (some take no system prompt).
     """
     encoded: list[list[int]] = []
     for prompt in prompts:
@@ -79,9 +80,16 @@ def prompt_token_ids(tokenizer: Any, chat: ChatFormat, prompts: Sequence[str]) -
             messages = [{"role": "user", "content": prompt}]
             if chat.system_prompt is not None:
                 messages.insert(0, {"role": "system", "content": chat.system_prompt})
-            text = tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=True, **dict.fromkeys(chat.switches, False)
-            )
+            switches = dict.fromkeys(chat.switches, False)
+            try:
+                text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **switches)
+            except jinja2.TemplateError as error:
+                raise ModelError(
+                    f"the tokenizer's chat template refuses the prompt: {error}",
+                    "leave the system prompt out: many templates take none"
+                    if chat.system_prompt is not None
+                    else "restore the template from the model's source",
+                ) from error
             ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
         if not ids:
             raise ModelError(f"the prompt {prompt!r} has no tokens", "remove empty prompts")

@@ -77,7 +77,10 @@ def load_model(
     config = _from_pretrained(AutoConfig, location, local)
     family_of(config.model_type)
     loaded_type = dtype if dtype is not None else (torch.float32 if target.type == "cpu" else "auto")
-    hf_model = _from_pretrained(AutoModelForCausalLM, location, local, dtype=loaded_type, use_safetensors=True)
+    hf_model, report = _from_pretrained(
+        AutoModelForCausalLM, location, local, dtype=loaded_type, use_safetensors=True, output_loading_info=True
+    )
+    _check_complete(location, report)
     loaded_tokenizer = tokenizer or _from_pretrained(AutoTokenizer, location, local)
     model = hf_model.to(target).eval()
     return _wrap(model, loaded_tokenizer, name=name, system_prompt=system_prompt, source=text, organism=organism)
@@ -198,6 +201,16 @@ def _check_structure(hf_model: Any, family: Family) -> None:
             f"this {family.name} model is not built as the adapter expects: {error}",
             "give the causal language model itself (…ForCausalLM), not a head, wrapper or PEFT model",
         ) from error
+
+
+def _check_complete(location: str, report: dict[str, Any]) -> None:
+    """Refuse a checkpoint that lacks weights: Transformers only warns, and fills them with random numbers."""
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise ModelError(
+            f"{location} lacks {len(missing)} of the model's weights, such as {missing[0]}",
+            "fetch the checkpoint again; the file is incomplete, or was saved from another class of model",
+        )
 
 
 def _check_finite(hf_model: Any) -> None:

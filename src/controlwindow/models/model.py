@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from transformers import BatchEncoding
 
-from controlwindow.errors import NeuronError
+from controlwindow.errors import ModelError, NeuronError
 from controlwindow.models.adapters import Family, blocks_of, output_weight
 from controlwindow.models.chat import ChatFormat, prompt_token_ids
 from controlwindow.models.neuron import Neuron
@@ -48,8 +48,8 @@ class Neurons(Sequence[Neuron]):
         return (
             isinstance(neuron, Neuron)
             and neuron.expert is None
-            and neuron.layer < len(self.widths)
-            and neuron.index < self.widths[neuron.layer]
+            and 0 <= neuron.layer < len(self.widths)
+            and 0 <= neuron.index < self.widths[neuron.layer]
         )
 
     def flat_index(self, neuron: Neuron) -> int:
@@ -161,8 +161,20 @@ class Model:
         return neuron
 
     def token_ids(self, prompts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each prompt with the chat template applied, unpadded."""
-        return prompt_token_ids(self.tokenizer, self.chat, prompts)
+        """Token ids of each prompt with the chat template applied, unpadded.
+
+        Raises:
+            ModelError: A prompt has no tokens, or the tokenizer is another model's.
+        """
+        encoded = prompt_token_ids(self.tokenizer, self.chat, prompts)
+        vocabulary = self.hf_model.get_input_embeddings().weight.shape[0]
+        largest = max((token for ids in encoded for token in ids), default=0)
+        if largest >= vocabulary:
+            raise ModelError(
+                f"the tokenizer gives token {largest}, but {self.name} has a vocabulary of {vocabulary}",
+                "give the tokenizer that belongs to the model",
+            )
+        return encoded
 
     def encode(self, prompts: Sequence[str] | str) -> BatchEncoding:
         """Left-padded `input_ids` and `attention_mask`, [prompts, positions], with the chat template applied."""

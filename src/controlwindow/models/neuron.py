@@ -39,7 +39,7 @@ class Neuron:
         """
         if isinstance(name, Neuron):
             return name
-        match = _PATTERN.fullmatch(name.strip())
+        match = _PATTERN.fullmatch(name.strip()) if isinstance(name, str) else None
         if match is None:
             raise NeuronError(
                 f"malformed neuron {name!r}",

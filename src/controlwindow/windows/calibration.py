@@ -146,13 +146,16 @@ def fit(observations: Sequence[Observation]) -> Calibration:
     """
     if not observations:
         raise ValueError("no observations to fit")
-    lineages = sorted({o.lineage for o in observations})
     predictors = {}
     for name, feature in FEATURES.items():
         usable = [o for o in observations if feature is None or getattr(o, feature) is not None]
+        if not usable:
+            continue
         intercept, slope = _coefficients(usable, feature)
         residuals = np.array([math.log(o.ceiling_t) - _log_dose(o, feature, intercept, slope) for o in usable])
         weights = _weights(usable)
+        # A lineage without the feature has no error to count, and must not count as one without error.
+        lineages = sorted({o.lineage for o in usable})
         left_out = None
         if len(lineages) > 1:
             errors = []
@@ -178,8 +181,10 @@ def fit(observations: Sequence[Observation]) -> Calibration:
             o.fingerprint, {"name": o.model, "fingerprint": o.fingerprint, "lineage": o.lineage, "observations": 0}
         )
         entry["observations"] += 1
-    default = min(predictors.values(), key=lambda p: p.error_known if p.error_left_out is None else p.error_left_out)
-    return Calibration(tuple(models.values()), predictors, default.name)
+    # An error on models fitted flatters, so it only decides where no predictor has an error on lineages left out.
+    known = [(p.error_known, p.name) for p in predictors.values()]
+    tested = [(p.error_left_out, p.name) for p in predictors.values() if p.error_left_out is not None]
+    return Calibration(tuple(models.values()), predictors, min(tested or known)[1])
 
 
 def _weights(observations: Sequence[Observation]) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from controlwindow.errors import UsageError
 from controlwindow.instruments.generic import GenericPass, generic_pass
 from controlwindow.instruments.probes import divergence_curve
 from controlwindow.models import Model, Neuron
@@ -168,6 +169,7 @@ def predict_ceilings(
 
     Raises:
         NeuronError: A neuron lies outside the model.
+        UsageError: The list of neurons is empty.
     """
     generic = generic_pass(model)
     features = layer_features(model, generic, progress=progress)
@@ -175,6 +177,8 @@ def predict_ceilings(
     wanted: dict[int, list[int]] = {}
     for neuron in model.neurons if neurons is None else [model.require(n) for n in neurons]:
         wanted.setdefault(neuron.layer, []).append(neuron.index)
+    if not wanted:
+        raise UsageError("no neurons were given", "name some, or leave them out for every FFN neuron")
     frames = [
         _layer_frame(model, layer, indices, generic, features[layer], calibration)
         for layer, indices in sorted(wanted.items())

@@ -169,10 +169,10 @@ class WindowSearch:
                 return waiting[: self.task.stride]
         if not self.task.refine:
             return []
-        ceiling = first_bracket(self.coordinates, shares, COLLAPSE_LEVEL)
+        ceiling = first_bracket(shares, COLLAPSE_LEVEL)
         wanted = [] if ceiling is None else self._bisection(ceiling)
         flips = self.flips.mean(axis=1)
-        trigger = first_bracket(self.coordinates, flips, self.task.level)
+        trigger = first_bracket(flips, self.task.level)
         if trigger is not None:
             wanted += self._bisection(trigger)
         elif flips.max() >= self.task.level / 2:
@@ -181,7 +181,8 @@ class WindowSearch:
             wanted += [
                 t for i in (peak, peak + 1) if 0 < i < len(self.doses) for t in self._bisection(i, 2 * RESOLUTION)
             ]
-        return sorted(set(wanted))
+        # Near |c0| = 1 a rounded dose can be one already measured; asking for it again would never end.
+        return sorted(set(wanted) - set(self.measured))
 
     def _certainly_collapsed(self) -> bool:
         """Whether some dose has collapsed beyond doubt, so that the ceiling's interval is bounded too."""

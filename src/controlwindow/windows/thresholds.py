@@ -33,7 +33,7 @@ class Threshold(NamedTuple):
     bracket: tuple[float, float] | None
 
 
-def first_bracket(coordinates: Floats, shares: Floats, level: float) -> int | None:
+def first_bracket(shares: Floats, level: float) -> int | None:
     """Index of the first dose whose share reaches the level, or None."""
     reached = np.flatnonzero(shares >= level)
     return int(reached[0]) if len(reached) else None

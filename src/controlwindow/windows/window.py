@@ -12,7 +12,7 @@ from controlwindow.instruments.cells import Rows
 from controlwindow.statistics import bootstrap_indices, stable_seed, wilson_interval
 from controlwindow.windows.failure import failure_mode
 from controlwindow.windows.search import COLLAPSE_LEVEL, WindowSearch, median_coordinate, summarise
-from controlwindow.windows.thresholds import Threshold, probability_open, threshold
+from controlwindow.windows.thresholds import Threshold, first_bracket, probability_open, threshold
 
 REPLICATES = 2000
 """Bootstrap replicates over prompts."""
@@ -201,8 +201,8 @@ def _peak(flips: Any, collapses: Any) -> int:
     """The dose to show: the largest share of flips, or the last dose before half has collapsed when nothing flips."""
     if flips.max() > 0:
         return int(flips.argmax())
-    below = np.flatnonzero(collapses < COLLAPSE_LEVEL)
-    return int(below[-1])
+    ceiling = first_bracket(collapses, COLLAPSE_LEVEL)
+    return len(collapses) - 1 if ceiling is None else max(ceiling - 1, 0)
 
 
 def assemble(
