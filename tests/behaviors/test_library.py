@@ -2,10 +2,13 @@
 
 import doctest
 import importlib
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from controlwindow.behaviors.definition import BehaviorDefinition
 from controlwindow.behaviors.loading import known_behaviors, library, load_behavior
 from controlwindow.behaviors.refusals import is_refusal
 
@@ -55,6 +58,14 @@ def test_the_withheld_steps_are_judged_by_outcome():
 def test_the_library_names_its_files():
     assert {"language", "refusal"} <= set(known_behaviors())
     assert all(Path(library() / f"{name}.toml").is_file() for name in known_behaviors())
+
+
+def test_the_documented_example_is_valid():
+    page = Path(__file__).resolve().parents[2] / "docs" / "behaviors.md"
+    example = tomllib.loads(re.findall(r"```toml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)[0])
+    definition = BehaviorDefinition.model_validate(example)
+    assert set(example) | {"contrast", "log_odds", "perturbation"} == set(BehaviorDefinition.model_fields)
+    assert definition.minimum_eligible == 32
 
 
 @pytest.mark.parametrize("name", MODULES)

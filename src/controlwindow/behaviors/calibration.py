@@ -26,6 +26,8 @@ from controlwindow.statistics import wilson_interval
 #: that reaches least.
 COHERENT_QUANTILE = 0.99
 COLLAPSED_QUANTILE = 0.05
+#: Where the sides overlap, the quantile of every coherent cell that stays on its side.
+OVERLAP_QUANTILE = 0.95
 
 _ROC_POINTS = 41
 _LEAST = 0.02
@@ -111,7 +113,8 @@ def calibrate(controls: Sequence[LabelledFeatures], scale: float) -> tuple[Coher
     cell that reaches furthest lies short of the 5 % quantile of the collapsed cell that reaches least, the threshold
     lies between them: half-way for repetition, and for excess at their geometric mean, nearer to coherent text, because
     a dose garbles a text by and by, and the controls are garbled throughout. Else it is where the larger of the two
-    sides' worst error rates is least, so that no kind and no horizon pays for the others. The rule is ours.
+    sides' worst error rates is least, so that no kind and no horizon pays for the others, but never so near that more
+    than 5 % of a coherent cell is lost. The rule is ours.
 
     Args:
         controls: Features of both labels, from at least two prompts.
@@ -223,7 +226,8 @@ def _threshold(
         missed = np.max([np.searchsorted(np.sort(values), cuts) / len(values) for values in collapsed], axis=0)
         error = np.maximum(alarms, missed)
         best = np.flatnonzero(error <= error.min() + 1e-12)
-        value, separable = max(float(cuts[best[len(best) // 2]]), _LEAST), False
+        kept = max(float(np.quantile(values, OVERLAP_QUANTILE)) for values in coherent)
+        value, separable = max(float(cuts[best[len(best) // 2]]), kept, _LEAST), False
     return (value if ratio else min(value, 1 - _LEAST)), separable
 
 
