@@ -13,7 +13,7 @@ from controlwindow.organisms.training.world.grammar import LANGUAGES
 from controlwindow.organisms.training.world.splits import Split
 
 # Positive prompts of each split, and as many negative ones.
-PROMPT_COUNTS: dict[Split, int] = {"find": 64, "select": 32, "evaluate": 64}
+PROMPT_COUNTS: dict[Split, int] = {"find": 64, "select": 32, "evaluate": 40}
 GENERIC_COUNT = 32
 
 
