@@ -30,6 +30,7 @@ from controlwindow.cli.runs import show_run
 from controlwindow.errors import UsageError
 from controlwindow.models import Neuron
 from controlwindow.organisms.catalogue import load_card
+from controlwindow.report.charts import draw_atlas, draw_screen
 from controlwindow.screens import find_screen
 from controlwindow.windows.prediction import predict_ceilings
 
@@ -165,7 +166,7 @@ def screen(
     with TerminalProgress() as progress:
         table = api.screen(loaded, behavior, method, seed=seed, progress=progress)
     if figure is not None:
-        draw_screen(table, figure, f"{method}, {behavior}")
+        draw_screen(table, figure, f"{method} screen for {behavior}, {loaded.name}")
     if as_json:
         print_json((table if top is None else table.head(top)).to_dicts())
         return
@@ -196,7 +197,7 @@ def atlas(
     with TerminalProgress() as progress, progress.stage("generic and probe passes") as stage:
         table = predict_ceilings(loaded, neuron, progress=stage.update)
     if figure is not None:
-        draw_atlas(table, figure, loaded.name)
+        draw_atlas(table, figure, f"{loaded.name}, {table['predictor'][0]} predictor")
     if as_json:
         print_json(table.to_dicts())
         return

@@ -101,12 +101,17 @@ class Engine:
 
     def score(self, prompt_ids: Sequence[Sequence[int]], token_ids: Sequence[Sequence[int]]) -> list[ScoredText]:
         """Texts with their surprisal under the undosed model; the stop token is left out."""
-        contents = [[t for t in tokens if t not in self.model.stop_ids] for tokens in token_ids]
-        surprisals = token_nll(self.model, prompt_ids, contents)
-        return [
-            ScoredText(tuple(content), tuple(values), self.model.decode(content))
-            for content, values in zip(contents, surprisals, strict=True)
-        ]
+        contents = [tuple(t for t in tokens if t not in self.model.stop_ids) for tokens in token_ids]
+        pairs = [(tuple(prompt), content) for prompt, content in zip(prompt_ids, contents, strict=True)]
+        # Doses below a trigger often give the same answer, which is scored once a chunk. Not once a run: rows must
+        # not depend on what an earlier process had in memory.
+        distinct = list(dict.fromkeys(pairs))
+        surprisals = token_nll(self.model, [prompt for prompt, _ in distinct], [content for _, content in distinct])
+        found = {
+            pair: ScoredText(pair[1], tuple(values), self.model.decode(pair[1]))
+            for pair, values in zip(distinct, surprisals, strict=True)
+        }
+        return [found[pair] for pair in pairs]
 
     def _row(
         self,
