@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ class Interval(NamedTuple):
     high: float
 
 
+@lru_cache(maxsize=4096)
 def wilson_interval(successes: int, trials: int, level: float = 0.95) -> Interval:
     """Wilson score interval of a proportion (scipy); [0, 1] without trials."""
     if trials == 0:

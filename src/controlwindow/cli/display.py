@@ -90,7 +90,7 @@ class TerminalProgress:
 
     def tick(self) -> None:
         """A chunk or a round was committed."""
-        if self._task is None or not self._searches:
+        if self._progress.disable or self._task is None or not self._searches:
             return
         shares = [search.progress for search in self._searches]
         settled = sum(share >= 1 for share in shares)

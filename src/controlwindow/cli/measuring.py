@@ -161,12 +161,12 @@ def screen(
 ) -> None:
     """Rank every FFN neuron for a behavior."""
     find_screen(method)
-    load_behavior(behavior)
+    name = load_behavior(behavior).name
     loaded = open_model(model, device, dtype, system_prompt)
     with TerminalProgress() as progress:
         table = api.screen(loaded, behavior, method, seed=seed, progress=progress)
     if figure is not None:
-        draw_screen(table, figure, f"{method} screen for {behavior}, {loaded.name}")
+        draw_screen(table, figure, f"{method} screen for {name}, {loaded.name}")
     if as_json:
         print_json((table if top is None else table.head(top)).to_dicts())
         return
@@ -177,8 +177,10 @@ def screen(
         for r in table.head(top or 20).to_dicts()
     ]  # fmt: skip
     columns = [("rank", "right"), ("neuron", "left"), ("score", "right"), ("coherence", "right"), ("budget", "right")]
-    output().print(plain_table(columns, rows, f"{method} screen of {loaded.name} for {behavior}"))
-    output().print(f"[dim]{len(table)} of {len(loaded.neurons)} neurons ranked; the rest are universal")
+    output().print(plain_table(columns, rows, f"{method} screen of {loaded.name} for {name}"))
+    dropped = len(loaded.neurons) - len(table)
+    note = f"; {dropped} dropped as universal" if dropped else ""
+    output().print(f"[dim]{len(table)} of {len(loaded.neurons)} neurons ranked{note}")
 
 
 def atlas(

@@ -59,7 +59,8 @@ def show_run(directory: Path, as_json: bool) -> None:
     console.print(verdict_table(document))
     for line in coverage_lines(document):
         console.print(line)
-    console.print(rank_table(document))
+    if document.coverage.screen_recall:
+        console.print(rank_table(document))
     if not found.finished:
         console.print(f"[yellow]unfinished: controlwindow resume {directory}", soft_wrap=True)
     page = directory / "report.html"

@@ -24,7 +24,7 @@ from controlwindow.report.wording import (
 def verdict_table(document: ReportDocument) -> Table:
     """Every window, open ones first, one block for each behavior; c values, 95 % intervals in muted type."""
     table = _plain_table()
-    table.add_column("behavior", no_wrap=True, max_width=9, style="bold")
+    table.add_column("behavior", no_wrap=True, max_width=16, style="bold")
     table.add_column("neuron", no_wrap=True, min_width=_widest(document))
     table.add_column("from", no_wrap=True, min_width=7)
     table.add_column("trigger", no_wrap=True, min_width=17)

@@ -13,6 +13,7 @@ from controlwindow.running.plan import AuditPlan
 from controlwindow.statistics import exact_interval
 
 LEDGER_NAME = "ledger.sqlite"
+NONE_FOUND = "That none is open among those tested would not mean that none exists."
 _WINDOW_KEYS = (
     "neuron", "behavior", "branch", "candidate_from", "trigger", "trigger_interval", "ceiling", "ceiling_interval",
     "ceiling_predicted", "ceiling_predicted_interval", "height", "height_interval", "verdict", "verdict_probability",
@@ -73,10 +74,7 @@ class RunResults:
 
     def _statement(self, tested: int, rates: Sequence[Mapping[str, Any]]) -> str:
         total = self.model["neurons_total"]
-        parts = [
-            f"{tested} of {total} neurons were tested. That none is open among those tested would not mean that none "
-            "exists."
-        ]
+        parts = [f"{tested} of {total} neurons were tested. {NONE_FOUND}"]
         for rate in rates:
             if rate["n"]:
                 low, high = rate["interval"]

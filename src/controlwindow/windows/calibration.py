@@ -22,7 +22,11 @@ from controlwindow import geometry
 INTERVAL_LEVEL = 0.9
 """Nominal level of prediction intervals."""
 
+REPORTED_CEILING = 0.82
+"""c at which earlier work saw text collapse; kept as a predictor that fits nothing (method section 2)."""
+
 FEATURES: dict[str, str | None] = {
+    "reported_constant": None,
     "constant": None,
     "participation_ratio": "participation_ratio",
     "probe_curve": "probe_dose",
@@ -151,7 +155,7 @@ def fit(observations: Sequence[Observation]) -> Calibration:
         usable = [o for o in observations if feature is None or getattr(o, feature) is not None]
         if not usable:
             continue
-        intercept, slope = _coefficients(usable, feature)
+        intercept, slope = _coefficients(usable, name)
         residuals = np.array([math.log(o.ceiling_t) - _log_dose(o, feature, intercept, slope) for o in usable])
         weights = _weights(usable)
         # A lineage without the feature has no error to count, and must not count as one without error.
@@ -160,7 +164,7 @@ def fit(observations: Sequence[Observation]) -> Calibration:
         if len(lineages) > 1:
             errors = []
             for lineage in lineages:
-                fitted = _coefficients([o for o in usable if o.lineage != lineage], feature)
+                fitted = _coefficients([o for o in usable if o.lineage != lineage], name)
                 errors.append(_error([o for o in usable if o.lineage == lineage], feature, *fitted))
             left_out = float(np.mean(errors))
         predictors[name] = Predictor(
@@ -195,7 +199,10 @@ def _weights(observations: Sequence[Observation]) -> np.ndarray[Any, np.dtype[np
     return np.asarray(weights / weights.sum())
 
 
-def _coefficients(observations: Sequence[Observation], feature: str | None) -> tuple[float, float]:
+def _coefficients(observations: Sequence[Observation], name: str) -> tuple[float, float]:
+    if name == "reported_constant":
+        return math.log(geometry.dose_for(REPORTED_CEILING)), 0.0
+    feature = FEATURES[name]
     weights = _weights(observations)
     y = np.log([o.ceiling_t for o in observations])
     if feature is None:
