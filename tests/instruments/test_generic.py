@@ -9,7 +9,7 @@ from controlwindow.errors import ModelError, NeuronError
 from controlwindow.instruments import generic_pass, token_nll
 from controlwindow.instruments.capture import Moments, activation_ranges, last_position_activations
 from controlwindow.instruments.generic import default_prompts
-from controlwindow.instruments.operations import Add
+from controlwindow.instruments.operations import Add, Inject
 from controlwindow.instruments.ordinary import CHAT_PROMPTS, TEXT_PROMPTS
 from controlwindow.instruments.probes import divergence_curve, propagation
 from controlwindow.models import Model, Neuron, load_model
@@ -172,26 +172,26 @@ def test_divergence_starts_at_nothing_and_grows(tiny: Model) -> None:
         assert curve[1:] != divergence_curve(tiny, generic, layer, doses, seed=1)[1:]
 
 
-def test_divergence_is_the_kl_of_an_injected_direction() -> None:
-    # The probe's directions are isotropic, so its mean agrees with that over isotropic directions drawn here.
-    model = tiny_models.llama()
-    generic = generic_pass(model, PROMPTS[:2], 4)
-    generator = torch.Generator().manual_seed(123)
-    length = 0.5 * generic.residual_norm[1]
+def test_divergence_is_the_mean_kl_from_the_undosed_distribution(tiny: Model) -> None:
+    generic, t = generic_pass(tiny, PROMPTS[:2], 4), 1.5
+    seen: list[torch.Tensor] = []
+    handle = tiny_models.block(tiny, 1).register_forward_hook(
+        lambda _m, _a, o: seen.append((o[0] if isinstance(o, tuple) else o).clone())
+    )
+    found = divergence_curve(tiny, generic, 1, [t], directions=3)[0]
+    handle.remove()
+    undosed, dosed = seen
+    # The injected directions are read off the residual stream; what they do is computed without padding or batch.
+    vectors = [dosed[2 * i, -1] - undosed[0, -1] for i in range(3)]
     direct = []
-    for _ in range(48):
-        u = torch.randn(model.d_model, generator=generator)
-        vector = u / u.norm() * length
+    for vector in vectors:
+        assert float(vector.norm()) == pytest.approx(t * generic.residual_norm[1], rel=1e-4)
         for ids, tokens in zip(generic.prompt_ids, generic.token_ids, strict=True):
-            whole = [*ids, *tokens]
-            plain = tiny_models.forward(model, whole).log_softmax(-1)
-            handle = tiny_models.block(model, 1).register_forward_hook(lambda _m, _a, o, v=vector: o + v)
-            dosed = tiny_models.forward(model, whole).log_softmax(-1)
-            handle.remove()
-            kl = (plain.exp() * (plain - dosed)).sum(-1)[len(ids) - 1 : -1]
-            direct += kl.tolist()
-    found = divergence_curve(model, generic, 1, [0.5], directions=48)[0]
-    assert found == pytest.approx(sum(direct) / len(direct), rel=0.15)
+            plain = tiny_models.forward(tiny, [*ids, *tokens]).log_softmax(-1)
+            with plain_generation.edited(tiny, (Inject(1, vector),), {}):
+                other = tiny_models.forward(tiny, [*ids, *tokens]).log_softmax(-1)
+            direct += (plain.exp() * (plain - other)).sum(-1)[len(ids) - 1 : -1].tolist()
+    assert found == pytest.approx(sum(direct) / len(direct), rel=1e-3)
 
 
 def test_a_write_of_the_last_layer_is_recomputed_by_nothing(tiny: Model) -> None:
