@@ -88,6 +88,16 @@ def test_intervals_cover_what_they_say() -> None:
     assert inside / len(made) == pytest.approx(0.9, abs=0.02)
 
 
+def test_a_lopsided_spread_gives_a_lopsided_interval() -> None:
+    generator = np.random.default_rng(0)
+    made = [
+        replace(o, ceiling_t=o.ceiling_t * math.exp(float(generator.exponential(0.4))))
+        for o in observations("constant", noise=0.0)
+    ]
+    low, high = fit(made).predictors["constant"].residuals
+    assert -0.35 < low < -0.2 < 0.6 < high
+
+
 def test_every_lineage_weighs_the_same() -> None:
     many = observations("constant", lineages=1, per_lineage=90, noise=0.0)
     few = [Observation("b", "b", "b", f"L0.N{i}", 1, 0.0, 2.0, 3.0, 1.0) for i in range(10)]
