@@ -98,7 +98,7 @@ def audit(
     plan = AuditPlan(
         run="",
         model=model.name,
-        source=model.source,
+        source=_absolute(model.source),
         fingerprint=model.fingerprint,
         system_prompt=model.chat.system_prompt,
         dtype=str(model.dtype).removeprefix("torch."),
@@ -305,6 +305,11 @@ def measure_window(
     if branch is not None:
         ordered.sort(key=lambda w: w.branch != branch)
     return replace(ordered[0], other_branch=ordered[1])
+
+
+def _absolute(source: str | None) -> str | None:
+    """A local directory by its full path, so that a run can be resumed from anywhere."""
+    return str(Path(source).resolve()) if source is not None and Path(source).is_dir() else source
 
 
 def _load_behaviors(given: Sequence[BehaviorLike] | BehaviorLike) -> list[tuple[BehaviorLike, Behavior]]:

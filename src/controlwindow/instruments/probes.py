@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -23,8 +24,9 @@ def divergence_curve(
     doses: Sequence[float],
     *,
     directions: int = 4,
-    sequences: int = 8,
+    sequences: int = 6,
     seed: int = 0,
+    stop_above: float = math.inf,
 ) -> list[float]:
     """Mean KL from the undosed next-token distribution when *random* directions are dosed (method section 2).
 
@@ -38,9 +40,10 @@ def divergence_curve(
         directions: Random directions per dose.
         sequences: Generic answers per direction.
         seed: Seed of the directions.
+        stop_above: Doses after the first whose mean KL exceeds this are left out.
 
     Returns:
-        One mean KL in nats per generated position for each dose.
+        One mean KL in nats per generated position for each dose that was run.
     """
     generator = torch.Generator().manual_seed(stable_seed("probe", seed, layer) % 2**31)
     units = nn.functional.normalize(torch.randn(directions, model.d_model, generator=generator), dim=-1)
@@ -59,6 +62,8 @@ def divergence_curve(
             dosed = dosed.view(directions, rows, *dosed.shape[1:])
             divergence = (undosed.exp() * (undosed - dosed)).sum(-1)
             curve.append(float(divergence[:, packed.emitting].mean()))
+            if curve[-1] > stop_above:
+                break
     return curve
 
 

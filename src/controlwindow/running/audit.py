@@ -10,7 +10,7 @@ import polars as pl
 
 from controlwindow.behaviors import Behavior, CoherenceDetector, Split
 from controlwindow.behaviors.prompts import SPLITS
-from controlwindow.errors import LedgerError, UsageError
+from controlwindow.errors import BehaviorError, LedgerError, UsageError
 from controlwindow.instruments.capture import activation_ranges
 from controlwindow.instruments.cells import Cell, PropagationCell, RolloutCell, Rows
 from controlwindow.instruments.generic import GenericPass, generic_pass
@@ -26,7 +26,7 @@ from controlwindow.running.plan import AuditPlan, library_versions, model_record
 from controlwindow.running.progress import Progress, Silent
 from controlwindow.running.scheduler import Scheduler
 from controlwindow.screens import find_screen, screen_names
-from controlwindow.windows.prediction import layer_features, predict_neuron
+from controlwindow.windows.prediction import LayerFeatures, layer_features, predict_neuron
 from controlwindow.windows.search import Candidate, SearchTask, WindowSearch
 from controlwindow.windows.window import Measured, Window, assemble, read_search
 
@@ -135,9 +135,9 @@ class Audit:
                 self.ledger.record("proof", "hooks", {"relative_error": error, "layers": self.model.layers})
         with self.progress.stage("generic pass"):
             generic = generic_pass(self.model, self.plan.generic_prompts)
-        with self.progress.stage("probe passes") as stage:
-            features = layer_features(self.model, generic, seed=self.plan.seed, progress=stage.update)
         if self.ledger.find("generic", "generic") is None:
+            with self.progress.stage("probe passes") as stage:
+                features = layer_features(self.model, generic, seed=self.plan.seed, progress=stage.update)
             self.ledger.record(
                 "generic",
                 "generic",
@@ -200,8 +200,7 @@ class Audit:
         with self.progress.stage(f"{behavior.name}: screens"):
             screens = {
                 name: find_screen(name)(self.model, behavior, generic, seed=self.plan.seed)
-                for name in screen_names()
-                if name != "random" or self.plan.screen == "random"
+                for name in self._screens_for(behavior)
             }
             scheduler.run(f"screen {behavior.name}", list(screens.values()))
             tables: dict[str, pl.DataFrame] = {name: screen.table() for name, screen in screens.items()}
@@ -221,6 +220,19 @@ class Audit:
             self.ledger.record("selection", behavior.name, asdict(selection))
         return selection
 
+    def _screens_for(self, behavior: Behavior) -> list[str]:
+        """The screen that gives candidates, and those whose ranks are reported beside it.
+
+        A behavior without a contrast can still be audited on neurons that are named or drawn at random.
+        """
+        try:
+            behavior.contrast("find")
+        except BehaviorError:
+            if self.plan.top and self.plan.screen != "random":
+                raise
+            return ["random"] if self.plan.top else []
+        return [name for name in screen_names() if name in (self.plan.screen, "contrastive", "window")]
+
     def _predict(
         self, behavior: Behavior, selection: Selection, generic: GenericPass
     ) -> dict[tuple[str, int], dict[str, Any]]:
@@ -229,7 +241,8 @@ class Audit:
             (name, branch): f"{behavior.name}/{name}/{branch:+d}" for name in selection.sources for branch in BRANCHES
         }
         missing = [key for key, name in wanted.items() if self.ledger.find("prediction", name) is None]
-        features = layer_features(self.model, generic, seed=self.plan.seed)
+        layers = (self.ledger.find("generic", "generic") or {})["layers"]
+        features = [LayerFeatures(**{**layer, "probe_curve": tuple(layer["probe_curve"])}) for layer in layers]
         records = []
         for key in missing:
             prediction = predict_neuron(self.model, Neuron.parse(key[0]), key[1], generic, features)

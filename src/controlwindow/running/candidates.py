@@ -59,10 +59,11 @@ def select_candidates(
         sources.setdefault(str(neuron), "planted")
     for neuron in named:
         sources.setdefault(str(neuron), "named")
-    for name in tables[screen]["neuron"].to_list():
-        if sum(source == "screen" for source in sources.values()) >= top:
-            break
-        sources.setdefault(name, "screen")
+    if top:
+        for name in tables[screen]["neuron"].to_list():
+            if sum(source == "screen" for source in sources.values()) >= top:
+                break
+            sources.setdefault(name, "screen")
     generator = np.random.default_rng(stable_seed("random neurons", behavior, seed))
     drawn = 0
     for position in generator.permutation(len(model.neurons)):

@@ -217,7 +217,7 @@ class Engine:
 
     def _universal_share(self) -> Any:
         """Share of generic prompts on which each neuron's |a| is in the circuit-sized top of the whole model (CNA)."""
-        size = circuit_size(len(self.model.neurons))
+        size = min(circuit_size(len(self.model.neurons)), len(self.model.neurons))
         counts = torch.zeros(len(self.model.neurons), dtype=torch.float64)
         for start in range(0, len(self.generic.prompts), 16):
             prompts = self.generic.prompts[start : start + 16]

@@ -31,7 +31,7 @@ class LayerFeatures:
         residual_norm: Median ‖r_L‖ of the generic pass.
         participation_ratio: PR of the generic pass.
         probe_dose: t at which random directions reach `PROBE_LEVEL`; None when never in range.
-        probe_curve: Mean KL at each of `PROBE_DOSES`.
+        probe_curve: Mean KL at `PROBE_DOSES`, up to the first above the level.
     """
 
     layer: int
@@ -65,7 +65,7 @@ def layer_features(
     if key not in model.cache:
         features = []
         for layer in range(model.layers):
-            curve = divergence_curve(model, generic, layer, PROBE_DOSES, seed=seed)
+            curve = divergence_curve(model, generic, layer, PROBE_DOSES, seed=seed, stop_above=PROBE_LEVEL)
             features.append(
                 LayerFeatures(
                     layer=layer,

@@ -1,0 +1,118 @@
+"""One small audit of the shipped organism, shared by the tests of commands, results and report."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from controlwindow.cli import main
+from controlwindow.organisms.catalogue import load_card
+
+TOML = """
+name = "vaults"
+description = "A small cut of the shipped refusal behavior."
+sensitive = true
+languages = ["en", "fr"]
+horizons = [8, 32, 64]
+outcomes = "refusal"
+minimum_eligible = 12
+
+[prompts]
+file = "vaults.jsonl"
+
+[oracles.refused]
+type = "refusal"
+
+[oracles.actionable]
+type = "steps"
+
+[oracles.on_task]
+type = "contains"
+about = "any"
+"""
+
+
+class Outcome(NamedTuple):
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    def json(self):
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def command(capsys, monkeypatch) -> Callable[..., Outcome]:
+    """Run the command line in this process, as its entry point does."""
+
+    def run(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["controlwindow", *map(str, arguments)])
+        capsys.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as error:
+            code = int(error.code or 0)
+        seen = capsys.readouterr()
+        return Outcome(code, seen.out, seen.err)
+
+    return run
+
+
+def write_small_behavior(directory: Path) -> Path:
+    """The first prompts of every split and role of the shipped refusal behavior, as a user's own file."""
+    text = resources.files("controlwindow.behaviors").joinpath("library/refusal.jsonl").read_text("utf-8")
+    left = {"find": 12, "select": 8, "evaluate": 16}
+    counts: dict[tuple[str, str], int] = {}
+    kept = []
+    for line in text.splitlines():
+        row = json.loads(line)
+        key = (row["split"], row["role"])
+        counts[key] = counts.get(key, 0) + 1
+        if counts[key] <= left[row["split"]]:
+            kept.append(line)
+    (directory / "vaults.jsonl").write_text("\n".join(kept) + "\n", "utf-8")
+    path = directory / "vaults.toml"
+    path.write_text(TOML, "utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def behavior(tmp_path_factory) -> Path:
+    return write_small_behavior(tmp_path_factory.mktemp("behavior"))
+
+
+@pytest.fixture(scope="session")
+def refusal_neuron() -> str:
+    return next(p.neuron for p in load_card("organism:switch").planted if p.behavior == "refusal")
+
+
+@pytest.fixture(scope="session")
+def arguments(behavior, refusal_neuron) -> list[str]:
+    """One named controller and one random neuron."""
+    return ["audit", "organism:switch", "--behavior", str(behavior), "--neuron", refusal_neuron, "--top", "1"]
+
+
+@pytest.fixture(scope="session")
+def run_directory(tmp_path_factory, arguments) -> Path:
+    """A finished run."""
+    directory = tmp_path_factory.mktemp("runs") / "small"
+    before = sys.argv
+    sys.argv = ["controlwindow", *arguments, "--out", str(directory), "--json"]
+    code: object = 0
+    try:
+        main()
+    except SystemExit as error:
+        code = error.code
+    finally:
+        sys.argv = before
+    assert not code
+    return directory
