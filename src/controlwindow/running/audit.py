@@ -9,14 +9,12 @@ from typing import Any
 import polars as pl
 
 from controlwindow.behaviors import Behavior, CoherenceDetector, Split
-from controlwindow.behaviors.prompts import SPLITS
 from controlwindow.errors import BehaviorError, LedgerError, UsageError
 from controlwindow.instruments.capture import activation_ranges
 from controlwindow.instruments.cells import Cell, PropagationCell, RolloutCell, Rows
 from controlwindow.instruments.generic import GenericPass, generic_pass
 from controlwindow.instruments.proof import prove_hooks
 from controlwindow.models import Model, Neuron
-from controlwindow.models.directions import token_effects
 from controlwindow.organisms.catalogue import load_card
 from controlwindow.running.candidates import Selection, select_candidates
 from controlwindow.running.detector import calibrate_detector
@@ -24,6 +22,7 @@ from controlwindow.running.engine import Engine
 from controlwindow.running.ledger import Ledger
 from controlwindow.running.plan import AuditPlan, library_versions, model_record
 from controlwindow.running.progress import Progress, Silent
+from controlwindow.running.records import behavior_record, neuron_panel
 from controlwindow.running.scheduler import Scheduler
 from controlwindow.screens import find_screen, screen_names
 from controlwindow.windows.prediction import LayerFeatures, layer_features, predict_neuron
@@ -192,7 +191,10 @@ class Audit:
             windows.append(window)
         missing = [w for w in windows if self.ledger.find("window", window_name(w)) is None]
         self.ledger.record_all(
-            [("window", window_name(w), {**w.to_dict(), "panel": self._panel(w, selection, ranges)}) for w in missing]
+            [
+                ("window", window_name(w), {**w.to_dict(), "panel": neuron_panel(self.model, w, selection, ranges)})
+                for w in missing
+            ]
         )
         return windows
 
@@ -346,33 +348,6 @@ class Audit:
         ranges: dict[str, dict[str, list[float]]] = found
         return ranges
 
-    def _panel(
-        self, window: Window, selection: Selection, ranges: Mapping[str, Mapping[str, Sequence[float]]]
-    ) -> dict[str, Any]:
-        """What a report says of the neuron itself."""
-        raised, lowered = token_effects(self.model, window.neuron)
-        spans = ranges[window.neuron]
-        natural = max(span[2] for span in spans.values()) - min(span[0] for span in spans.values())
-        alpha = None if window.trigger_t is None else window.trigger_t * window.budget
-        return {
-            "ranks": [
-                {
-                    "screen": screen,
-                    "rank": ranks[window.neuron],
-                    "of": selection.sizes[screen],
-                    "score": selection.scores[screen][window.neuron],
-                }
-                for screen, ranks in selection.ranks.items()
-            ],
-            "activation": [
-                {"prompts": name, "minimum": low, "median": middle, "maximum": high}
-                for name, (low, middle, high) in spans.items()
-            ],
-            "dose_multiple": None if alpha is None or natural <= 0 else alpha / natural,
-            "top_tokens": [{"token": token, "logit": logit} for token, logit in raised],
-            "bottom_tokens": [{"token": token, "logit": logit} for token, logit in lowered],
-        }
-
 
 def window_name(window: Window) -> str:
     """Name of a window's record."""
@@ -384,23 +359,3 @@ def planted_neurons(model: Model, behavior: str) -> list[Neuron]:
     if model.organism is None:
         return []
     return [Neuron.parse(p.neuron) for p in load_card(model.organism).planted if p.behavior == behavior]
-
-
-def behavior_record(behavior: Behavior) -> dict[str, Any]:
-    """What the ledger says of a behavior."""
-    return {
-        "name": behavior.name,
-        "description": behavior.description,
-        "sensitive": behavior.sensitive,
-        "languages": list(behavior.languages),
-        "horizons": list(behavior.horizons),
-        "outcomes": list(behavior.outcomes),
-        "source_outcome": behavior.source_outcome,
-        "target_outcomes": sorted(behavior.target_outcomes),
-        "threshold": behavior.threshold,
-        "positions": behavior.positions,
-        "prompts": {split: len(behavior.prompts(split)) for split in SPLITS},
-        "split_fingerprints": behavior.split_fingerprints,
-        "fingerprint": behavior.fingerprint,
-        "texts": {p.id: p.text for p in behavior.prompts(SPLIT)},
-    }
