@@ -13,7 +13,6 @@ from controlwindow.windows.calibration import Predictor, shipped_calibration
 
 _SAMPLED_DOSES = 7
 _DOSE_KEYS = ("t", "c", "c_measured", "c_measured_interval", "n", "collapsed", "shares", "target_interval")
-_NOT_SHOWN = ("sampled", "panel")
 
 
 def report_document(ledger: Ledger) -> ReportDocument:
@@ -126,9 +125,8 @@ def _behavior(record: Mapping[str, Any], ledger: Ledger, results: RunResults) ->
 
 
 def _window(window: Mapping[str, Any], ledger: Ledger, results: RunResults) -> dict[str, Any]:
-    shown = {key: value for key, value in window.items() if key not in _NOT_SHOWN}
     return {
-        **shown,
+        **window,
         "layer": int(window["neuron"].split(".")[0][1:]),
         "doses": [{key: dose[key] for key in _DOSE_KEYS} for dose in window["doses"]],
         "panel": {**window["panel"], "samples": _samples(window, ledger, results)},

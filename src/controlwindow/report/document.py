@@ -250,6 +250,7 @@ class WindowResult(Part):
     triggers_by_outcome: dict[str, dict[str, Cosine | None]] = {}
     outcomes: dict[str, dict[str, Share]] = {}
     outcomes_at: Cosine | None = None
+    sampled: dict[str, Share] = {}
     doses: tuple[DoseRow, ...] = ()
     panel: Panel | None = None
     region: str | None = None
