@@ -176,7 +176,13 @@ def _run(
         write_manifest(ledger, directory)
     windows = job.run()
     if directory is not None:
-        write_run_report(ledger, directory)
+        # What the report shows follows this call: the plan of a run gone on with may have asked for more.
+        write_run_report(
+            ledger,
+            directory,
+            include_completions=plan.include_completions,
+            include_neurons=plan.include_neurons,
+        )
     return AuditResult(windows, read_results(ledger), directory)
 
 
@@ -332,4 +338,4 @@ def _source(behavior: BehaviorLike) -> str:
     if isinstance(behavior, Behavior):
         return behavior.name
     path = Path(behavior)
-    return str(path.resolve()) if path.suffix == ".toml" else str(behavior)
+    return str(path.resolve()) if path.suffix.lower() == ".toml" or path.is_file() else str(behavior)

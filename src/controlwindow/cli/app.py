@@ -12,6 +12,8 @@ from controlwindow.cli import measuring, organisms, runs
 from controlwindow.cli.display import messages
 from controlwindow.errors import ControlWindowError
 
+_INTERRUPTED = 130
+
 app = typer.Typer(
     name="controlwindow",
     help="Audit single-neuron steering of language models: which neurons open a control window, and why others do not.",
@@ -45,9 +47,11 @@ def main() -> None:
         if error.hint:
             console.print(Text.assemble(("hint: ", "bold"), error.hint), soft_wrap=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        messages().print("interrupted; `controlwindow resume RUN` goes on with a run that has a directory")
-        sys.exit(130)
+    except SystemExit as stop:
+        # Typer turns an interrupt inside a command into this exit, and says nothing.
+        if stop.code == _INTERRUPTED:
+            messages().print("interrupted; `controlwindow resume RUN` goes on with a run that has a directory")
+        raise
     except BrokenPipeError:
         # The reader of a pipe went away; what is still buffered must not raise again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

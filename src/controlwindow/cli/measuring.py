@@ -8,6 +8,7 @@ from typing import Annotated
 
 import polars as pl
 import typer
+from rich.markup import escape
 
 from controlwindow import api
 from controlwindow.behaviors import load_behavior
@@ -177,7 +178,7 @@ def screen(
         for r in table.head(top or 20).to_dicts()
     ]  # fmt: skip
     columns = [("rank", "right"), ("neuron", "left"), ("score", "right"), ("coherence", "right"), ("budget", "right")]
-    output().print(plain_table(columns, rows, f"{method} screen of {loaded.name} for {name}"))
+    output().print(plain_table(columns, rows, escape(f"{method} screen of {loaded.name} for {name}")))
     dropped = len(loaded.neurons) - len(table)
     note = f"; {dropped} dropped as universal" if dropped else ""
     output().print(f"[dim]{len(table)} of {len(loaded.neurons)} neurons ranked{note}")

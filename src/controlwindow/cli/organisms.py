@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from controlwindow import api
 from controlwindow.cli.display import TerminalProgress, output, plain_table, print_json
@@ -86,7 +87,8 @@ def check(
     ]
     output().print(plain_table(columns, rows))
     low, high = document["planted_recall_interval"]
-    output().print(f"planted controllers opened: {document['planted_recall']:.0%} [{low:.0%}, {high:.0%}]")
+    if document["planted_recall"] is not None:
+        output().print(f"planted controllers opened: {document['planted_recall']:.0%} [{low:.0%}, {high:.0%}]")
     for score in scores:
         opened = score["random_opened"]
         output().print(f"[dim]{score['name']}: {len(opened)} of {score['random_tested']} random neurons opened")
@@ -100,6 +102,7 @@ def train(
         Path | None, typer.Option(help="Sentence pairs to mix in: English, tab, French, one pair a line (or zipped).")
     ] = None,
     seed: SeedOption = 0,
+    as_json: JsonOption = False,
 ) -> None:
     """Train an organism from its seed, or go on where training was cut off."""
     from controlwindow.organisms.training import train_organism
@@ -112,12 +115,19 @@ def train(
         finally:
             stages.close()
     card = load_card(written)
+    if as_json:
+        figures = {
+            figure: {"measured": t.measured, "n": t.n, "minimum": t.minimum}
+            for figure, t in sorted(card.tolerances.items())
+        }
+        print_json({"name": card.name, "written": str(written), "figures": figures})
+        return
     columns = [("figure", "left"), ("measured", "right"), ("n", "right"), ("smallest accepted", "right")]
     rows = [
         [figure, f"{t.measured:.3f}", str(t.n), f"{t.minimum:.3f}"] for figure, t in sorted(card.tolerances.items())
     ]
     output().print(plain_table(columns, rows))
-    output().print(f"written: {written}", soft_wrap=True)
+    output().print(Text(f"written: {written}"), soft_wrap=True)
 
 
 class _TrainingStages:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import typer
+from rich.text import Text
 
 from controlwindow import api
 from controlwindow.cli.display import TerminalProgress, output, print_json
@@ -27,14 +28,21 @@ def results(run: RunArgument, as_json: JsonOption = False) -> None:
 
 
 def report(
-    run: RunArgument, include_completions: CompletionsOption = False, include_neurons: NeuronsOption = False
+    run: RunArgument,
+    include_completions: CompletionsOption = False,
+    include_neurons: NeuronsOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Draw report.html and figures of a run again, from its ledger."""
     with open_run(run) as ledger:
         path = api.write_run_report(
             ledger, run, include_completions=include_completions, include_neurons=include_neurons
         )
-    output().print(str(path), soft_wrap=True)
+    if as_json:
+        figures = sorted(str(figure) for figure in (run / "figures").glob("*.svg"))
+        print_json({"report": str(path), "figures": figures})
+        return
+    output().print(Text(str(path)), soft_wrap=True)
 
 
 def resume(run: RunArgument, as_json: JsonOption = False) -> None:
@@ -62,7 +70,7 @@ def show_run(directory: Path, as_json: bool) -> None:
     if document.coverage.screen_recall:
         console.print(rank_table(document))
     if not found.finished:
-        console.print(f"[yellow]unfinished: controlwindow resume {directory}", soft_wrap=True)
+        console.print(Text(f"unfinished: controlwindow resume {directory}", style="yellow"), soft_wrap=True)
     page = directory / "report.html"
     if page.exists():
-        console.print(f"report: {page}", soft_wrap=True)
+        console.print(Text(f"report: {page}"), soft_wrap=True)

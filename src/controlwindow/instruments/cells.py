@@ -21,7 +21,7 @@ class RolloutCell:
         neuron: The neuron's name; None for the undosed model.
         branch: +1 or −1.
         t: Dose in budget units, ≥ 0.
-        alpha: The raw activation offset on branch +1 that t stands for (signed by the branch).
+        alpha: The raw activation offset that t stands for, signed by the branch.
         positions: "all" or "generated".
         horizon: Tokens to generate.
         prompts: Ids of the prompts, in order; empty for all of the split.

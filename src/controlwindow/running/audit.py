@@ -95,9 +95,14 @@ class Audit:
         scheduler = Scheduler(self.ledger, engine, chunk_rows=self.plan.chunk_rows, progress=self.progress.tick)
         engine.detector = self._detector(generic)
         eligible = {name: self._eligible(scheduler, behavior) for name, behavior in self.behaviors.items()}
+        selections = {name: self._select(scheduler, behavior, generic) for name, behavior in self.behaviors.items()}
+        # All predictions first: a neuron tested for two behaviors is predicted before its first rollout for either.
+        predictions = {
+            name: self._predict(behavior, selections[name], generic) for name, behavior in self.behaviors.items()
+        }
         windows = []
         for name, behavior in self.behaviors.items():
-            windows += self._windows(scheduler, behavior, eligible[name], generic)
+            windows += self._windows(scheduler, behavior, eligible[name], selections[name], predictions[name], generic)
         if self.ledger.find("finished", "audit") is None:
             self.ledger.record("finished", "audit", {"windows": len(windows)})
         return windows
@@ -169,9 +174,15 @@ class Audit:
         behavior.require_eligible(len(chosen), len(rows))
         return chosen
 
-    def _windows(self, scheduler: Scheduler, behavior: Behavior, eligible: Rows, generic: GenericPass) -> list[Window]:
-        selection = self._select(scheduler, behavior, generic)
-        predictions = self._predict(behavior, selection, generic)
+    def _windows(
+        self,
+        scheduler: Scheduler,
+        behavior: Behavior,
+        eligible: Rows,
+        selection: Selection,
+        predictions: Mapping[tuple[str, int], dict[str, Any]],
+        generic: GenericPass,
+    ) -> list[Window]:
         searches = self._search(scheduler, behavior, eligible, predictions)
         readings = {key: read_search(search, self.plan.seed) for key, search in searches.items()}
         propagations = self._propagate(scheduler, behavior, searches, readings)
@@ -199,6 +210,9 @@ class Audit:
         return windows
 
     def _select(self, scheduler: Scheduler, behavior: Behavior, generic: GenericPass) -> Selection:
+        found = self.ledger.find("selection", behavior.name)
+        if found is not None:
+            return Selection(**found)
         with self.progress.stage(f"{behavior.name}: screens"):
             screens = {
                 name: find_screen(name)(self.model, behavior, generic, seed=self.plan.seed)
@@ -218,8 +232,7 @@ class Audit:
         )
         if not selection.sources:
             raise UsageError("no neuron is to be tested", "give --top above 0, or name neurons with --neuron")
-        if self.ledger.find("selection", behavior.name) is None:
-            self.ledger.record("selection", behavior.name, asdict(selection))
+        self.ledger.record("selection", behavior.name, asdict(selection))
         return selection
 
     def _screens_for(self, behavior: Behavior) -> list[str]:

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from controlwindow.models import Model, Neuron
+from controlwindow.models.directions import write_norms
 from controlwindow.statistics import stable_seed
 
 
@@ -42,7 +43,7 @@ def select_candidates(
     """Choose candidates. A neuron keeps the first of its reasons: planted, named, screen, random.
 
     The random neurons are drawn uniformly from all that are not tested for another reason, so that their open rate
-    speaks for the rest of the model.
+    speaks for the rest of the model. Neurons that write nothing have no dose and are not chosen by screen or chance.
 
     Args:
         model: The model.
@@ -59,18 +60,24 @@ def select_candidates(
         sources.setdefault(str(neuron), "planted")
     for neuron in named:
         sources.setdefault(str(neuron), "named")
+    silent = {
+        str(Neuron(layer, index))
+        for layer in range(model.layers)
+        for index in (write_norms(model, layer) == 0).nonzero()[:, 0].tolist()
+    }
     if top:
         for name in tables[screen]["neuron"].to_list():
             if sum(source == "screen" for source in sources.values()) >= top:
                 break
-            sources.setdefault(name, "screen")
+            if name not in silent:
+                sources.setdefault(name, "screen")
     generator = np.random.default_rng(stable_seed("random neurons", behavior, seed))
     drawn = 0
     for position in generator.permutation(len(model.neurons)):
         if drawn >= top:
             break
         name = str(model.neurons[int(position)])
-        if name not in sources:
+        if name not in sources and name not in silent:
             sources[name] = "random"
             drawn += 1
     ranks: dict[str, dict[str, int | None]] = {}

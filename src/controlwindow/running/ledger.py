@@ -226,8 +226,8 @@ class Ledger:
         with self._guarded():
             found = self._connection.execute(
                 "SELECT sequence, payload FROM event JOIN chunk USING (sequence) "
-                "WHERE done = 0 AND name LIKE ? || '/%' ORDER BY sequence",
-                (stage,),
+                "WHERE done = 0 AND substr(name, 1, length(?)) = ? ORDER BY sequence",
+                (f"{stage}/", f"{stage}/"),
             ).fetchall()
         return [Chunk(number, tuple(map(cell_from_key, json.loads(payload)))) for number, payload in found]
 

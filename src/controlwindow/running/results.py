@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from controlwindow.errors import LedgerError
 from controlwindow.running.ledger import Ledger
 from controlwindow.running.plan import AuditPlan
@@ -127,12 +129,19 @@ def read_results(ledger: Ledger) -> RunResults:
     plan = ledger.find("plan", "audit")
     if plan is None:
         raise LedgerError(f"{ledger.path} holds no audit yet", "start it again with `controlwindow audit --out`")
+    try:
+        planned = AuditPlan.model_validate(plan)
+    except ValidationError as error:
+        raise LedgerError(
+            f"{ledger.path} holds a plan that this controlwindow cannot read ({error.error_count()} keys)",
+            "read it with the version that manifest.json names",
+        ) from error
     behaviors = ledger.find_all("behavior")
     windows = list(ledger.find_all("window").values())
     order = {name: place for place, name in enumerate(behaviors)}
     windows.sort(key=lambda w: (order[w["behavior"]], w["verdict"] != "open"))
     return RunResults(
-        plan=AuditPlan.model_validate(plan),
+        plan=planned,
         model=ledger.find("model", "model") or {},
         behaviors=behaviors,
         windows=windows,

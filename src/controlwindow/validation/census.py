@@ -42,7 +42,7 @@ class CensusPlan:
         organism: Its name.
         fingerprint: Its weights hash.
         behaviors: Names of the behaviors.
-        neurons: Size of the random sample, planted neurons excluded.
+        neurons: Size of the random sample; planted neurons are in it only by chance.
         prompts: Eligible evaluation prompts used.
         seed: Seed of the sample.
     """
@@ -115,13 +115,13 @@ def run_census(
                 scheduler.run(f"census {behavior.name}", searches)
             rows += [_row(search, seed) for search in searches]
     return {
-        "neurons": neurons,
+        "neurons": len(sample),
         "neurons_total": len(model.neurons),
         "prompts": prompts,
         "seed": seed,
         "coarse_c": list(COARSE_COORDINATES),
         "versions": library_versions(),
-        "open": {name: _open_rate(rows, name, neurons) for name in loaded},
+        "open": {name: _open_rate(rows, name, len(sample)) for name in loaded},
         "columns": list(rows[0]) if rows else [],
         "rows": [list(row.values()) for row in rows],
     }

@@ -52,7 +52,7 @@ def score_organism(card: Card, windows: Sequence[Mapping[str, Any]]) -> dict[str
 
 
 def summarise_scores(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The document of `organisms check --json`. No organism has decoys or planted failure modes yet: those are null."""
+    """The document of `organisms check --json`. No organism has decoys or planted failure modes yet: 0 and null."""
     planted = [p for score in scores for p in score["planted"]]
     found = sum(p["verdict"] == "open" for p in planted)
     return {
