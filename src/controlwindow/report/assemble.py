@@ -62,9 +62,9 @@ def report_document(ledger: Ledger) -> ReportDocument:
 
 
 def _committed_first(ledger: Ledger, predictions: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Whether every prediction stands before the first rollout of its neuron for its behavior."""
+    """Whether every prediction stands before the first rollout of its neuron, for whatever behavior."""
     for name, prediction in predictions.items():
-        rollout = ledger.first_rollout(prediction["neuron"], name.split("/")[0])
+        rollout = ledger.first_rollout(prediction["neuron"])
         sequence = ledger.sequence("prediction", name)
         if rollout is not None and (sequence is None or sequence > rollout):
             return False
@@ -134,7 +134,7 @@ def _window(window: Mapping[str, Any], ledger: Ledger, results: RunResults) -> d
 
 
 def _samples(window: Mapping[str, Any], ledger: Ledger, results: RunResults) -> list[dict[str, Any]]:
-    """One prompt's rollouts at doses spread over the window: what a reader needs to see the behavior change."""
+    """A typical rollout at each of a few doses spread over the window, so that a reader sees the behavior change."""
     behavior = results.behaviors[window["behavior"]]
     cells = {
         cell.t: cell

@@ -272,8 +272,9 @@ class Ledger:
         return [json.loads(payload) for (payload,) in found]
 
     def completions(self, cell: Cell) -> Rows | None:
-        """The separately stored completions of a cell's rows; None when the file is not here."""
-        if self.path is not None and self._completions is None and not self._completion_path().exists():
+        """The separately stored completions of a cell's rows; None when the file is not here or is another user's."""
+        looked_for = self.path is not None and self._completions is None
+        if looked_for and not os.access(self._completion_path(), os.R_OK | os.W_OK):
             return None
         with self._guarded():
             found = (
@@ -283,12 +284,13 @@ class Ledger:
             )
         return [json.loads(payload) for (payload,) in found] or None
 
-    def first_rollout(self, neuron: str, behavior: str) -> int | None:
-        """Sequence number of the first chunk planned with rollouts of a neuron for a behavior, or None."""
+    def first_rollout(self, neuron: str, behavior: str | None = None) -> int | None:
+        """Sequence number of the first chunk planned with rollouts of a neuron, for one behavior or any, or None."""
         with self._guarded():
             found = self._connection.execute(
                 "SELECT min(chunk) FROM cell WHERE json_extract(key, '$[0]') = 'RolloutCell' "
-                "AND json_extract(key, '$[1].neuron') = ? AND json_extract(key, '$[1].behavior') = ?",
+                "AND json_extract(key, '$[1].neuron') = ? AND json_extract(key, '$[1].behavior') = coalesce(?, "
+                "json_extract(key, '$[1].behavior'))",
                 (neuron, behavior),
             ).fetchone()
         return None if found is None or found[0] is None else int(found[0])
