@@ -102,6 +102,8 @@ def audit(
         fingerprint=model.fingerprint,
         system_prompt=model.chat.system_prompt,
         dtype=str(model.dtype).removeprefix("torch."),
+        device=model.device.type,
+        chat_template=model.chat.template,
         behaviors=tuple(
             BehaviorReference(name=b.name, source=_source(given), fingerprint=b.fingerprint) for given, b in loaded
         ),
@@ -143,12 +145,17 @@ def resume(directory: str | Path, *, model: Model | None = None, progress: Progr
                     f"{directory} audits a model that was in hand ({plan.model})",
                     "load it and call controlwindow.resume(directory, model=model)",
                 )
-            model = load_model(plan.source, dtype=plan.dtype, system_prompt=plan.system_prompt)
+            model = load_model(plan.source, device=plan.device, dtype=plan.dtype, system_prompt=plan.system_prompt)
         if model.fingerprint != plan.fingerprint:
             raise LedgerError(
                 f"{directory} audits {plan.model} with weights {plan.fingerprint[:12]}, "
                 f"but {model.name} has {model.fingerprint[:12]}",
                 "give the model that was audited, or start a new run with another --out",
+            )
+        if model.chat.template != plan.chat_template:
+            raise LedgerError(
+                f"the chat template of {model.name} is not the one {directory} was planned with",
+                "restore the tokenizer's files, or start a new run with another --out",
             )
         behaviors = []
         for reference in plan.behaviors:
@@ -201,9 +208,12 @@ def write_run_report(
 
 def write_manifest(ledger: Ledger, directory: Path) -> None:
     """Write `manifest.json`: model, fingerprint, versions, seed and configuration."""
+    plan, model = ledger.find("plan", "audit") or {}, ledger.find("model", "model") or {}
     manifest = {
-        "plan": ledger.find("plan", "audit"),
-        "model": ledger.find("model", "model"),
+        "model": model,
+        "fingerprint": model["fingerprint"],
+        "seed": plan["seed"],
+        "configuration": plan,
         "versions": ledger.find("versions", "versions"),
         "behaviors": {
             name: {"fingerprint": record["fingerprint"], "splits": record["split_fingerprints"]}

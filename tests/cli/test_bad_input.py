@@ -195,3 +195,17 @@ def test_options_outside_their_range(command, behavior):
     assert "Traceback" not in outcome.err
     assert_one_clear_error(command("audit", "-b", behavior, "--device", "tpu"), "tpu")
     assert_one_clear_error(command("audit", "-b", behavior, "--dtype", "int3"), "int3")
+
+
+def test_an_unfinished_run_is_not_mixed_with_other_libraries(command, run_directory, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(run_directory, copy)
+    connection = sqlite3.connect(copy / "ledger.sqlite")
+    connection.execute("DELETE FROM event WHERE kind = 'finished'")
+    (text,) = connection.execute("SELECT payload FROM event WHERE kind = 'versions'").fetchone()
+    connection.execute(
+        "UPDATE event SET payload = ? WHERE kind = 'versions'", (json.dumps({**json.loads(text), "torch": "1.0"}),)
+    )
+    connection.commit()
+    connection.close()
+    assert_one_clear_error(command("resume", copy), "torch 1.0", "manifest.json")

@@ -22,8 +22,9 @@ def test_a_run_directory_holds_what_the_design_says(run_directory):
     assert {p.name for p in run_directory.iterdir()} >= {"ledger.sqlite", "manifest.json", "report.html", "figures"}
     assert list((run_directory / "figures").glob("*.svg"))
     manifest = json.loads((run_directory / "manifest.json").read_text())
-    assert len(manifest["model"]["fingerprint"]) == 64
-    assert manifest["plan"]["seed"] == 0
+    assert len(manifest["fingerprint"]) == 64
+    assert manifest["configuration"]["top"] == 1
+    assert manifest["seed"] == 0
     assert manifest["versions"]["torch"]
     assert set(manifest["behaviors"]["vaults"]["splits"]) == {"find", "select", "evaluate"}
 

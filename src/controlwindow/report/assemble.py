@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from controlwindow.behaviors.controls import COLLAPSED_KINDS
+from controlwindow.instruments.cells import RolloutCell
 from controlwindow.report.document import ReportDocument, load_document
 from controlwindow.running.ledger import Ledger
 from controlwindow.running.results import NONE_FOUND, RunResults, read_results
@@ -142,6 +143,10 @@ def _samples(window: Mapping[str, Any], ledger: Ledger, results: RunResults) -> 
         if cell.branch == window["branch"] and cell.sample_seed is None
     }
     last = str(behavior["horizons"][-1])
+    undosed = RolloutCell(
+        behavior["name"], "evaluate", horizon=behavior["horizons"][-1], positions=behavior["positions"]
+    )
+    cells[0.0] = undosed
     samples = []
     for dose in _spread([d for d in window["doses"] if d["t"] in cells], _SAMPLED_DOSES):
         cell = cells[dose["t"]]

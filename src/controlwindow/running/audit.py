@@ -20,7 +20,7 @@ from controlwindow.running.candidates import Selection, select_candidates
 from controlwindow.running.detector import calibrate_detector
 from controlwindow.running.engine import Engine
 from controlwindow.running.ledger import Ledger
-from controlwindow.running.plan import AuditPlan, library_versions, model_record
+from controlwindow.running.plan import DECIDING, AuditPlan, library_versions, model_record
 from controlwindow.running.progress import Progress, Silent
 from controlwindow.running.records import behavior_record, neuron_panel
 from controlwindow.running.scheduler import Scheduler
@@ -129,6 +129,14 @@ class Audit:
             raise LedgerError(
                 f"{self.ledger.path} holds another audit: it differs in {', '.join(different)}",
                 "give another --out, or resume it as it was planned with `controlwindow resume`",
+            )
+        versions = library_versions()
+        before = self.ledger.find("versions", "versions") or {}
+        changed = [f"{n} {before.get(n)} → {versions[n]}" for n in DECIDING if before.get(n) != versions[n]]
+        if changed and self.ledger.find("finished", "audit") is None:
+            raise LedgerError(
+                f"{self.ledger.path} was begun with other libraries ({', '.join(changed)}), which may round otherwise",
+                "install the versions that manifest.json names, or start the run again with another --out",
             )
 
     def _prepare(self) -> GenericPass:

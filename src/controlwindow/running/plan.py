@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from controlwindow.models import Model
 
+DECIDING = ("torch", "transformers")
+"""Libraries whose version may change what a model generates."""
+
 _LIBRARIES = ("controlwindow", "torch", "transformers", "tokenizers", "numpy", "scipy", "polars", "py3langid")
 
 
@@ -33,6 +36,8 @@ class AuditPlan(BaseModel):
         fingerprint: Its weights hash.
         system_prompt: The system message, if any.
         dtype: Type of the weights.
+        device: Kind of device, since rounding differs between them.
+        chat_template: Hash of the chat template, if any.
         behaviors: The behaviors.
         neurons: Neurons named by the user.
         screen: The screen whose top is tested.
@@ -53,6 +58,8 @@ class AuditPlan(BaseModel):
     fingerprint: str
     system_prompt: str | None
     dtype: str
+    device: str = "cpu"
+    chat_template: str | None = None
     behaviors: tuple[BehaviorReference, ...]
     neurons: tuple[str, ...] = ()
     screen: str = "contrastive"
