@@ -53,7 +53,7 @@ def answers(organism, records, neuron=None, scale=1.0, offset=0.0):
 
 def budget(organism, neuron):
     column = organism[0].model.layers[neuron.layer].mlp.down_proj.weight[:, neuron.index]
-    return CARD.figures["residual_norms"][neuron.layer] / float(column.norm())
+    return CARD.figures["residual_norms"][neuron.layer] / float(column.detach().norm())
 
 
 def planted(behavior):
