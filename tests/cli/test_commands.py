@@ -137,6 +137,16 @@ def test_a_plain_table_in_a_pipe(command, run_directory, refusal_neuron):
     assert "does not mean" in outcome.out or "would not mean" in outcome.out
 
 
+def test_window_prints_both_branches_of_one_neuron(command, behavior, refusal_neuron):
+    outcome = command("window", "organism:switch", "-b", behavior, "-n", refusal_neuron)
+    assert outcome.code == 0
+    assert outcome.err == ""
+    assert f"{refusal_neuron} -1  open (probability 1.00)" in outcome.out
+    assert f"{refusal_neuron} +1  closed: " in outcome.out
+    assert "16 eligible prompts" in outcome.out
+    assert max(map(len, outcome.out.splitlines())) <= 100
+
+
 def test_screen_prints_every_neuron_once(command, behavior):
     table = command("screen", "organism:switch", "-b", behavior, "-m", "window", "--json").json()
     assert {"neuron", "rank", "score", "sign", "coherence", "budget"} <= set(table[0])

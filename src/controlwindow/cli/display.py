@@ -48,14 +48,16 @@ class TerminalProgress:
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or messages()
+        # Fits 80 columns; the time a stage took is shown where there is room for it.
+        wide = self._console.width >= 100
         self._progress = Progress(
             SpinnerColumn(finished_text="[green]✓"),
             TextColumn("{task.description}"),
-            BarColumn(bar_width=28),
+            BarColumn(bar_width=28 if wide else 12),
             TextColumn("{task.percentage:>3.0f} %"),
-            TimeElapsedColumn(),
+            *([TimeElapsedColumn()] if wide else []),
             TextColumn("left"),
-            TimeRemainingColumn(),
+            TimeRemainingColumn(compact=True),
             TextColumn("[dim]{task.fields[note]}"),
             console=self._console,
             transient=False,
@@ -97,7 +99,7 @@ class TerminalProgress:
         self._progress.update(
             self._task,
             completed=sum(shares) / len(shares),
-            note=f"{settled} of {len(shares)} searches settled",
+            note=f"{settled} of {len(shares)} settled",
         )
 
 

@@ -133,19 +133,24 @@ def window(
     elif as_json:
         print_json(result.results.to_json())
     else:
-        columns = [("neuron", "left"), ("branch", "right"), ("trigger", "left"), ("ceiling", "left"),
-                   ("predicted", "right"), ("height", "right"), ("verdict", "left"), ("probability", "right"),
-                   ("reason", "left")]  # fmt: skip
-        rows = [
-            [
-                w.neuron, f"{w.branch:+d}", _threshold(w.trigger, w.trigger_interval),
-                _threshold(w.ceiling, w.ceiling_interval), _number(w.ceiling_predicted), f"{w.height:.0%}", w.verdict,
-                f"{w.verdict_probability:.2f}" + ("" if w.decided else " undecided"), w.failure_mode or "",
-            ]
-            for w in result.windows
-        ]  # fmt: skip
-        output().print(plain_table(columns, rows))
-        output().print(f"[dim]{result.windows[0].n_eligible} eligible prompts; thresholds in c, 95 % intervals")
+        console = output()
+        for w in result.windows:
+            verdict = w.verdict if w.failure_mode is None else f"{w.verdict}: {w.failure_mode}"
+            sure = "" if w.decided else ", undecided"
+            console.print(
+                f"[bold]{w.neuron} {w.branch:+d}[/]  {verdict} (probability {w.verdict_probability:.2f}{sure})"
+            )
+            console.print(
+                f"  trigger {_threshold(w.trigger, w.trigger_interval)}, "
+                f"ceiling {_threshold(w.ceiling, w.ceiling_interval)}",
+                f"  predicted ceiling {_threshold(w.ceiling_predicted, w.ceiling_predicted_interval)}, "
+                f"height {w.height:.0%}",
+                sep="\n",
+                markup=False,
+            )
+        console.print(
+            f"[dim]{result.windows[0].n_eligible} eligible prompts; c values, 95 % intervals (predicted: 90 %)"
+        )
 
 
 def screen(
