@@ -171,16 +171,8 @@ class Audit:
         return CoherenceDetector(**found["detector"])
 
     def _eligible(self, scheduler: Scheduler, behavior: Behavior) -> Rows:
-        """Rows of the undosed rollouts in the source state; stops the audit when they are too few."""
         with self.progress.stage(f"{behavior.name}: undosed rollouts"):
-            cell = RolloutCell(behavior.name, SPLIT, horizon=behavior.horizons[-1], positions=behavior.positions)
-            asked = Asks([cell])
-            scheduler.run(f"undosed {behavior.name}", [asked])
-        rows = asked.results[cell]
-        last = str(behavior.horizons[-1])
-        chosen = [row for row in rows if row["outcomes"][last] == behavior.source_outcome]
-        behavior.require_eligible(len(chosen), len(rows))
-        return chosen
+            return eligible_rows(scheduler, behavior)
 
     def _windows(
         self,
@@ -368,6 +360,22 @@ class Audit:
             self.ledger.record("activations", behavior.name, found)
         ranges: dict[str, dict[str, list[float]]] = found
         return ranges
+
+
+def eligible_rows(scheduler: Scheduler, behavior: Behavior) -> Rows:
+    """Rows of the undosed evaluation rollouts that show the source state.
+
+    Raises:
+        BehaviorError: They are too few.
+    """
+    cell = RolloutCell(behavior.name, SPLIT, horizon=behavior.horizons[-1], positions=behavior.positions)
+    asked = Asks([cell])
+    scheduler.run(f"undosed {behavior.name}", [asked])
+    rows = asked.results[cell]
+    last = str(behavior.horizons[-1])
+    chosen = [row for row in rows if row["outcomes"][last] == behavior.source_outcome]
+    behavior.require_eligible(len(chosen), len(rows))
+    return chosen
 
 
 def window_name(window: Window) -> str:

@@ -16,10 +16,10 @@ import numpy as np
 
 from controlwindow.behaviors import Behavior, CoherenceDetector, load_behavior
 from controlwindow.errors import LedgerError
-from controlwindow.instruments.cells import RolloutCell, Rows
+from controlwindow.instruments.cells import Rows
 from controlwindow.instruments.generic import generic_pass
 from controlwindow.models import Model, Neuron
-from controlwindow.running.audit import SPLIT, Asks
+from controlwindow.running.audit import SPLIT, eligible_rows
 from controlwindow.running.detector import calibrate_detector
 from controlwindow.running.engine import Engine
 from controlwindow.running.ledger import Ledger
@@ -101,7 +101,7 @@ def run_census(
         sample = sample_neurons(model, neurons, seed)
         rows: list[dict[str, Any]] = []
         for behavior in loaded.values():
-            eligible = _eligible(scheduler, behavior, prompts)
+            eligible = eligible_rows(scheduler, behavior)[:prompts]
             searches = [
                 WindowSearch(
                     Candidate(str(n), branch, generic.cosine(model, n, branch), generic.budget(model, n)),
@@ -142,16 +142,6 @@ def _commit_plan(ledger: Ledger, plan: CensusPlan) -> None:
     elif found != values:
         different = ", ".join(key for key in values if found.get(key) != values[key])
         raise LedgerError(f"{ledger.path} holds another census: it differs in {different}", "give another --out")
-
-
-def _eligible(scheduler: Scheduler, behavior: Behavior, count: int) -> Rows:
-    cell = RolloutCell(behavior.name, SPLIT, horizon=behavior.horizons[-1], positions=behavior.positions)
-    asked = Asks([cell])
-    scheduler.run(f"undosed {behavior.name}", [asked])
-    last = str(behavior.horizons[-1])
-    rows = [row for row in asked.results[cell] if row["outcomes"][last] == behavior.source_outcome]
-    behavior.require_eligible(len(rows), len(asked.results[cell]))
-    return rows[:count]
 
 
 def _task(behavior: Behavior, eligible: Rows) -> SearchTask:
