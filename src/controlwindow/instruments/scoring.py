@@ -101,9 +101,7 @@ def _continue(model: Model, read: _Read, lanes: torch.Tensor, tokens: list[list[
     hidden = model.decoder(
         input_ids=inputs,
         use_cache=True,
-        **model.forward_options(
-            torch.cat([padding, emitting], 1).long(), lengths + torch.arange(width, device=device)
-        ),
+        **model.forward_options(torch.cat([padding, emitting], 1).long(), lengths + torch.arange(width, device=device)),
         **{cache_argument(model): cache},
     )[0]
     # Padded positions lie behind every real one, so they are left out only here.
