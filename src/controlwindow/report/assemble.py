@@ -157,6 +157,8 @@ def _samples(window: Mapping[str, Any], ledger: Ledger, results: RunResults) -> 
         common = max(shares, key=lambda outcome: shares[outcome])
         place = next(i for i, row in enumerate(rows) if row["outcomes"][last] == common)
         text = secrets[place]["text"] if secrets else rows[place].get("text")
+        if text is not None and rows[place].get("cut"):
+            text += " …"
         samples.append(
             {
                 "t": dose["t"],
