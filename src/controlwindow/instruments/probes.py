@@ -77,7 +77,8 @@ def propagation(
     """Propagation 1 − cos²(Δr_last, v) of a dose on the same tokens (method section 3).
 
     Δr_last is the change of the last block's output. 0 means that the write travelled on as it was and nothing
-    downstream was recomputed; 1 that what arrives no longer points along it.
+    downstream was recomputed; 1 that what arrives no longer points along it. Under a post-FFN norm a dose does not
+    move the residual along one direction, so v is the move of that position at the neuron's own layer (ours).
 
     Args:
         model: The model.
@@ -87,19 +88,27 @@ def propagation(
         token_ids: Undosed continuations; empty ones are left out.
 
     Returns:
-        The mean over generated positions.
+        The mean over generated positions that moved at all; 0 if none did.
     """
     pairs = [(p, t) for p, t in zip(prompt_ids, token_ids, strict=True) if len(t)]
     packed = pack(model, [p for p, _ in pairs], [t for _, t in pairs])
-    last = model.layers - 1
-    seen: list[torch.Tensor] = []
+    own, last = neuron.layer, model.layers - 1
+    moves: dict[int, torch.Tensor] = {}
+
+    def read(layer: int, residual: torch.Tensor) -> None:
+        # The undosed pass comes first and leaves minus its residual.
+        value = packed.emitted_from(residual).float()
+        moves[layer] = value + moves[layer] if layer in moves else -value
+
     with measuring(model):
-        with capturing(model, residuals=lambda _, r: seen.append(packed.emitted_from(r).float()), layers=[last]):
-            packed.logits(model)
-        with Intervention(model, [operation] * len(pairs)) as intervention:
-            intervention.first_generated = packed.first_generated
-            with capturing(model, residuals=lambda _, r: seen.append(packed.emitted_from(r).float()), layers=[last]):
-                packed.logits(model)
-    write = write_direction(model, neuron).float()
-    cosine = nn.functional.cosine_similarity(seen[1] - seen[0], write[None], dim=-1)
+        for rows in ([()] * len(pairs), [operation] * len(pairs)):
+            with Intervention(model, rows) as intervention:
+                intervention.first_generated = packed.first_generated
+                with capturing(model, residuals=read, layers=sorted({own, last})):
+                    packed.logits(model)
+    write = write_direction(model, neuron).float()[None] if model.post_norm(own) is None else moves[own]
+    moved = moves[last].norm(dim=-1) > 0
+    if not bool(moved.any()):
+        return 0.0
+    cosine = nn.functional.cosine_similarity(moves[last], write, dim=-1)[moved]
     return float((1 - cosine.square()).clamp(0, 1).mean())

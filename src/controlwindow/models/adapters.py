@@ -355,5 +355,8 @@ def blocks_of(hf_model: nn.Module, family: Family) -> tuple[nn.Module, ...]:
     """The decoder blocks in order."""
     blocks = hf_model.get_submodule(family.blocks)
     if not isinstance(blocks, nn.ModuleList):
-        raise ArchitectureError(f"{family.blocks} of this {family.name} model is {type(blocks).__name__}, not a list")
+        raise ArchitectureError(
+            f"{family.blocks} of this {family.name} model is {type(blocks).__name__}, not a list",
+            "give the causal language model as Transformers builds it",
+        )
     return tuple(blocks)
