@@ -257,6 +257,16 @@ def test_the_proof_fails_when_a_norm_is_overlooked() -> None:
         prove_hooks(replace(granite, family=replace(granite.family, residual_multiplier=None), cache={}))
 
 
+def test_the_proof_fails_when_a_little_reaches_a_position_it_is_not_meant_for() -> None:
+    in_hand = tiny_families.in_hand("llama")
+    # Far below the tolerance of the move, and only the row dosed at the last position can tell.
+    in_hand.model.layers[1].mlp.down_proj.register_forward_hook(
+        lambda _m, _a, output: output + 1e-6 * output.roll(1, 1)
+    )
+    with pytest.raises(OperationError, match="layer 1 .*a position that it is not meant for"):
+        prove_hooks(load_model(in_hand, tokenizer=tiny_models.tokenizer()))
+
+
 def test_activations_that_never_pass_the_site_are_an_error_not_silence() -> None:
     # Bloom's slow path multiplies slices of the weight and never calls the projection.
     bloom = known("bloom")
