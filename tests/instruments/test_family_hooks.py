@@ -263,7 +263,7 @@ def test_the_proof_fails_when_a_little_reaches_a_position_it_is_not_meant_for() 
     in_hand.model.layers[1].mlp.down_proj.register_forward_hook(
         lambda _m, _a, output: output + 1e-6 * output.roll(1, 1)
     )
-    with pytest.raises(OperationError, match="layer 1 .*a position that it is not meant for"):
+    with pytest.raises(OperationError, match=r"layer 1 .*a position that it is not meant for"):
         prove_hooks(load_model(in_hand, tokenizer=tiny_models.tokenizer()))
 
 
