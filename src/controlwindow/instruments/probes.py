@@ -79,7 +79,8 @@ def propagation(
     """Propagation 1 − cos²(Δr_last, v) of a dose on the same tokens (method section 3).
 
     Δr_last is the change of the last block's output. 0 means that the write travelled on as it was and nothing
-    downstream was recomputed; 1 that what arrives no longer points along it.
+    downstream was recomputed; 1 that what arrives no longer points along it. Under a post-FFN norm a dose does not
+    move the residual along one direction, so v is the move of that position at the neuron's own layer (ours).
 
     Args:
         model: The model.
@@ -90,32 +91,44 @@ def propagation(
         batch_rows: Rows per pass.
 
     Returns:
-        The mean over generated positions.
+        The mean over generated positions that moved at all; 0 if none did.
     """
     pairs = [(p, t) for p, t in zip(prompt_ids, token_ids, strict=True) if len(t)]
-    write = write_direction(model, neuron).float()
     recomputed = []
     for start in range(0, len(pairs), batch_rows):
         chosen = pairs[start : start + batch_rows]
-        packed = pack(model, [p for p, _ in chosen], [t for _, t in chosen])
-        with measuring(model):
-            undosed = _last_residual(model, packed)
-            with Intervention(model, [operation] * len(chosen)) as intervention:
-                intervention.first_generated = packed.first_generated
-                dosed = _last_residual(model, packed)
-        cosine = nn.functional.cosine_similarity(dosed - undosed, write[None], dim=-1)
-        recomputed.append((1 - cosine.square()).clamp(0, 1))
-    return float(torch.cat(recomputed).mean())
+        own, last = _moves(model, neuron.layer, operation, [p for p, _ in chosen], [t for _, t in chosen])
+        write = write_direction(model, neuron).float()[None] if model.post_norm(neuron.layer) is None else own
+        cosine = nn.functional.cosine_similarity(last, write, dim=-1)
+        recomputed.append((1 - cosine.square()).clamp(0, 1)[last.norm(dim=-1) > 0])
+    found = torch.cat(recomputed)
+    return float(found.mean()) if len(found) else 0.0
 
 
-def _last_residual(model: Model, packed: Sequences) -> torch.Tensor:
-    """The last block's output at emitting positions, under installed hooks, [emitting positions, d_model].
+def _moves(
+    model: Model,
+    layer: int,
+    operation: RowOperations,
+    prompt_ids: Sequence[Sequence[int]],
+    token_ids: Sequence[Sequence[int]],
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """How far an operation moves the residual of a layer and of the last one, [emitting positions, d_model] each.
 
     The decoder alone runs: no logits are needed, and over a whole vocabulary they would be the largest tensor.
     """
-    seen: list[torch.Tensor] = []
-    with capturing(
-        model, residuals=lambda _, r: seen.append(packed.emitted_from(r).float()), layers=[model.layers - 1]
-    ):
-        model.decoder(input_ids=packed.input_ids, **model.forward_options(packed.attention_mask, packed.position_ids))
-    return seen[0]
+    packed = pack(model, prompt_ids, token_ids)
+    moves: dict[int, torch.Tensor] = {}
+
+    def read(site: int, residual: torch.Tensor) -> None:
+        # The undosed pass comes first and leaves minus its residual.
+        value = packed.emitted_from(residual).float()
+        moves[site] = value + moves[site] if site in moves else -value
+
+    options = model.forward_options(packed.attention_mask, packed.position_ids)
+    with measuring(model):
+        for rows in ([()] * len(prompt_ids), [operation] * len(prompt_ids)):
+            with Intervention(model, rows) as intervention:
+                intervention.first_generated = packed.first_generated
+                with capturing(model, residuals=read, layers=sorted({layer, model.layers - 1})):
+                    model.decoder(input_ids=packed.input_ids, **options)
+    return moves[layer], moves[model.layers - 1]

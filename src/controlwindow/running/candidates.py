@@ -61,9 +61,9 @@ def select_candidates(
     for neuron in named:
         sources.setdefault(str(neuron), "named")
     silent = {
-        str(Neuron(layer, index))
+        str(model.neurons.at(layer, column))
         for layer in range(model.layers)
-        for index in (write_norms(model, layer) == 0).nonzero()[:, 0].tolist()
+        for column in (write_norms(model, layer) == 0).nonzero()[:, 0].tolist()
     }
     if top:
         for name in tables[screen]["neuron"].to_list():
