@@ -56,7 +56,6 @@ class Parting:
 
     def __enter__(self) -> Parting:
         try:
-            self._stack.enter_context(self._intervention)
             reading = {site for site in self._measured.tolist() if site >= 0}
             for site, block in enumerate(self.model.blocks):
                 if self._stage(site) or site in reading:
@@ -66,6 +65,8 @@ class Parting:
                 norm = self.model.hf_model.get_submodule(self.model.family.final_norm)
                 handle = norm.register_forward_pre_hook(self._norm_hook())
                 self._stack.callback(handle.remove)
+            # Last, so that its hooks see a block's batch with the lanes of that block.
+            self._stack.enter_context(self._intervention)
         except BaseException:
             self._stack.close()
             raise
