@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from controlwindow.behaviors import load_behavior
+from controlwindow.errors import DeviceMemoryError
 from controlwindow.instruments.cells import Cell, PropagationCell, RolloutCell
 from controlwindow.instruments.generic import generic_pass
 from controlwindow.models import Neuron, load_model
@@ -135,6 +136,17 @@ def test_propagation_does_not_depend_on_its_batches(organism, detector, behavior
             values.append(engine.run([cell])[cell][0]["propagation"])
     assert values[0] == pytest.approx(values[1], abs=1e-5)
     assert 0 < values[0] < 1
+
+
+def test_a_float32_copy_that_does_not_fit_is_an_error_with_the_repair(organism, detector, behaviors, monkeypatch):
+    def full(model):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(engine_module, "float32_copy", full)
+    with Ledger() as ledger:
+        engine = Engine(organism, behaviors, generic_pass(organism), ledger, detector)
+        with pytest.raises(DeviceMemoryError, match="float32 copy of organism:switch"):
+            engine.run([replace(undosed_cell(behaviors), precision="float32")])
 
 
 def test_float32_cells_run_on_a_float32_copy_and_share_no_chunk_with_others(behaviors):
