@@ -251,6 +251,7 @@ class WindowResult(Part):
     outcomes: dict[str, dict[str, Share]] = {}
     outcomes_at: Cosine | None = None
     sampled: dict[str, Share] = {}
+    float32_check: Literal["held", "changed"] | None = None
     doses: tuple[DoseRow, ...] = ()
     panel: Panel | None = None
     region: str | None = None

@@ -11,20 +11,23 @@ import polars as pl
 from controlwindow.behaviors import Behavior, CoherenceDetector, Split
 from controlwindow.errors import BehaviorError, LedgerError, UsageError
 from controlwindow.instruments.capture import activation_ranges
-from controlwindow.instruments.cells import Cell, PropagationCell, RolloutCell, Rows
+from controlwindow.instruments.cells import PropagationCell, RolloutCell, Rows
 from controlwindow.instruments.generic import GenericPass, generic_pass
 from controlwindow.instruments.proof import prove_hooks
 from controlwindow.models import Model, Neuron
+from controlwindow.models.precision import is_half
 from controlwindow.organisms.catalogue import load_card
 from controlwindow.running.candidates import Selection, select_candidates
 from controlwindow.running.detector import calibrate_detector
 from controlwindow.running.engine import Engine
 from controlwindow.running.ledger import Ledger
 from controlwindow.running.plan import DECIDING, AuditPlan, library_versions, model_record
+from controlwindow.running.precision import check_in_float32
 from controlwindow.running.progress import Progress, Silent
 from controlwindow.running.records import behavior_record, neuron_panel
-from controlwindow.running.scheduler import Scheduler
+from controlwindow.running.scheduler import Asks, Scheduler
 from controlwindow.screens import find_screen, screen_names
+from controlwindow.windows.precision import Float32Check
 from controlwindow.windows.prediction import LayerFeatures, layer_features, predict_neuron
 from controlwindow.windows.search import Candidate, SearchTask, WindowSearch, stride_for
 from controlwindow.windows.window import Measured, Window, assemble, read_search
@@ -34,22 +37,6 @@ SAMPLE_SEED = 1
 """Seed of the sampled check of open windows; the run's own seed is added."""
 
 BRANCHES = (1, -1)
-
-
-class Asks:
-    """The smallest planner: a fixed list of cells, once."""
-
-    def __init__(self, cells: Sequence[Cell]) -> None:
-        self._cells = list(cells)
-        self.results: dict[Cell, Rows] = {}
-
-    def next_cells(self) -> Sequence[Cell]:
-        """The cells, until they are answered."""
-        return [] if self.results else self._cells
-
-    def update(self, results: Mapping[Cell, Rows]) -> None:
-        """Keep the rows."""
-        self.results = dict(results)
 
 
 class Audit:
@@ -184,6 +171,12 @@ class Audit:
     ) -> list[Window]:
         searches = self._search(scheduler, behavior, eligible, predictions)
         readings = {key: read_search(search, self.plan.seed) for key, search in searches.items()}
+        checks: Mapping[tuple[str, int], Float32Check] = {}
+        if is_half(self.model):
+            with self.progress.stage(f"{behavior.name}: float32 check"):
+                searches, readings, checks = check_in_float32(
+                    scheduler, behavior.name, searches, readings, self.plan.seed
+                )
         propagations = self._propagate(scheduler, behavior, searches, readings)
         sampled = self._sample(scheduler, behavior, searches, readings)
         ranges = self._ranges(scheduler, behavior, selection, eligible, generic)
@@ -197,6 +190,7 @@ class Audit:
                 selection.sources[search.candidate.neuron],
                 propagations.get(key),
                 {SAMPLE_SEED + self.plan.seed: sampled[key]} if key in sampled else {},
+                checks.get(key),
             )
             windows.append(window)
         missing = [w for w in windows if self.ledger.find("window", window_name(w)) is None]

@@ -20,7 +20,7 @@ _WINDOW_KEYS = (
     "neuron", "behavior", "branch", "candidate_from", "trigger", "trigger_interval", "ceiling", "ceiling_interval",
     "ceiling_predicted", "ceiling_predicted_interval", "height", "height_interval", "verdict", "verdict_probability",
     "decided", "failure_mode", "outcomes", "outcomes_at", "triggers_by_outcome", "sampled", "propagation",
-    "n_eligible", "c0", "trigger_t", "ceiling_t", "budget", "predictions",
+    "n_eligible", "c0", "trigger_t", "ceiling_t", "budget", "predictions", "float32_check",
 )  # fmt: skip
 
 
@@ -101,7 +101,7 @@ class RunResults:
             "fingerprint": self.model["fingerprint"],
             "finished": self.finished,
             "coverage": self.coverage(),
-            "windows": [{key: window[key] for key in _WINDOW_KEYS} for window in self.windows],
+            "windows": [{key: window.get(key) for key in _WINDOW_KEYS} for window in self.windows],
         }
         rounded: dict[str, Any] = round_floats(document)
         return rounded

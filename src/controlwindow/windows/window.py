@@ -11,6 +11,7 @@ from controlwindow.behaviors import Behavior
 from controlwindow.instruments.cells import Rows
 from controlwindow.statistics import bootstrap_indices, stable_seed, wilson_interval
 from controlwindow.windows.failure import failure_mode
+from controlwindow.windows.precision import Float32Check
 from controlwindow.windows.search import COLLAPSE_LEVEL, WindowSearch, median_coordinate, summarise
 from controlwindow.windows.thresholds import Threshold, first_bracket, probability_open, threshold
 
@@ -88,6 +89,7 @@ class Window:
         doses: Every measured dose, those on scouts only among them.
         sampled: Share of coherent flips when sampled at temperature 1 at `outcomes_at`, by seed; open windows only.
         other_branch: The window of the other branch, from `measure_window`.
+        float32_check: What a check in float32 found, where the model is in half precision and the verdict is close.
     """
 
     neuron: str
@@ -121,6 +123,7 @@ class Window:
     doses: tuple[DosePoint, ...] = ()
     sampled: dict[str, float] = field(default_factory=dict)
     other_branch: Window | None = field(default=None, repr=False)
+    float32_check: Float32Check | None = None
 
     @property
     def open(self) -> bool:
@@ -147,7 +150,15 @@ class Window:
             for dose in values["doses"]
         )
         intervals = {name: _pair(value) for name, value in values.items() if name.endswith("_interval")}
-        return cls(**{**values, **intervals, "doses": doses})
+        check = values.get("float32_check")
+        return cls(
+            **{
+                **values,
+                **intervals,
+                "doses": doses,
+                "float32_check": None if check is None else Float32Check.from_dict(check),
+            }
+        )
 
 
 def _pair(value: Any) -> Any:
@@ -162,6 +173,11 @@ class Measured:
     ceiling: Threshold
     probability: float
     peak: int
+
+    @property
+    def decided(self) -> bool:
+        """Whether the bootstrap's probability lies outside 5–95 %."""
+        return not DECIDED <= self.probability <= 1 - DECIDED
 
     @property
     def open(self) -> bool:
@@ -213,6 +229,7 @@ def assemble(
     candidate_from: str,
     propagation: float | None,
     sampled: dict[int, Rows],
+    float32_check: Float32Check | None = None,
 ) -> Window:
     """Put a window together from what was measured.
 
@@ -224,6 +241,7 @@ def assemble(
         candidate_from: Where the candidate comes from.
         propagation: Measured propagation, where no trigger was found.
         sampled: Rows of sampled rollouts at the shown dose, by seed.
+        float32_check: What a check in float32 found, if there was one.
     """
     candidate, last = search.candidate, str(search.task.horizon)
     flips = search.flips
@@ -249,7 +267,7 @@ def assemble(
         height_interval=wilson_interval(int(flips.sum(axis=1).max()), len(search.undosed)),
         verdict="open" if measured.open else "closed",
         verdict_probability=measured.probability,
-        decided=not DECIDED <= measured.probability <= 1 - DECIDED,
+        decided=measured.decided,
         failure_mode=None if measured.open else failure_mode(measured.ceiling.value is not None, propagation),
         propagation=propagation,
         n_eligible=len(search.undosed),
@@ -265,6 +283,7 @@ def assemble(
             str(seed): float(np.mean([row["outcomes"][last] in behavior.target_outcomes for row in found]))
             for seed, found in sampled.items()
         },
+        float32_check=float32_check,
     )
 
 
