@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from controlwindow.curves import (
     CappedCurve,
+    LayerCurves,
     SaturationCurve,
     capped_coordinate,
     curve_from_json,
@@ -136,6 +137,18 @@ def test_arrays_of_neurons_and_doses_broadcast() -> None:
         assert table[1, column] == curve.coordinate(2.0)
 
 
+@pytest.mark.parametrize("curves", [[curve_of(*vectors(s)) for s in range(4)], [SaturationCurve(c) for c in (0, 0.4)]])
+def test_the_curves_of_a_layer_are_those_of_its_neurons(curves: list[SaturationCurve] | list[CappedCurve]) -> None:
+    names = [name for name in curves[0].to_json() if name != "kind"]
+    layer = LayerCurves(curves[0].kind, {name: np.array([getattr(c, name) for c in curves]) for name in names})
+    for together, each in ((layer, curves), (layer.opposite(), [opposite(c) for c in curves])):
+        assert [together.at(i) for i in range(len(each))] == each
+        assert together.cosines.tolist() == [c.cosine for c in each]
+        assert together.coordinates(1.3).tolist() == [c.coordinate(1.3) for c in each]
+        plateaus = together.plateaus
+        assert [c.plateau for c in each] == ([None] * len(each) if plateaus is None else plateaus.tolist())
+
+
 @pytest.mark.parametrize("curve", [SaturationCurve(-0.2), curve_of(*vectors(3)), curve_of(*vectors(4), 1e-3)])
 def test_a_curve_survives_json(curve: SaturationCurve | CappedCurve) -> None:
     assert curve_from_json(json.loads(json.dumps(curve.to_json()))) == curve
@@ -144,3 +157,18 @@ def test_a_curve_survives_json(curve: SaturationCurve | CappedCurve) -> None:
 def test_a_foreign_curve_is_refused() -> None:
     with pytest.raises(ValueError, match="unknown kind of curve 'bent'"):
         curve_from_json({"kind": "bent"})
+
+
+@given(st.lists(seeds, min_size=1, max_size=4), st.floats(0.05, 0.95))
+def test_doses_of_many_neurons_at_once_are_those_of_each(chosen: list[int], way: float) -> None:
+    curves = [curve_of(*vectors(seed)) for seed in chosen]
+    layer = LayerCurves("capped", {n: np.array([getattr(c, n) for c in curves]) for n in curves[0].to_json() if n != "kind"})
+    wanted = np.array([c.cosine + way * (c.plateau - c.cosine) if c.plateau > c.cosine else 1.0 for c in curves])
+    found = layer.rising_doses(wanted)
+    for curve, coordinate, t in zip(curves, wanted, found, strict=True):
+        if coordinate == 1.0:
+            assert math.isnan(t)
+        else:
+            assert curve.coordinate(t) == pytest.approx(coordinate, abs=1e-9)
+            assert t > 0
+    assert np.isnan(layer.rising_doses(np.full(len(curves), np.nan))).all()

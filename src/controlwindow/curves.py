@@ -14,7 +14,7 @@ neurons at once and fit into a record. What that costs is in docs/definitions.md
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -178,17 +178,81 @@ def capped_coordinate(
     return np.asarray(np.clip(along / np.where(total == 0, 1.0, total), -1.0, 1.0))
 
 
-def opposite(curve: CappedCurve) -> CappedCurve:
+_MIRRORED = frozenset({"cosine", "skip_cosine", "ffn_cosine", "raw_cosine"})
+"""Parameters that change their sign with the branch: the cosines against v."""
+
+
+def opposite(curve: Curve) -> Curve:
     """The curve of the other branch: v is replaced by −v, so that c(t) becomes −c(−t)."""
-    return CappedCurve(
-        skip_cosine=-curve.skip_cosine,
-        ffn_cosine=-curve.ffn_cosine,
-        skip_ffn_cosine=curve.skip_ffn_cosine,
-        raw_cosine=-curve.raw_cosine,
-        ffn_length=curve.ffn_length,
-        limit_length=curve.limit_length,
-        epsilon=curve.epsilon,
-    )
+    return replace(curve, **{name: -value for name, value in asdict(curve).items() if name in _MIRRORED})
+
+
+@dataclass(frozen=True, eq=False)
+class LayerCurves:
+    """The curves of many neurons of one layer, on branch +1 unless `opposite` made it the other.
+
+    Attributes:
+        kind: "plain" or "capped".
+        parameters: The fields of `SaturationCurve` or `CappedCurve`, each [neurons].
+    """
+
+    kind: str
+    parameters: Mapping[str, Floats]
+
+    def opposite(self) -> LayerCurves:
+        """The curves of the other branch."""
+        return LayerCurves(self.kind, {k: -v if k in _MIRRORED else v for k, v in self.parameters.items()})
+
+    def coordinates(self, dose: ArrayLike) -> Floats:
+        """c of every neuron at one dose, or at a dose of each, [neurons]."""
+        if self.kind == SaturationCurve.kind:
+            return np.asarray(geometry.control_coordinate(dose, self.parameters["cosine"]))
+        return capped_coordinate(dose, **self.parameters)
+
+    def rising_doses(self, coordinates: Floats) -> Floats:
+        """The dose t > 0 at which every neuron's curve first rises to a coordinate of its own above c0, [neurons].
+
+        Args:
+            coordinates: c, [neurons]; NaN gives NaN, and so does what lies at or beyond a plateau.
+        """
+        if self.kind == SaturationCurve.kind:
+            return np.asarray(geometry.dose_for(coordinates, self.parameters["cosine"]))
+        plateaus = self.plateaus
+        assert plateaus is not None
+        found = np.full(coordinates.shape, np.nan)
+        reached = coordinates < plateaus
+        curves, wanted = self._at(reached), coordinates[reached]
+        # t = u/(1 − u) maps all doses to [0, 1): an even scan for the first bracket, then bisection.
+        high = np.ones_like(wanted)
+        for u in np.linspace(0, 1, 64, endpoint=False)[:0:-1]:
+            high = np.where(curves.coordinates(u / (1 - u)) >= wanted, u, high)
+        low = high - 1 / 64
+        for _ in range(48):
+            middle = (low + high) / 2
+            above = curves.coordinates(middle / (1 - middle)) >= wanted
+            low, high = np.where(above, low, middle), np.where(above, middle, high)
+        found[reached] = low / (1 - low)
+        return found
+
+    def _at(self, places: NDArray[np.bool_]) -> LayerCurves:
+        return LayerCurves(self.kind, {name: values[places] for name, values in self.parameters.items()})
+
+    @property
+    def cosines(self) -> Floats:
+        """c0 of every neuron, [neurons]."""
+        return self.coordinates(0.0)
+
+    @property
+    def plateaus(self) -> Floats | None:
+        """The plateau of every neuron, [neurons]; None for plain curves."""
+        if self.kind == SaturationCurve.kind:
+            return None
+        found = geometry.control_coordinate(self.parameters["limit_length"], self.parameters["skip_cosine"])
+        return np.asarray(found)
+
+    def at(self, place: int) -> Curve:
+        """The curve of one of the neurons."""
+        return curve_from_json({"kind": self.kind, **{name: v[place] for name, v in self.parameters.items()}})
 
 
 def curve_from_json(values: Mapping[str, Any]) -> Curve:

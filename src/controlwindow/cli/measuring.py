@@ -33,7 +33,7 @@ from controlwindow.models import Neuron
 from controlwindow.organisms.catalogue import load_card
 from controlwindow.report.charts import draw_atlas, draw_screen
 from controlwindow.screens import find_screen
-from controlwindow.windows.prediction import predict_ceilings
+from controlwindow.windows.atlas import predict_ceilings
 
 _NEURON_HELP = "A neuron to test, as in L3.N7; may be given several times."
 

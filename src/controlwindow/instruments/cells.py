@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 Rows = list[dict[str, Any]]
 """What a cell measured: JSON values, one dict per prompt (rollouts) or a single one."""
+
+
+Site = Literal["activation", "residual"]
+"""Where a dose enters: a neuron's activation, or the residual stream after its block."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class RolloutCell:
         horizon: Tokens to generate.
         prompts: Ids of the prompts, in order; empty for all of the split.
         sample_seed: None for greedy decoding, a seed for sampling at temperature 1.
+        site: "activation", or "residual": the neuron's direction, alpha long, added at the output of its block.
     """
 
     behavior: str
@@ -38,6 +43,7 @@ class RolloutCell:
     horizon: int = 32
     prompts: tuple[str, ...] = ()
     sample_seed: int | None = None
+    site: Site = "activation"
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,11 @@ _KINDS: dict[str, type[Any]] = {c.__name__: c for c in (RolloutCell, Propagation
 
 def cell_key(cell: Cell) -> str:
     """Canonical text of a cell; equal cells have equal keys, and `cell_from_key` gives the cell back."""
-    return json.dumps([type(cell).__name__, asdict(cell)], sort_keys=True, separators=(",", ":"))
+    values = asdict(cell)
+    if values.get("site") == "activation":
+        # Ledgers written before there were injections name their cells without it.
+        del values["site"]
+    return json.dumps([type(cell).__name__, values], sort_keys=True, separators=(",", ":"))
 
 
 def cell_from_key(key: str) -> Cell:

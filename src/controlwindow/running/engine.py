@@ -8,16 +8,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from controlwindow.behaviors import Behavior, CoherenceDetector, Prompt, ScoredText
 from controlwindow.instruments.capture import Moments, last_position_activations
 from controlwindow.instruments.cells import ActivationCell, Cell, PropagationCell, RolloutCell, Rows
 from controlwindow.instruments.generic import GenericPass
-from controlwindow.instruments.operations import Add
+from controlwindow.instruments.operations import Add, Inject
 from controlwindow.instruments.probes import propagation
 from controlwindow.instruments.rollout import Row, RowRollout, mean_coordinate, roll_out_rows
 from controlwindow.instruments.scoring import token_nll
-from controlwindow.models import Model, Neuron
+from controlwindow.models import Model, Neuron, write_direction
 from controlwindow.running.ledger import Ledger
 from controlwindow.screens.base import Activations, circuit_size
 
@@ -76,7 +77,7 @@ class Engine:
         prompts = [self._prompts(cell) for cell in cells]
         rows: list[Row] = []
         for cell, chosen in zip(cells, prompts, strict=True):
-            operations = () if cell.neuron is None else (_operation(cell),)
+            operations = () if cell.neuron is None else (_operation(self.model, cell),)
             rows += [Row(tuple(ids), operations) for ids in self.model.token_ids([p.text for p in chosen])]
         done = roll_out_rows(
             self.model,
@@ -183,7 +184,7 @@ class Engine:
         value = propagation(
             self.model,
             Neuron.parse(cell.neuron),
-            (_operation(cell),),
+            (_operation(self.model, cell),),
             self.model.token_ids([prompt.text for prompt in prompts]),
             [undosed[prompt.id].token_ids for prompt in prompts],
         )
@@ -228,7 +229,10 @@ class Engine:
         return (counts / len(self.generic.prompts)).numpy()
 
 
-def _operation(cell: RolloutCell | PropagationCell) -> Add:
+def _operation(model: Model, cell: RolloutCell | PropagationCell) -> Add | Inject:
     assert cell.neuron is not None
-    positions = "generated" if cell.positions == "generated" else "all"
-    return Add(Neuron.parse(cell.neuron), cell.alpha, positions)  # type: ignore[arg-type]
+    neuron, positions = Neuron.parse(cell.neuron), "generated" if cell.positions == "generated" else "all"
+    if isinstance(cell, RolloutCell) and cell.site == "residual":
+        direction = nn.functional.normalize(write_direction(model, neuron).float(), dim=0)
+        return Inject(neuron.layer, cell.alpha * direction, positions)  # type: ignore[arg-type]
+    return Add(neuron, cell.alpha, positions)  # type: ignore[arg-type]

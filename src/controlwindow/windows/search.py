@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from controlwindow import geometry
-from controlwindow.instruments.cells import Cell, RolloutCell, Rows
+from controlwindow.curves import Curve
+from controlwindow.instruments.cells import Cell, RolloutCell, Rows, Site
 from controlwindow.statistics import wilson_interval
 from controlwindow.windows.thresholds import Bools, Floats, first_bracket
 
@@ -34,22 +35,30 @@ class Candidate:
     Attributes:
         neuron: Its name.
         branch: +1 or −1.
-        cosine: c0 on this branch.
-        budget: B, activation units per unit of t.
+        curve: Its curve on this branch.
+        budget: B, activation units per unit of t; ‖r_L‖ for an injection, whose dose is a length.
+        site: Where the dose enters: at the neuron's activation, or as its direction in the residual stream, past any
+            norm after the FFN.
     """
 
     neuron: str
     branch: int
-    cosine: float
+    curve: Curve
     budget: float
+    site: Site = "activation"
+
+    @property
+    def cosine(self) -> float:
+        """c0 on this branch."""
+        return self.curve.cosine
 
     def coordinate(self, t: float) -> float:
         """c at a dose."""
-        return geometry.control_coordinate(t, self.cosine)
+        return self.curve.coordinate(t)
 
     def dose(self, coordinate: float) -> float:
         """t at a control coordinate."""
-        return geometry.dose_for(coordinate, self.cosine)
+        return self.curve.dose(coordinate)
 
 
 @dataclass(frozen=True)
@@ -128,6 +137,7 @@ class WindowSearch:
             horizon=self.task.horizon,
             prompts=self.task.prompts,
             sample_seed=sample_seed,
+            site=self.candidate.site,
         )
 
     @property
