@@ -162,7 +162,9 @@ def test_a_foreign_curve_is_refused() -> None:
 @given(st.lists(seeds, min_size=1, max_size=4), st.floats(0.05, 0.95))
 def test_doses_of_many_neurons_at_once_are_those_of_each(chosen: list[int], way: float) -> None:
     curves = [curve_of(*vectors(seed)) for seed in chosen]
-    layer = LayerCurves("capped", {n: np.array([getattr(c, n) for c in curves]) for n in curves[0].to_json() if n != "kind"})
+    layer = LayerCurves(
+        "capped", {n: np.array([getattr(c, n) for c in curves]) for n in curves[0].to_json() if n != "kind"}
+    )
     wanted = np.array([c.cosine + way * (c.plateau - c.cosine) if c.plateau > c.cosine else 1.0 for c in curves])
     found = layer.rising_doses(wanted)
     for curve, coordinate, t in zip(curves, wanted, found, strict=True):

@@ -29,6 +29,9 @@ Floats = NDArray[np.float64]
 _SCAN: Floats = np.concatenate([np.arange(0.0, 8.0, 0.02), np.geomspace(8.0, 1e6, 200)])
 """Doses between which an inverse is looked for. A rise and fall within one step of 0.02 is not seen."""
 
+_PEAK = 1e-3
+"""How far a peak may stand above the scanned doses beside it; a coordinate in between is read at the peak."""
+
 
 @dataclass(frozen=True)
 class SaturationCurve:
@@ -129,6 +132,9 @@ class CappedCurve:
                 return side * float(_SCAN[index])
             ends = side * _SCAN[index - 1], side * _SCAN[index]
             return float(brentq(lambda t: self.coordinate(t) - coordinate, *ends, xtol=1e-12, rtol=1e-12))
+        side, peak = max(((side, float(scanned.max())) for side, scanned in self._scanned), key=lambda found: found[1])
+        if self.plateau < coordinate <= peak + _PEAK:
+            return side * float(_SCAN[dict(self._scanned)[side].argmax()])
         raise ValueError(f"no dose reaches c = {coordinate!r}: the plateau is {self.plateau:.4f}")
 
     @cached_property

@@ -6,11 +6,11 @@ import math
 import statistics
 from typing import Any
 
-import budget_models
 import numpy as np
 import pytest
 import torch
 
+import budget_models
 from controlwindow.curves import CappedCurve, SaturationCurve
 from controlwindow.errors import NeuronError
 from controlwindow.instruments import Add, generic_pass, rollout
@@ -234,7 +234,7 @@ def test_measured_cosines_follow_the_capped_curve_position_by_position(capped: M
 def test_medians_of_the_curve_are_those_of_the_positions(capped: Model) -> None:
     generic = generic_pass(capped)
     for neuron in (Neuron(0, 3), Neuron(1, 11), Neuron(2, 47)):
-        curves, norms = position_curves(capped, generic, neuron)
+        curves, _ = position_curves(capped, generic, neuron)
         found = generic.curve(capped, neuron, 1)
         assert isinstance(found, CappedCurve)
         for name in ("skip_cosine", "ffn_cosine", "skip_ffn_cosine", "raw_cosine", "ffn_length", "limit_length"):

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import math
 
-import budget_models
 import polars as pl
 import pytest
 import torch
 
+import budget_models
 import tiny_models
 from controlwindow import geometry
 from controlwindow.curves import CappedCurve
@@ -120,7 +120,9 @@ def test_named_neurons_keep_their_order_within_a_layer(model: Model) -> None:
     assert table["neuron"].to_list() == ["L0.N9", "L0.N9", "L2.N3", "L2.N3", "L2.N1", "L2.N1"]
     whole = predict_ceilings(model)
     for row in table.iter_rows(named=True):
-        found = whole.filter((pl.col("neuron") == row["neuron"]) & (pl.col("branch") == row["branch"])).row(0, named=True)
+        found = whole.filter((pl.col("neuron") == row["neuron"]) & (pl.col("branch") == row["branch"])).row(
+            0, named=True
+        )
         for name, value in row.items():
             assert found[name] == (pytest.approx(value, rel=1e-5) if isinstance(value, float) else value)
 

@@ -61,7 +61,12 @@ def test_a_record_is_plain_and_holds_the_curve(model: Model) -> None:
     found = predict_neuron(model, Neuron(2, 3), -1, generic_pass(model), layer_features(model))
     record = json.loads(json.dumps(found.to_record()))
     assert curve_from_json(record["curve"]) == found.curve
-    assert (record["neuron"], record["branch"], record["budget_kind"], record["plateau"]) == ("L2.N3", -1, "plain", None)
+    assert (record["neuron"], record["branch"], record["budget_kind"], record["plateau"]) == (
+        "L2.N3",
+        -1,
+        "plain",
+        None,
+    )
     assert record["cosine"] == found.cosine
     assert record["values"]["constant"] == list(found.values["constant"])
 

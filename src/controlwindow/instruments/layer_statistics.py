@@ -117,7 +117,8 @@ class LayerStatistics:
             return self.cap.curves(columns)
         assert self.units is not None
         return LayerCurves(
-            SaturationCurve.kind, {"cosine": _numbers(_median_cosines(self.units, columns, columns.float().norm(dim=0)))}
+            SaturationCurve.kind,
+            {"cosine": _numbers(_median_cosines(self.units, columns, columns.float().norm(dim=0)))},
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 import torch
 from torch import nn
@@ -73,11 +74,12 @@ def propagation(
     operation: RowOperations,
     prompt_ids: Sequence[Sequence[int]],
     token_ids: Sequence[Sequence[int]],
-) -> float:
+) -> float | None:
     """Propagation 1 − cos²(Δr_last, v) of a dose on the same tokens (method section 3).
 
     Δr_last is the change of the last block's output. 0 means that the write travelled on as it was and nothing
-    downstream was recomputed; 1 that what arrives no longer points along it.
+    downstream was recomputed; 1 that what arrives no longer points along it. Under a norm after the FFN the dose also
+    takes away from what the FFN wrote, so v's place is taken by the change that it makes at its own layer.
 
     Args:
         model: The model.
@@ -87,19 +89,33 @@ def propagation(
         token_ids: Undosed continuations; empty ones are left out.
 
     Returns:
-        The mean over generated positions.
+        The mean over the generated positions at which the dose wrote; None where it wrote at none (an expert that no
+        token of the text is routed to).
     """
     pairs = [(p, t) for p, t in zip(prompt_ids, token_ids, strict=True) if len(t)]
     packed = pack(model, [p for p, _ in pairs], [t for _, t in pairs])
     last = model.layers - 1
-    seen: list[torch.Tensor] = []
+    undosed: dict[int, torch.Tensor] = {}
+    dosed: dict[int, torch.Tensor] = {}
+
+    def reading(into: dict[int, torch.Tensor]) -> AbstractContextManager[None]:
+        return capturing(
+            model,
+            residuals=lambda layer, r: into.update({layer: packed.emitted_from(r).float()}),
+            layers=sorted({neuron.layer, last}),
+        )
+
     with measuring(model):
-        with capturing(model, residuals=lambda _, r: seen.append(packed.emitted_from(r).float()), layers=[last]):
+        with reading(undosed):
             packed.logits(model)
         with Intervention(model, [operation] * len(pairs)) as intervention:
             intervention.first_generated = packed.first_generated
-            with capturing(model, residuals=lambda _, r: seen.append(packed.emitted_from(r).float()), layers=[last]):
+            with reading(dosed):
                 packed.logits(model)
-    write = write_direction(model, neuron).float()
-    cosine = nn.functional.cosine_similarity(seen[1] - seen[0], write[None], dim=-1)
+    written = dosed[neuron.layer] - undosed[neuron.layer]
+    wrote = written.norm(dim=-1) > 0
+    if not bool(wrote.any()):
+        return None
+    write = write_direction(model, neuron).float()[None] if model.post_norm(neuron.layer) is None else written[wrote]
+    cosine = nn.functional.cosine_similarity((dosed[last] - undosed[last])[wrote], write, dim=-1)
     return float((1 - cosine.square()).clamp(0, 1).mean())

@@ -188,7 +188,7 @@ class Engine:
             self.model.token_ids([prompt.text for prompt in prompts]),
             [undosed[prompt.id].token_ids for prompt in prompts],
         )
-        return [{"propagation": round(value, 6)}]
+        return [{"propagation": None if value is None else round(value, 6)}]
 
     def _activations(self, cell: ActivationCell) -> Rows:
         contrast = self.behaviors[cell.behavior].contrast(cell.split)  # type: ignore[arg-type]

@@ -58,7 +58,7 @@ def predict_ceilings(
     generic = generic_pass(model)
     features = layer_features(model, generic, probe=probe, progress=progress if probe else None)
     calibration = shipped_calibration()
-    wanted: dict[int, list[int] | None] = {layer: None for layer in range(model.layers)}
+    wanted: dict[int, list[int] | None] = dict.fromkeys(range(model.layers))
     if neurons is not None:
         wanted = {}
         for neuron in map(model.require, neurons):
@@ -130,9 +130,9 @@ def _layer_frame(
             reachable=pl.when("predicted").then(pl.col("ceiling_predicted").is_not_null()),
         )
         .select(
-            "neuron", "layer", "expert", "index", "branch", "c0", "residual_norm", "write_norm", "budget", "budget_kind",
-            "plateau", "routed_share", "ceiling_predicted", "ceiling_low", "ceiling_high", "reachable", "t_predicted",
-            *calibration.predictors,
+            "neuron", "layer", "expert", "index", "branch", "c0", "residual_norm", "write_norm", "budget",
+            "budget_kind", "plateau", "routed_share", "ceiling_predicted", "ceiling_low", "ceiling_high", "reachable",
+            "t_predicted", *calibration.predictors,
         )
     )  # fmt: skip
 
@@ -147,9 +147,9 @@ def _ceilings(
     predictor = calibration.predictors[chosen]
     t = predictor.dose(features)
     low, high = (None if t is None else t * math.exp(residual) for residual in predictor.residuals)
-    found["ceiling_predicted"] = _reached(curves, budgets, t)
+    reached = _reached(curves, budgets, t)
+    found["ceiling_predicted"], found["t_predicted"] = reached, curves.rising_doses(reached)
     found["ceiling_low"], found["ceiling_high"] = _reached(curves, budgets, low), _reached(curves, budgets, high)
-    found["t_predicted"] = curves.rising_doses(found["ceiling_predicted"])
     found["predicted"] = np.isfinite(budgets) & (t is not None)
     return found
 

@@ -66,7 +66,7 @@ class Observation:
 
 
 class PredictedCeiling(NamedTuple):
-    """A predicted ceiling in c with the ends of its interval; None where it lies at or above the plateau: not reached."""
+    """A predicted ceiling in c and the ends of its interval; None where it is not reached: at or above the plateau."""
 
     value: float | None
     low: float | None
