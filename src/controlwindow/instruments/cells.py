@@ -31,6 +31,7 @@ class RolloutCell:
         prompts: Ids of the prompts, in order; empty for all of the split.
         sample_seed: None for greedy decoding, a seed for sampling at temperature 1.
         site: "activation", or "residual": the neuron's direction, alpha long, added at the output of its block.
+        precision: "model" for the type the model was loaded in, or "float32".
     """
 
     behavior: str
@@ -44,6 +45,7 @@ class RolloutCell:
     prompts: tuple[str, ...] = ()
     sample_seed: int | None = None
     site: Site = "activation"
+    precision: str = "model"
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,10 @@ _KINDS: dict[str, type[Any]] = {c.__name__: c for c in (RolloutCell, Propagation
 def cell_key(cell: Cell) -> str:
     """Canonical text of a cell; equal cells have equal keys, and `cell_from_key` gives the cell back."""
     values = asdict(cell)
-    if values.get("site") == "activation":
-        # Ledgers written before there were injections name their cells without it.
-        del values["site"]
+    # Cells of the usual site and precision keep the key that they had before there were others.
+    for name, usual in (("site", "activation"), ("precision", "model")):
+        if values.get(name) == usual:
+            del values[name]
     return json.dumps([type(cell).__name__, values], sort_keys=True, separators=(",", ":"))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 
 import torch
 from torch import nn
@@ -13,7 +12,7 @@ from controlwindow.instruments.capture import capturing
 from controlwindow.instruments.generic import GenericPass
 from controlwindow.instruments.hooks import Intervention, measuring
 from controlwindow.instruments.operations import Inject, RowOperations
-from controlwindow.instruments.sequences import pack
+from controlwindow.instruments.sequences import Sequences, pack
 from controlwindow.models import Model, Neuron, write_direction
 from controlwindow.statistics import stable_seed
 
@@ -74,6 +73,8 @@ def propagation(
     operation: RowOperations,
     prompt_ids: Sequence[Sequence[int]],
     token_ids: Sequence[Sequence[int]],
+    *,
+    batch_rows: int = 64,
 ) -> float | None:
     """Propagation 1 − cos²(Δr_last, v) of a dose on the same tokens (method section 3).
 
@@ -87,35 +88,42 @@ def propagation(
         operation: The dose.
         prompt_ids: Prompts as token ids.
         token_ids: Undosed continuations; empty ones are left out.
+        batch_rows: Rows per pass.
 
     Returns:
         The mean over the generated positions at which the dose wrote; None where it wrote at none (an expert that no
         token of the text is routed to).
     """
     pairs = [(p, t) for p, t in zip(prompt_ids, token_ids, strict=True) if len(t)]
-    packed = pack(model, [p for p, _ in pairs], [t for _, t in pairs])
-    last = model.layers - 1
-    undosed: dict[int, torch.Tensor] = {}
-    dosed: dict[int, torch.Tensor] = {}
+    write = write_direction(model, neuron).float()[None] if model.post_norm(neuron.layer) is None else None
+    last, recomputed = model.layers - 1, []
+    for start in range(0, len(pairs), batch_rows):
+        chosen = pairs[start : start + batch_rows]
+        packed = pack(model, [p for p, _ in chosen], [t for _, t in chosen])
+        with measuring(model):
+            undosed = _residuals(model, packed, {neuron.layer, last})
+            with Intervention(model, [operation] * len(chosen)) as intervention:
+                intervention.first_generated = packed.first_generated
+                dosed = _residuals(model, packed, {neuron.layer, last})
+        written = dosed[neuron.layer] - undosed[neuron.layer]
+        wrote = written.norm(dim=-1) > 0
+        arrived = (dosed[last] - undosed[last])[wrote]
+        cosine = nn.functional.cosine_similarity(arrived, written[wrote] if write is None else write, dim=-1)
+        recomputed.append((1 - cosine.square()).clamp(0, 1))
+    values = torch.cat(recomputed)
+    return float(values.mean()) if len(values) else None
 
-    def reading(into: dict[int, torch.Tensor]) -> AbstractContextManager[None]:
-        return capturing(
-            model,
-            residuals=lambda layer, r: into.update({layer: packed.emitted_from(r).float()}),
-            layers=sorted({neuron.layer, last}),
-        )
 
-    with measuring(model):
-        with reading(undosed):
-            packed.logits(model)
-        with Intervention(model, [operation] * len(pairs)) as intervention:
-            intervention.first_generated = packed.first_generated
-            with reading(dosed):
-                packed.logits(model)
-    written = dosed[neuron.layer] - undosed[neuron.layer]
-    wrote = written.norm(dim=-1) > 0
-    if not bool(wrote.any()):
-        return None
-    write = write_direction(model, neuron).float()[None] if model.post_norm(neuron.layer) is None else written[wrote]
-    cosine = nn.functional.cosine_similarity((dosed[last] - undosed[last])[wrote], write, dim=-1)
-    return float((1 - cosine.square()).clamp(0, 1).mean())
+def _residuals(model: Model, packed: Sequences, layers: set[int]) -> dict[int, torch.Tensor]:
+    """Outputs of some blocks at emitting positions, under installed hooks, [emitting positions, d_model] each.
+
+    The decoder alone runs: no logits are needed, and over a whole vocabulary they would be the largest tensor.
+    """
+    seen: dict[int, torch.Tensor] = {}
+    with capturing(
+        model,
+        residuals=lambda layer, r: seen.update({layer: packed.emitted_from(r).float()}),
+        layers=sorted(layers),
+    ):
+        model.decoder(input_ids=packed.input_ids, **model.forward_options(packed.attention_mask, packed.position_ids))
+    return seen
