@@ -210,6 +210,7 @@ class Audit:
             tables: dict[str, pl.DataFrame] = {name: screen.table() for name, screen in screens.items()}
         selection = select_candidates(
             self.model,
+            generic,
             behavior.name,
             self.plan.screen,
             tables,
