@@ -1,4 +1,4 @@
-"""Capture: activations at the FFN output projection's input, residuals at block outputs."""
+"""Capture: activations, FFN outputs, routing and residuals as they pass."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from controlwindow.instruments.hooks import measuring, residual_of
+from controlwindow.errors import OperationError
+from controlwindow.instruments.hooks import BatchShape, RoutedHook, measuring, residual_of
 from controlwindow.instruments.sequences import Sequences, pack
 from controlwindow.models import Model, Neuron
 
@@ -20,39 +21,125 @@ def capturing(
     *,
     activations: Callable[[int, torch.Tensor], None] | None = None,
     residuals: Callable[[int, torch.Tensor], None] | None = None,
+    ffn_outputs: Callable[[int, torch.Tensor], None] | None = None,
+    routing: Callable[[int, torch.Tensor, torch.Tensor], None] | None = None,
+    gates: Callable[[int, torch.Tensor], None] | None = None,
     layers: Sequence[int] | None = None,
+    positions: slice = slice(None),
 ) -> Iterator[None]:
     """Call back with what passes the sites of interest, while the context is open.
 
+    What is read is what an open `Intervention` made of it, if there is one. Tensors are the model's own and may be
+    changed in place later in the pass: copy what is kept. Activations of routed experts are recomputed from their gate
+    and up parameters.
+
     Args:
         model: The model.
-        activations: Called with (layer, activations [rows, positions, neurons]).
+        activations: Called with (layer, activations [rows, positions, neurons]), all neurons of the layer in the order
+            of `model.neurons`; 0 for routed experts that a token is not routed to.
         residuals: Called with (layer, residual [rows, positions, d_model]).
+        ffn_outputs: Called with (layer, m [rows, positions, d_model]), the FFN output before a post-FFN norm and
+            before a residual multiplier; routed and shared experts summed.
+        routing: Called with (layer, experts [rows, positions, k], router weights [rows, positions, k]) in layers with
+            routed experts.
+        gates: Called with (layer, weight [rows, positions]) in layers with a gated shared expert.
         layers: Layers of interest; default all.
+        positions: Positions of interest; the last axis but one of everything read is cut to them.
+
+    Raises:
+        OperationError: The activations read in a layer are not one for each of its neurons.
     """
     with ExitStack() as stack:
         for layer in range(model.layers) if layers is None else layers:
+            reader = _LayerReader(model, layer, positions, stack)
             if activations is not None:
-                handle = model.ffn_outputs[layer].register_forward_pre_hook(_activation_reader(layer, activations))
-                stack.callback(handle.remove)
+                reader.read_activations(activations)
+            if ffn_outputs is not None:
+                reader.read_output(ffn_outputs)
+            if routing is not None:
+                reader.read_routing(routing)
+            if gates is not None:
+                reader.read_gates(gates)
             if residuals is not None:
-                handle = model.blocks[layer].register_forward_hook(_residual_reader(layer, residuals))
-                stack.callback(handle.remove)
+                reader.read_residual(residuals)
         yield
 
 
-def _activation_reader(layer: int, reader: Callable[[int, torch.Tensor], None]) -> Any:
-    def hook(_module: nn.Module, args: tuple[Any, ...]) -> None:
-        reader(layer, args[0])
+class _LayerReader:
+    """Installs the reading hooks of one layer on a stack."""
 
-    return hook
+    def __init__(self, model: Model, layer: int, positions: slice, stack: ExitStack) -> None:
+        self._layer, self._positions, self._stack = layer, positions, stack
+        self._block, self._ffn = model.blocks[layer], model.ffn[layer]
+        self._shape = BatchShape()
+        self._shape.install(self._block, stack)
 
+    def _before(self, module: nn.Module, hook: Any) -> None:
+        self._stack.callback(module.register_forward_pre_hook(hook, with_kwargs=True).remove)
 
-def _residual_reader(layer: int, reader: Callable[[int, torch.Tensor], None]) -> Any:
-    def hook(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
-        reader(layer, residual_of(output))
+    def _after(self, module: nn.Module, hook: Any) -> None:
+        self._stack.callback(module.register_forward_hook(hook).remove)
 
-    return hook
+    def _cut(self, values: torch.Tensor) -> torch.Tensor:
+        return self._shape.unflatten(values)[:, self._positions]
+
+    def read_activations(self, reader: Callable[[int, torch.Tensor], None]) -> None:
+        """Routed experts and the shared one are read where they are and put together at the end of the FFN."""
+        ffn, parts = self._ffn, dict[str, torch.Tensor]()
+
+        def give(values: torch.Tensor) -> None:
+            if values.shape[-1] != ffn.shape.total:
+                raise OperationError(
+                    f"the activations read in layer {self._layer} are {values.shape[-1]} of {ffn.shape.total} neurons",
+                    "the adapter of this architecture does not describe this model; please report it",
+                )
+            reader(self._layer, values)
+
+        def dense(_module: nn.Module, args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:
+            if ffn.routed is None:
+                give(self._cut(args[0]))
+            else:
+                parts["shared"] = self._cut(args[0])
+
+        def routed(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            assert ffn.routed is not None
+            hidden, routes, _ = (*args, *kwargs.values())
+            found = ffn.routed.activations(self._cut(hidden).flatten(0, 1), self._cut(routes).flatten(0, 1))
+            found = found.view(self._shape.rows, -1, found.shape[-1])
+            for hook in module._forward_hooks.values():
+                if isinstance(hook, RoutedHook):
+                    hook.apply(found, self._shape.positions, self._positions)
+            parts["routed"] = found
+
+        def together(_module: nn.Module, _args: Any, _output: Any) -> None:
+            give(torch.cat([parts.pop(part) for part in ("routed", "shared") if part in parts], -1))
+
+        if ffn.projection is not None:
+            self._before(ffn.projection, dense)
+        if ffn.routed is not None:
+            self._before(ffn.routed.module, routed)
+            self._after(ffn.output, together)
+
+    def read_output(self, reader: Callable[[int, torch.Tensor], None]) -> None:
+        self._after(self._ffn.output, lambda _m, _a, output: reader(self._layer, self._cut(residual_of(output))))
+
+    def read_routing(self, reader: Callable[[int, torch.Tensor, torch.Tensor], None]) -> None:
+        def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            _, routes, weights = (*args, *kwargs.values())
+            reader(self._layer, self._cut(routes), self._cut(weights))
+
+        if self._ffn.routed is not None:
+            self._before(self._ffn.routed.module, hook)
+
+    def read_gates(self, reader: Callable[[int, torch.Tensor], None]) -> None:
+        if self._ffn.shared_gate is not None:
+            self._after(
+                self._ffn.shared_gate,
+                lambda _m, _a, output: reader(self._layer, self._cut(torch.sigmoid(output))[..., 0]),
+            )
+
+    def read_residual(self, reader: Callable[[int, torch.Tensor], None]) -> None:
+        self._after(self._block, lambda _m, _a, output: reader(self._layer, residual_of(output)[:, self._positions]))
 
 
 def activation_ranges(
@@ -75,7 +162,7 @@ def activation_ranges(
     pairs = [(p, t) for p, t in zip(prompt_ids, token_ids, strict=True) if len(t)]
     indices: dict[int, list[int]] = {}
     for neuron in neurons:
-        indices.setdefault(neuron.layer, []).append(neuron.index)
+        indices.setdefault(neuron.layer, []).append(model.neurons.column(neuron))
     seen: dict[int, list[torch.Tensor]] = {layer: [] for layer in indices}
     for start in range(0, len(pairs), batch_rows):
         packed = pack(
@@ -92,5 +179,5 @@ def activation_ranges(
         values = torch.cat(parts)
         for column, index in enumerate(indices[layer]):
             chosen = values[:, column]
-            ranges[Neuron(layer, index)] = (float(chosen.min()), float(chosen.median()), float(chosen.max()))
+            ranges[model.neurons.at(layer, index)] = (float(chosen.min()), float(chosen.median()), float(chosen.max()))
     return ranges

@@ -1,73 +1,43 @@
 """Hooks that give every row of a batch its own operations, and always restore the model.
 
 Operations on a neuron act at the *input of the FFN's output projection*, so that whatever follows it (a norm, a
-multiplier) acts on the dose as it acts on the neuron. Several operations on one activation compose to one affine map,
-so that a decode step costs one gather and one scatter per dosed layer.
+multiplier, a router weight) acts on the dose as it acts on the neuron. The activations of routed experts are inputs of
+no module; there the experts' output is changed by what the changed activation would have added to it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from controlwindow.instruments.operations import (
-    Add,
-    Dose,
-    Inject,
-    Pin,
-    RowOperations,
-    Scale,
-    check_operations,
-)
-from controlwindow.models import Model, Neuron
+from controlwindow.instruments.operations import RowOperations, check_operations
+from controlwindow.instruments.tables import Affine, Injection, compile_affine, compile_injections
+from controlwindow.models import Model
+from controlwindow.models.feedforward import RoutedExperts
 
 
-@dataclass(frozen=True)
-class _Affine:
-    """a ← a·scale + offset on chosen activations of one layer; one entry per (row, neuron).
+class BatchShape:
+    """Rows and positions that a block was last given. Some FFNs flatten them to tokens before their projections."""
 
-    Scale and offset are [entries, 2]: before generated positions, where only operations on all positions act, and
-    from there on, where every operation acts.
-    """
+    def __init__(self) -> None:
+        self.rows, self.positions = 0, 0
 
-    rows: torch.Tensor
-    indices: torch.Tensor
-    scale: torch.Tensor
-    offset: torch.Tensor
+    def install(self, block: nn.Module, stack: ExitStack) -> None:
+        """Read the shape of what the block is given from now on, until the stack closes."""
+        handle = block.register_forward_pre_hook(self._read, prepend=True, with_kwargs=True)
+        stack.callback(handle.remove)
 
-    def select(self, new_row: torch.Tensor) -> _Affine:
-        """Entries of the rows that stay; `new_row` maps an old row to its new place or −1."""
-        rows = new_row[self.rows]
-        keep = rows >= 0
-        return _Affine(rows[keep], self.indices[keep], self.scale[keep], self.offset[keep])
+    def _read(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        hidden = args[0] if args else kwargs["hidden_states"]
+        self.rows, self.positions = hidden.shape[:2]
 
-    def apply(self, activations: torch.Tensor, first_generated: int) -> None:
-        """Change activations, [rows, positions, neurons], in place."""
-        for part, span in enumerate((slice(0, first_generated), slice(first_generated, activations.shape[1]))):
-            if span.start < span.stop:
-                values = activations[self.rows, span, self.indices]
-                values = values * self.scale[:, part, None] + self.offset[:, part, None]
-                activations[self.rows, span, self.indices] = values
-
-
-@dataclass(frozen=True)
-class _Injection:
-    """Vectors added to the residual stream of chosen rows of one layer."""
-
-    rows: torch.Tensor
-    vectors: torch.Tensor
-    everywhere: bool
-
-    def select(self, new_row: torch.Tensor) -> _Injection:
-        """Entries of the rows that stay, as in `_Affine.select`."""
-        rows = new_row[self.rows]
-        keep = rows >= 0
-        return _Injection(rows[keep], self.vectors[keep], self.everywhere)
+    def unflatten(self, values: torch.Tensor) -> torch.Tensor:
+        """[tokens, …] or [rows, positions, …] as [rows, positions, …], a view."""
+        return values if values.ndim > 2 else values.view(self.rows, self.positions, values.shape[-1])
 
 
 class Intervention:
@@ -80,6 +50,7 @@ class Intervention:
     Attributes:
         first_generated: In a pass over whole sequences, the column from which positions count as generated (the last
             prompt position). None: every column is generated, as in a decode step.
+        layers: Layers in which anything is changed.
 
     Example:
         >>> from controlwindow import load_model, Neuron
@@ -94,37 +65,75 @@ class Intervention:
         check_operations(model, rows)
         self.model = model
         self.first_generated: int | None = None
-        self._affine = _compile_affine(model, rows)
-        self._injections = _compile_injections(model, rows)
+        self._all_affine = compile_affine(model, rows)
+        self._all_injections = compile_injections(model, rows)
+        self.layers = tuple(sorted({*self._all_affine, *self._all_injections}))
+        self._size = len(rows)
+        self._places: dict[int, torch.Tensor] = {}
+        self._affine: dict[int, tuple[Affine, Affine]] = {}
+        self._injections: dict[int, list[Injection]] = {}
+        everyone = torch.arange(self._size, device=model.device)
+        for layer in self.layers:
+            self.place(layer, everyone)
         self._stack = ExitStack()
 
+    def place(self, layer: int, rows: torch.Tensor) -> None:
+        """Say where the rows this intervention was made for stand in the batches of one layer from now on.
+
+        Args:
+            layer: The layer. Others are left as they are.
+            rows: For each original row its place in the layer's batch, or −1 if it is not there, [original rows]. Rows
+                that share a place must have the same operations in this layer; they are done once.
+        """
+        if layer not in self.layers:
+            return
+        self._places[layer] = rows
+        if layer in self._all_affine:
+            table = self._all_affine[layer].place(rows)
+            shape = self.model.neurons.shapes[layer]
+            self._affine[layer] = table.within(0, shape.routed), table.within(shape.routed, shape.total)
+        self._injections[layer] = [table.place(rows) for table in self._all_injections.get(layer, ())]
+
     def select(self, keep: torch.Tensor, size: int) -> None:
-        """Follow a batch whose rows were reduced to `keep` (indices into the old batch of `size` rows)."""
+        """Follow a batch whose rows were reduced to `keep` (indices into the old batch of `size` rows) everywhere."""
         new_row = torch.full((size,), -1, dtype=torch.long, device=keep.device)
         new_row[keep] = torch.arange(len(keep), device=keep.device)
-        self._affine = {layer: table.select(new_row) for layer, table in self._affine.items()}
-        self._injections = {k: [table.select(new_row) for table in tables] for k, tables in self._injections.items()}
+        for layer, places in self._places.items():
+            self.place(layer, torch.where(places >= 0, new_row[places.clamp(min=0)], -1))
 
     def __enter__(self) -> Intervention:
         try:
-            for layer in self._affine:
-                handle = self.model.ffn_outputs[layer].register_forward_pre_hook(self._activation_hook(layer))
-                self._stack.callback(handle.remove)
-            for layer in self._injections:
-                handle = self.model.blocks[layer].register_forward_hook(self._residual_hook(layer), prepend=True)
-                self._stack.callback(handle.remove)
+            for layer in self.layers:
+                block, shape = self.model.blocks[layer], BatchShape()
+                shape.install(block, self._stack)
+                if layer in self._all_affine:
+                    self._install_affine(layer, shape)
+                if layer in self._all_injections:
+                    handle = block.register_forward_hook(self._residual_hook(layer), prepend=True)
+                    self._stack.callback(handle.remove)
         except BaseException:
             self._stack.close()
             raise
         return self
 
+    def _install_affine(self, layer: int, shape: BatchShape) -> None:
+        ffn, neurons = self.model.ffn[layer], self.model.neurons.shapes[layer]
+        columns = self._all_affine[layer].columns
+        if ffn.projection is not None and bool((columns >= neurons.routed).any()):
+            handle = ffn.projection.register_forward_pre_hook(self._activation_hook(layer, shape))
+            self._stack.callback(handle.remove)
+        if ffn.routed is not None and bool((columns < neurons.routed).any()):
+            hook = RoutedHook(self, layer, shape, ffn.routed)
+            handle = ffn.routed.module.register_forward_hook(hook, prepend=True, with_kwargs=True)
+            self._stack.callback(handle.remove)
+
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
-    def _activation_hook(self, layer: int) -> Any:
+    def _activation_hook(self, layer: int, shape: BatchShape) -> Any:
         def hook(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
             activations = args[0].clone()
-            self._affine[layer].apply(activations, self.first_generated or 0)
+            self._affine[layer][1].apply(shape.unflatten(activations), self.first_generated or 0)
             return (activations, *args[1:])
 
         return hook
@@ -133,73 +142,56 @@ class Intervention:
         def hook(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> Any:
             residual = residual_of(output).clone()
             for table in self._injections[layer]:
-                begin = 0 if table.everywhere else self.first_generated or 0
-                residual[table.rows, begin:] += table.vectors[:, None, :]
+                table.apply(residual, self.first_generated or 0)
             return (residual, *output[1:]) if isinstance(output, tuple) else residual
 
         return hook
+
+    def routed_table(self, layer: int) -> Affine:
+        """What happens to the routed neurons of a layer."""
+        return self._affine[layer][0]
+
+
+class RoutedHook:
+    """The hook on a layer's routed experts; a reader of activations finds it there and applies it to what it reads."""
+
+    def __init__(self, intervention: Intervention, layer: int, shape: BatchShape, experts: RoutedExperts) -> None:
+        self._intervention = intervention
+        self._layer = layer
+        self._shape = shape
+        self._experts = experts
+
+    def __call__(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> torch.Tensor:
+        """Change the experts' output."""
+        hidden, routes, weights = map(self._shape.unflatten, (*args, *kwargs.values()))
+        changed: torch.Tensor = output.clone()
+        self._intervention.routed_table(self._layer).apply_routed(
+            self._shape.unflatten(changed),
+            hidden,
+            routes,
+            weights,
+            self._experts,
+            self._intervention.first_generated or 0,
+        )
+        return changed
+
+    def apply(self, activations: torch.Tensor, length: int, positions: slice) -> None:
+        """Change recomputed activations of some positions of a pass over `length`, in place.
+
+        Args:
+            activations: [rows, chosen positions, routed neurons].
+            length: Positions in the pass.
+            positions: The chosen ones.
+        """
+        first = self._intervention.first_generated or 0
+        before = sum(position < first for position in range(length)[positions])
+        self._intervention.routed_table(self._layer).apply(activations, before)
 
 
 def residual_of(output: Any) -> torch.Tensor:
     """The residual stream in a block's output: a bare tensor in Transformers 5, the first of a tuple in others."""
     residual: torch.Tensor = output[0] if isinstance(output, tuple) else output
     return residual
-
-
-def _compile_affine(model: Model, rows: Sequence[RowOperations]) -> dict[int, _Affine]:
-    # Per layer and (row, neuron) the composed maps before generated positions and from there on.
-    maps: dict[int, dict[tuple[int, int], tuple[tuple[float, float], tuple[float, float]]]] = {}
-    for row, operations in enumerate(rows):
-        for operation in operations:
-            if isinstance(operation, Inject):
-                continue
-            neuron, scale, offset = _affine_of(model, operation)
-            entries = maps.setdefault(neuron.layer, {})
-            before, generated = entries.get((row, neuron.index), ((1.0, 0.0), (1.0, 0.0)))
-            if operation.positions == "all":
-                before = (before[0] * scale, before[1] * scale + offset)
-            entries[row, neuron.index] = before, (generated[0] * scale, generated[1] * scale + offset)
-    device, dtype = model.device, model.dtype
-    return {
-        layer: _Affine(
-            rows=torch.tensor([row for row, _ in entries], device=device),
-            indices=torch.tensor([index for _, index in entries], device=device),
-            scale=torch.tensor([[scale for scale, _ in pair] for pair in entries.values()], device=device, dtype=dtype),
-            offset=torch.tensor(
-                [[offset for _, offset in pair] for pair in entries.values()], device=device, dtype=dtype
-            ),
-        )
-        for layer, entries in maps.items()
-    }
-
-
-def _affine_of(model: Model, operation: Dose | Add | Pin | Scale) -> tuple[Neuron, float, float]:
-    match operation:
-        case Dose():
-            return operation.neuron, 1.0, operation.alpha(model)
-        case Add():
-            return operation.neuron, 1.0, operation.alpha
-        case Pin():
-            return operation.neuron, 0.0, operation.value
-        case Scale():
-            return operation.neuron, operation.factor, 0.0
-
-
-def _compile_injections(model: Model, rows: Sequence[RowOperations]) -> dict[int, list[_Injection]]:
-    # A scatter with repeated rows keeps one vector only, so several injections into one row are summed first.
-    summed: dict[tuple[int, bool], dict[int, torch.Tensor]] = {}
-    for row, operations in enumerate(rows):
-        for operation in operations:
-            if isinstance(operation, Inject):
-                vectors = summed.setdefault((operation.layer, operation.positions == "all"), {})
-                vector = operation.vector.to(model.device, model.dtype)
-                vectors[row] = vectors[row] + vector if row in vectors else vector
-    compiled: dict[int, list[_Injection]] = {}
-    for (layer, everywhere), vectors in summed.items():
-        rows_here = torch.tensor(list(vectors), device=model.device)
-        table = _Injection(rows_here, torch.stack(list(vectors.values())), everywhere)
-        compiled.setdefault(layer, []).append(table)
-    return compiled
 
 
 class ControlCoordinates:

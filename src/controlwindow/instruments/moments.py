@@ -20,6 +20,7 @@ from controlwindow.instruments.hooks import measuring
 from controlwindow.models import Model
 
 Floats = NDArray[np.float64]
+_LAST = slice(-1, None)
 
 BATCH_TOKENS = 4096
 """Most token positions of a pass, padding included; beyond it a pass is no faster and only needs more memory."""
@@ -85,8 +86,8 @@ def last_position_moments(
         positions = (batch["attention_mask"].cumsum(-1) - 1).clamp(min=0)
         options = model.forward_options(batch["attention_mask"], positions)
         sums.begin([weights[ids] for ids in chosen])
-        with measuring(model), capturing(model, activations=sums.add):
-            model.decoder(input_ids=batch["input_ids"], use_cache=False, **options)
+        with measuring(model), capturing(model, activations=sums.add, positions=_LAST):
+            model.decoder(input_ids=batch["input_ids"], **options)
         sums.end()
         done += size
         if progress is not None:
@@ -130,10 +131,9 @@ class _Sums:
         self._seen: list[int] = []
 
     def add(self, layer: int, activations: torch.Tensor) -> None:
-        """Take one layer of a pass, [rows, positions, neurons]."""
+        """Take one layer of a pass, [rows, 1, neurons]."""
         values, span = activations[:, -1], self._spans[layer]
-        if values.shape[1] == span.stop - span.start:
-            self._seen.append(layer)
+        self._seen.append(layer)
         exact = values.double()
         self._total[:, span] += self._weights[:-1] @ exact
         self._square[:, span] += self._weights[:-1] @ exact.square()

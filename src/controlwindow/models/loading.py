@@ -14,9 +14,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers.utils import logging
 
 from controlwindow.errors import ArchitectureError, ModelError
-from controlwindow.models.adapters import Family, blocks_of, family_of, output_weight
+from controlwindow.models.adapters import family_of
 from controlwindow.models.chat import chat_format
 from controlwindow.models.model import Model
+from controlwindow.models.structure import check_structure, refuse_wrapped
 from controlwindow.organisms.catalogue import organism_path
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -46,10 +47,12 @@ def load_model(
         The model with its adapter. A model in hand is used as it is, on its device and in its type.
 
     Raises:
-        ModelError: Unknown, unreachable, pickled, broken or NaN weights.
-        ArchitectureError: The family has no adapter.
+        ModelError: Unknown, unreachable, pickled, broken or NaN weights; a model that is quantised, compiled,
+            adapted by PEFT or spread over devices.
+        ArchitectureError: The family has no adapter, or the model is a variant that the adapter does not describe.
         OrganismError: No such organism.
     """
+    refuse_wrapped(source)
     if isinstance(source, PreTrainedModel):
         if tokenizer is None:
             raise ModelError("a model in hand needs its tokenizer", "call load_model(model, tokenizer=tokenizer)")
@@ -171,7 +174,7 @@ def _wrap(
     organism: str | None = None,
 ) -> Model:
     family = family_of(hf_model.config.model_type)
-    _check_structure(hf_model, family)
+    check_structure(hf_model, family)
     _check_finite(hf_model)
     return Model(
         hf_model=hf_model,
@@ -182,25 +185,6 @@ def _wrap(
         source=source,
         organism=organism,
     )
-
-
-def _check_structure(hf_model: Any, family: Family) -> None:
-    """Hold the module tree against the adapter, so that a variant with another layout is refused, not misread."""
-    width = hf_model.config.hidden_size
-    try:
-        hf_model.get_submodule(family.final_norm)
-        hf_model.get_submodule(family.readout)
-        for block in blocks_of(hf_model, family):
-            weight = output_weight(block.get_submodule(family.ffn_output), family)
-            if weight.shape[0] != width:
-                raise ArchitectureError(
-                    f"an FFN output projection writes {weight.shape[0]} values into a residual stream of {width}"
-                )
-    except AttributeError as error:
-        raise ArchitectureError(
-            f"this {family.name} model is not built as the adapter expects: {error}",
-            "give the causal language model itself (…ForCausalLM), not a head, wrapper or PEFT model",
-        ) from error
 
 
 def _check_complete(location: str, report: dict[str, Any]) -> None:
@@ -215,8 +199,6 @@ def _check_complete(location: str, report: dict[str, Any]) -> None:
 
 def _check_finite(hf_model: Any) -> None:
     for name, parameter in hf_model.named_parameters():
-        if parameter.device.type == "meta":
-            raise ModelError(f"the parameter {name} has no data (meta device)", "load the model's weights first")
         if not bool(torch.isfinite(parameter).all()):
             raise ModelError(
                 f"the parameter {name} holds NaN or infinite values",

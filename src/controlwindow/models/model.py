@@ -3,58 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, overload
+from typing import Any
 
 import torch
 from torch import nn
 from transformers import BatchEncoding
 
 from controlwindow.errors import ModelError, NeuronError
-from controlwindow.models.adapters import Family, blocks_of, output_weight
+from controlwindow.models.adapters import Family, blocks_of
 from controlwindow.models.chat import ChatFormat, prompt_token_ids
-from controlwindow.models.neuron import Neuron
-
-
-class Neurons(Sequence[Neuron]):
-    """Every FFN neuron of a model, layer by layer; nothing is materialised."""
-
-    def __init__(self, widths: Sequence[int]) -> None:
-        self.widths = tuple(widths)
-
-    def __len__(self) -> int:
-        return sum(self.widths)
-
-    def __iter__(self) -> Iterator[Neuron]:
-        return (Neuron(layer, index) for layer, width in enumerate(self.widths) for index in range(width))
-
-    @overload
-    def __getitem__(self, position: int) -> Neuron: ...
-    @overload
-    def __getitem__(self, position: slice) -> list[Neuron]: ...
-    def __getitem__(self, position: int | slice) -> Neuron | list[Neuron]:
-        if isinstance(position, slice):
-            return [self[i] for i in range(*position.indices(len(self)))]
-        rest = position + len(self) if position < 0 else position
-        for layer, width in enumerate(self.widths):
-            if 0 <= rest < width:
-                return Neuron(layer, rest)
-            rest -= width
-        raise IndexError(position)
-
-    def __contains__(self, neuron: object) -> bool:
-        return (
-            isinstance(neuron, Neuron)
-            and neuron.expert is None
-            and 0 <= neuron.layer < len(self.widths)
-            and 0 <= neuron.index < self.widths[neuron.layer]
-        )
-
-    def flat_index(self, neuron: Neuron) -> int:
-        """Position of a neuron in this sequence."""
-        return sum(self.widths[: neuron.layer]) + neuron.index
+from controlwindow.models.feedforward import FeedForward, PostNorm, feed_forward
+from controlwindow.models.neuron import Neuron, Neurons
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,20 +49,98 @@ class Model:
         """Decoder blocks in order."""
         return blocks_of(self.hf_model, self.family)
 
+    @property
+    def config(self) -> Any:
+        """The configuration of the text model; that of a multimodal wrapper holds it."""
+        return self.hf_model.config.get_text_config()
+
     @cached_property
-    def ffn_outputs(self) -> tuple[nn.Module, ...]:
-        """Each block's FFN output projection; a dose enters at its input."""
-        return tuple(block.get_submodule(self.family.ffn_output) for block in self.blocks)
+    def ffn(self) -> tuple[FeedForward, ...]:
+        """Each block's FFN: its output projection, at whose input a dose enters, and its experts."""
+        return tuple(
+            feed_forward(layer, block, self.family, self.residual_multiplier) for layer, block in enumerate(self.blocks)
+        )
 
     @cached_property
     def neurons(self) -> Neurons:
-        """Every FFN neuron."""
-        return Neurons([output_weight(p, self.family).shape[1] for p in self.ffn_outputs])
+        """Every FFN neuron, all experts included."""
+        return Neurons([ffn.shape for ffn in self.ffn])
+
+    @cached_property
+    def decoder(self) -> nn.Module:
+        """The module from token ids to final-normed hidden states, so that a caller can skip the readout.
+
+        It takes what `forward_options` gives and returns the hidden states, [rows, positions, d_model], as its first
+        output, `last_hidden_state`.
+        """
+        decoder: nn.Module = self.hf_model.get_submodule(self.family.decoder)
+        return decoder
+
+    def readout(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Logits of final-normed hidden states, [..., vocabulary], bitwise as the causal language model reads them.
+
+        Args:
+            hidden: What `decoder` returns, [..., d_model].
+        """
+        family, config = self.family, self.config
+        logits: torch.Tensor = self.hf_model.get_submodule(family.readout)(hidden)
+        if family.logit_multiplier is not None:
+            logits = logits * getattr(config, family.logit_multiplier)
+        if family.logit_divisor is not None:
+            logits = logits / getattr(config, family.logit_divisor)
+        cap = None if family.softcap is None else getattr(config, family.softcap)
+        return logits if cap is None else torch.tanh(logits / cap) * cap
+
+    def forward_options(
+        self, attention_mask: torch.Tensor, position_ids: torch.Tensor, cache: Any = None
+    ) -> dict[str, Any]:
+        """Mask, positions and cache as the keyword arguments that this family's forward pass takes.
+
+        Args:
+            attention_mask: [rows, cached and new positions]; 0 on padding.
+            position_ids: [rows, new positions]. A family without them (Bloom) derives positions from the mask.
+            cache: The key-value cache; None runs without one.
+        """
+        options: dict[str, Any] = {"attention_mask": attention_mask, "use_cache": cache is not None}
+        if self.family.takes_positions:
+            options["position_ids"] = position_ids
+        if cache is not None:
+            options[self._cache_name] = cache
+        return options
+
+    @cached_property
+    def _cache_name(self) -> str:
+        # Transformers 5.24 renamed past_key_values to cache.
+        return "cache" if "cache" in inspect.signature(self.decoder.forward).parameters else "past_key_values"
+
+    def post_norm(self, layer: int) -> PostNorm | None:
+        """The norm between a layer's FFN output and the residual add, if the family has one."""
+        return self.ffn[layer].post_norm
+
+    @property
+    def residual_multiplier(self) -> float:
+        """What the FFN output is multiplied by before the residual add."""
+        attribute = self.family.residual_multiplier
+        return 1.0 if attribute is None else float(getattr(self.config, attribute))
+
+    @property
+    def parallel_residual(self) -> bool:
+        """Whether attention and FFN of a block read the same residual."""
+        parallel = self.family.parallel
+        if isinstance(parallel, bool):
+            return parallel
+        return any(bool(getattr(self.config, attribute)) for attribute in parallel)
+
+    @property
+    def context(self) -> int | None:
+        """Longest sequence the positions reach; None where nothing bounds it."""
+        context = getattr(self.config, "max_position_embeddings", None)
+        return None if context is None else int(context)
 
     @property
     def d_model(self) -> int:
         """Width of the residual stream."""
-        return int(output_weight(self.ffn_outputs[0], self.family).shape[0])
+        return int(self.config.hidden_size)
 
     @property
     def layers(self) -> int:
@@ -151,14 +192,25 @@ class Model:
         """
         neuron = Neuron.parse(neuron)
         if neuron not in self.neurons:
-            widths = self.neurons.widths
-            size = str(widths[0]) if len(set(widths)) == 1 else f"{min(widths)} to {max(widths)}"
-            raise NeuronError(
-                f"{neuron} is not in {self.name}",
-                f"it has layers L0 to L{len(widths) - 1} with {size} FFN neurons each"
-                + (", and no experts" if neuron.expert is not None else f": N0 to N{widths[0] - 1}"),
-            )
+            raise NeuronError(f"{neuron} is not in {self.name}", self._size_hint(neuron))
         return neuron
+
+    def _size_hint(self, neuron: Neuron) -> str:
+        shapes = self.neurons.shapes
+        layers = f"it has layers L0 to L{len(shapes) - 1}"
+        if 0 <= neuron.layer < len(shapes) and shapes[neuron.layer].experts:
+            shape = shapes[neuron.layer]
+            shared = f", and L{neuron.layer}.N0 to N{shape.width - 1} in the shared expert" if shape.width else ""
+            return (
+                f"{layers}; layer {neuron.layer} has L{neuron.layer}.E0 to E{shape.experts - 1} with "
+                f"{shape.expert_width} FFN neurons each{shared}"
+            )
+        widths = [shape.total for shape in shapes if not shape.experts]
+        if not widths:
+            return f"{layers} with experts; write L0.E0.N0"
+        size = str(widths[0]) if len(set(widths)) == 1 else f"{min(widths)} to {max(widths)}"
+        experts = ", and no experts there" if neuron.expert is not None else f": N0 to N{widths[0] - 1}"
+        return f"{layers} with {size} FFN neurons each{experts}"
 
     def token_ids(self, prompts: Sequence[str]) -> list[list[int]]:
         """Token ids of each prompt with the chat template applied, unpadded.

@@ -1,23 +1,30 @@
-"""A neuron's name: `L12.N345`, or `L12.E3.N345` in a mixture of experts."""
+"""A neuron's name: `L12.N345`, or `L12.E3.N345` in a mixture of experts; and the sequence of all of a model's."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import total_ordering
+from itertools import accumulate
+from typing import NamedTuple, overload
 
 from controlwindow.errors import NeuronError
 
 _PATTERN = re.compile(r"L(\d+)(?:\.E(\d+))?\.N(\d+)", re.IGNORECASE)
 
 
-@dataclass(frozen=True, order=True)
+@total_ordering
+@dataclass(frozen=True)
 class Neuron:
     """One FFN unit: one input coordinate of a block's FFN output projection.
+
+    Neurons sort as a model holds them: by layer, routed experts by number, then those of no routed expert.
 
     Attributes:
         layer: Block, counted from 0.
         index: Coordinate of the output projection's input, counted from 0.
-        expert: Expert in a mixture of experts, else None.
+        expert: Routed expert in a mixture of experts. None in a dense layer, and for the shared expert.
 
     Example:
         >>> Neuron.parse("L3.N7")
@@ -51,3 +58,95 @@ class Neuron:
     def __str__(self) -> str:
         expert = "" if self.expert is None else f".E{self.expert}"
         return f"L{self.layer}{expert}.N{self.index}"
+
+    def __lt__(self, other: Neuron) -> bool:
+        return self._place() < other._place()
+
+    def _place(self) -> tuple[int, bool, int, int]:
+        return self.layer, self.expert is None, self.expert or 0, self.index
+
+
+class LayerShape(NamedTuple):
+    """How many neurons a layer has.
+
+    Attributes:
+        experts: Routed experts; 0 in a dense layer.
+        expert_width: Neurons of each routed expert.
+        width: Neurons of the dense FFN, or of the shared expert; 0 where there is none.
+    """
+
+    experts: int
+    expert_width: int
+    width: int
+
+    @property
+    def routed(self) -> int:
+        """Neurons in routed experts."""
+        return self.experts * self.expert_width
+
+    @property
+    def total(self) -> int:
+        """All neurons of the layer."""
+        return self.routed + self.width
+
+
+class Neurons(Sequence[Neuron]):
+    """Every FFN neuron of a model, layer by layer; nothing is materialised.
+
+    A layer's neurons are numbered in columns: routed experts by number, then the dense FFN or the shared expert.
+
+    Attributes:
+        shapes: Each layer's shape.
+        widths: Neurons of each layer.
+    """
+
+    def __init__(self, layers: Sequence[LayerShape | int]) -> None:
+        self.shapes = tuple(LayerShape(0, 0, layer) if isinstance(layer, int) else layer for layer in layers)
+        self.widths = tuple(shape.total for shape in self.shapes)
+        self._starts = tuple(accumulate(self.widths, initial=0))
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    def __iter__(self) -> Iterator[Neuron]:
+        return (self.at(layer, column) for layer, width in enumerate(self.widths) for column in range(width))
+
+    @overload
+    def __getitem__(self, position: int) -> Neuron: ...
+    @overload
+    def __getitem__(self, position: slice) -> list[Neuron]: ...
+    def __getitem__(self, position: int | slice) -> Neuron | list[Neuron]:
+        if isinstance(position, slice):
+            return [self[i] for i in range(*position.indices(len(self)))]
+        rest = position + len(self) if position < 0 else position
+        for layer, width in enumerate(self.widths):
+            if 0 <= rest < width:
+                return self.at(layer, rest)
+            rest -= width
+        raise IndexError(position)
+
+    def __contains__(self, neuron: object) -> bool:
+        if not isinstance(neuron, Neuron) or not 0 <= neuron.layer < len(self.shapes) or neuron.index < 0:
+            return False
+        shape = self.shapes[neuron.layer]
+        if neuron.expert is None:
+            return neuron.index < shape.width
+        return 0 <= neuron.expert < shape.experts and neuron.index < shape.expert_width
+
+    def at(self, layer: int, column: int) -> Neuron:
+        """The neuron in a column of a layer."""
+        shape = self.shapes[layer]
+        if column < shape.routed:
+            return Neuron(layer, column % shape.expert_width, column // shape.expert_width)
+        return Neuron(layer, column - shape.routed)
+
+    def column(self, neuron: Neuron) -> int:
+        """The column of a neuron among those of its layer, as `write_matrix` and `capturing` order them."""
+        shape = self.shapes[neuron.layer]
+        if neuron.expert is None:
+            return shape.routed + neuron.index
+        return neuron.expert * shape.expert_width + neuron.index
+
+    def flat_index(self, neuron: Neuron) -> int:
+        """Position of a neuron in this sequence."""
+        return self._starts[neuron.layer] + self.column(neuron)
