@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import tiny_models
 from controlwindow.errors import ScreenError
-from controlwindow.instruments.moments import _batch_sizes, last_position_moments
+from controlwindow.instruments.moments import batch_sizes, last_position_moments
 from controlwindow.instruments.ordinary import CHAT_PROMPTS
 from controlwindow.models import Model, load_model
 
@@ -92,7 +92,7 @@ def test_a_layer_that_cannot_be_read_is_an_error() -> None:
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=40).map(sorted), st.integers(1, 300))
 def test_batches_hold_every_prompt_and_no_more_positions_than_allowed(lengths: list[int], tokens: int) -> None:
-    sizes = _batch_sizes(lengths, tokens)
+    sizes = batch_sizes(lengths, tokens)
     assert sum(sizes) == len(lengths)
     start = 0
     for size in sizes:

@@ -22,8 +22,10 @@ from controlwindow.models import Model
 Floats = NDArray[np.float64]
 _LAST = slice(-1, None)
 
-BATCH_TOKENS = 4096
-"""Most token positions of a pass, padding included; beyond it a pass is no faster and only needs more memory."""
+BATCH_TOKENS = {"cpu": 1024}
+"""Most token positions of a pass by device, padding included: on a CPU its activations should stay in the cache."""
+
+_BATCH_TOKENS_ELSEWHERE = 16_384
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def last_position_moments(
     diverse: Sequence[str],
     top: int,
     *,
-    batch_tokens: int = BATCH_TOKENS,
+    batch_tokens: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> LastPosition:
     """Stream moments of every neuron's activation at the last prompt position.
@@ -61,7 +63,7 @@ def last_position_moments(
         groups: User prompts of each group, at least one each.
         diverse: Prompts on which the largest activations are counted.
         top: How many neurons count as the largest on a prompt.
-        batch_tokens: Most token positions of a pass.
+        batch_tokens: Most token positions of a pass; default by device.
         progress: Called with prompts done and prompts in all.
 
     Returns:
@@ -78,9 +80,10 @@ def last_position_moments(
     for ids, owner in zip(encoded, owners, strict=True):
         weights.setdefault(ids, [0.0] * (len(groups) + 1))[owner] += 1
     prompts = sorted(weights, key=lambda ids: (len(ids), ids))
+    tokens = batch_tokens or BATCH_TOKENS.get(model.device.type, _BATCH_TOKENS_ELSEWHERE)
     sums = _Sums(model, len(groups), min(top, len(model.neurons)))
     done = 0
-    for size in _batch_sizes([len(ids) for ids in prompts], batch_tokens):
+    for size in batch_sizes([len(ids) for ids in prompts], tokens):
         chosen = prompts[done : done + size]
         batch = model.pad(chosen)
         positions = (batch["attention_mask"].cumsum(-1) - 1).clamp(min=0)
@@ -95,7 +98,7 @@ def last_position_moments(
     return sums.result(counts, len(diverse))
 
 
-def _batch_sizes(lengths: Sequence[int], tokens: int) -> list[int]:
+def batch_sizes(lengths: Sequence[int], tokens: int) -> list[int]:
     """Sizes of consecutive batches of ascending lengths that hold at most so many positions, one prompt at least."""
     sizes: list[int] = []
     for length in lengths:
