@@ -1,14 +1,28 @@
-"""Scoring: log-likelihoods of given tokens under the undosed model."""
+"""Scoring: log-likelihoods of given tokens under the undosed model; each prompt is read once for all its rows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
+import torch
 from torch.nn import functional
+from transformers import Cache
 
+from controlwindow.instruments.cache import LaneLayer, cache_argument, lane_cache
 from controlwindow.instruments.hooks import measuring
-from controlwindow.instruments.sequences import pack
 from controlwindow.models import Model
+
+_LOGITS = 1 << 25
+"""Most logits held at once (128 MiB in float32): vocabularies are large, and only one number a position is kept."""
+
+
+class _Read(NamedTuple):
+    """Prompts that were read: keys and values, lengths [prompts], and log-probabilities of the next token."""
+
+    cache: Cache
+    lengths: torch.Tensor
+    next_token: torch.Tensor
 
 
 def token_nll(
@@ -30,16 +44,79 @@ def token_nll(
         One list per row, one value per continuation token.
     """
     result: list[list[float]] = [[] for _ in prompts]
-    order = sorted(
-        (row for row, tokens in enumerate(continuations) if tokens),
-        key=lambda row: (len(continuations[row]), len(prompts[row]), row),
-    )
-    for start in range(0, len(order), batch_rows):
-        rows = order[start : start + batch_rows]
-        packed = pack(model, [prompts[row] for row in rows], [continuations[row] for row in rows])
-        with measuring(model):
-            logits = packed.logits(model).float().transpose(1, 2)
-            nll = functional.cross_entropy(logits, packed.targets, reduction="none").cpu()
-        for row, values in zip(rows, nll, strict=True):
-            result[row] = values[: len(continuations[row])].tolist()
+    by_prompt: dict[tuple[int, ...], list[int]] = {}
+    for row, (prompt, tokens) in enumerate(zip(prompts, continuations, strict=True)):
+        if len(tokens):
+            by_prompt.setdefault(tuple(prompt), []).append(row)
+    distinct = sorted(by_prompt, key=lambda prompt: (len(prompt), prompt))
+    with measuring(model):
+        for start in range(0, len(distinct), batch_rows):
+            chosen = distinct[start : start + batch_rows]
+            read = _read(model, chosen)
+            place = {row: lane for lane, prompt in enumerate(chosen) for row in by_prompt[prompt]}
+            order = sorted(place, key=lambda row: (len(continuations[row]), row))
+            for first in range(0, len(order), batch_rows):
+                rows = order[first : first + batch_rows]
+                tokens = [list(continuations[row]) for row in rows]
+                lanes = torch.tensor([place[row] for row in rows], device=model.device)
+                for row, values in zip(rows, _continue(model, read, lanes, tokens), strict=True):
+                    result[row] = values
     return result
+
+
+def _read(model: Model, prompts: Sequence[Sequence[int]]) -> _Read:
+    batch = model.pad(prompts)
+    mask = batch["attention_mask"]
+    cache = lane_cache(model.layers, len(prompts), mask.shape[1])
+    hidden = model.decoder(
+        input_ids=batch["input_ids"],
+        use_cache=True,
+        **model.forward_options(mask, (mask.cumsum(-1) - 1).clamp(min=0)),
+        **{cache_argument(model): cache},
+    )[0]
+    return _Read(cache, mask.sum(-1), model.readout(hidden[:, -1]).float().log_softmax(-1))
+
+
+def _continue(model: Model, read: _Read, lanes: torch.Tensor, tokens: list[list[int]]) -> list[list[float]]:
+    """Score one batch of continuations, each after the prompt in its lane."""
+    device = model.device
+    firsts = torch.tensor([row[0] for row in tokens], device=device)
+    nll = [[value] for value in (-read.next_token[lanes, firsts]).tolist()]
+    # The last token emits nothing.
+    width = max(map(len, tokens)) - 1
+    if not width:
+        return nll
+    known = read.cache.layers[0].get_seq_length()
+    inputs = torch.full((len(tokens), width), model.pad_id, dtype=torch.long)
+    targets = torch.full((len(tokens), width), model.pad_id, dtype=torch.long)
+    emitting = torch.zeros((len(tokens), width), dtype=torch.bool)
+    for row, ids in enumerate(tokens):
+        inputs[row, : len(ids) - 1] = torch.tensor(ids[:-1], dtype=torch.long)
+        targets[row, : len(ids) - 1] = torch.tensor(ids[1:], dtype=torch.long)
+        emitting[row, : len(ids) - 1] = True
+    inputs, targets, emitting = inputs.to(device), targets.to(device), emitting.to(device)
+    lengths = read.lengths[lanes, None]
+    padding = torch.arange(known, device=device) >= known - lengths
+    cache = Cache(layers=[LaneLayer.continuing(layer, lanes, known + width) for layer in read.cache.layers])
+    hidden = model.decoder(
+        input_ids=inputs,
+        use_cache=True,
+        **model.forward_options(
+            torch.cat([padding, emitting], 1).long(), lengths + torch.arange(width, device=device)
+        ),
+        **{cache_argument(model): cache},
+    )[0]
+    # Padded positions lie behind every real one, so they are left out only here.
+    states, wanted = hidden[emitting], targets[emitting]
+    step = max(1, _LOGITS // read.next_token.shape[1])
+    values = torch.cat(
+        [
+            functional.cross_entropy(model.readout(s).float(), w, reduction="none")
+            for s, w in zip(states.split(step), wanted.split(step), strict=True)
+        ]
+    ).tolist()
+    start = 0
+    for row, ids in enumerate(tokens):
+        nll[row] += values[start : start + len(ids) - 1]
+        start += len(ids) - 1
+    return nll

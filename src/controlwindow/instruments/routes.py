@@ -1,0 +1,132 @@
+"""How a row goes through the blocks: where it parts from its prompt's undosed row, and what acts on it there.
+
+A row whose first operations add to the residual stream of block L agrees with its prompt's undosed row up to and
+including that block, on the prompt and for as long as their tokens agree; from the next block's input on it has a lane
+of its own, whose residual is the shared one plus α·v. That is the dose of the method without a second computation of
+block L: the hooks' self-proof shows on the model at hand that a dose at the projection's input moves the residual by
+α·v. Where it does not act so simply (pin, scale, experts, a norm after the FFN) the row has a lane of its own from
+block L's input on, and the operations act there through `Intervention`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from controlwindow.instruments.operations import Add, Dose, Inject, Operation, RowOperations, Scale
+from controlwindow.instruments.sharing import NEVER, Ints
+from controlwindow.models import Model, write_direction
+
+
+class Row(NamedTuple):
+    """One row of a batch: a prompt's token ids and what happens to it."""
+
+    prompt_ids: tuple[int, ...]
+    operations: RowOperations
+
+
+class Route(NamedTuple):
+    """How one row goes through the blocks. A site is a block's input, or the final norm's (the number of blocks).
+
+    Attributes:
+        head_from: Site from which the row has a lane of its own while all but the last prompt token is read.
+        own_from: The same from the last prompt token on.
+        added: What is added to the shared residual where the row parts, [d_model]; None when hooks do everything.
+        hooked: The operations left to hooks.
+        measured: Site at which the control coordinate is read, −1 for none.
+        direction: s·v of the first operation, [d_model].
+    """
+
+    head_from: int
+    own_from: int
+    added: torch.Tensor | None
+    hooked: RowOperations
+    measured: int
+    direction: torch.Tensor | None
+
+
+def route(model: Model, operations: RowOperations, share: bool) -> Route:
+    """The route of a row.
+
+    Args:
+        model: The model.
+        operations: What happens to the row.
+        share: Off, the row is computed alone from the first block on, and every operation acts through hooks.
+    """
+    if not operations:
+        alone = NEVER if share else 0
+        return Route(alone, alone, None, (), -1, None)
+    measured, direction = _measured(operations[0], model)
+    if not share:
+        return Route(0, 0, None, operations, measured, direction)
+    acting = tuple(o for o in operations if not _does_nothing(model, o))
+    if not acting:
+        return Route(NEVER, NEVER, None, (), measured, direction)
+    layer = min(map(layer_of, acting))
+    here = [o for o in acting if layer_of(o) == layer]
+    everywhere = min((layer_of(o) for o in acting if o.positions == "all"), default=NEVER)
+    if all(_adds(model, o) for o in here) and len({o.positions for o in here}) == 1:
+        added = torch.stack([_added(model, o) for o in here]).sum(0)
+        hooked = tuple(o for o in acting if layer_of(o) != layer)
+        return Route(layer + 1 if everywhere == layer else everywhere, layer + 1, added, hooked, measured, direction)
+    return Route(everywhere, layer, None, acting, measured, direction)
+
+
+def layer_of(operation: Operation) -> int:
+    """The block in which an operation acts."""
+    return operation.layer if isinstance(operation, Inject) else operation.neuron.layer
+
+
+def stacked(routes: Sequence[Route], name: str, model: Model) -> tuple[torch.Tensor, Ints]:
+    """A vector of the routes ("added" or "direction"), one line for all routes that share it.
+
+    Returns:
+        The vectors, [distinct, d_model], float32, and each route's line, −1 for none.
+    """
+    lines: dict[int, int] = {}
+    vectors: list[torch.Tensor] = []
+    places = np.full(len(routes), -1, dtype=np.int64)
+    for place, found in enumerate(routes):
+        vector = getattr(found, name)
+        if vector is not None:
+            if id(vector) not in lines:
+                lines[id(vector)] = len(vectors)
+                vectors.append(vector.to(model.device, torch.float32))
+            places[place] = lines[id(vector)]
+    return torch.stack(vectors) if vectors else torch.zeros((0, model.d_model), device=model.device), places
+
+
+def _measured(operation: Operation, model: Model) -> tuple[int, torch.Tensor]:
+    """Site and s·v against which the control coordinate is read: those of the first operation."""
+    if isinstance(operation, Inject):
+        return operation.layer + 1, operation.vector
+    sign = operation.branch if isinstance(operation, Dose | Add) else 1
+    return operation.neuron.layer + 1, sign * write_direction(model, operation.neuron)
+
+
+def _alpha(model: Model, operation: Dose | Add) -> float:
+    return operation.alpha(model) if isinstance(operation, Dose) else operation.alpha
+
+
+def _does_nothing(model: Model, operation: Operation) -> bool:
+    """Doses of 0 and factors of 1: such a row is its prompt's undosed row."""
+    if isinstance(operation, Dose | Add):
+        return _alpha(model, operation) == 0
+    return isinstance(operation, Scale) and operation.factor == 1
+
+
+def _adds(model: Model, operation: Operation) -> bool:
+    """Whether an operation moves the block's output by a vector known beforehand."""
+    return isinstance(operation, Inject) or (
+        isinstance(operation, Dose | Add) and model.adds_to_residual(operation.neuron)
+    )
+
+
+def _added(model: Model, operation: Operation) -> torch.Tensor:
+    if isinstance(operation, Inject):
+        return operation.vector.to(model.device, torch.float32)
+    assert isinstance(operation, Dose | Add)
+    return _alpha(model, operation) * write_direction(model, operation.neuron).float()
