@@ -1,14 +1,7 @@
 """Transformers `generate` on one dose at a time, all prompts of the dose in a batch."""
 
 from plain import PACKAGES, plain
-from protocol import Job, Run, in_batches, serve
-
-
-def make(job: Job) -> Run:
-    """The job, a batch of prompts per dose."""
-    generate = plain(job)
-    return lambda: in_batches(job, generate, len(job.prompts))
-
+from protocol import in_equal_batches, serve
 
 if __name__ == "__main__":
-    serve(make, PACKAGES)
+    serve(lambda job: in_equal_batches(job, plain(job), len(job.prompts)), PACKAGES)

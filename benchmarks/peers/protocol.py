@@ -138,6 +138,12 @@ def in_batches(job: Job, generate: Generate, size: int, order: Rows | None = Non
     return [[found[dose, prompt] for prompt in range(len(job.prompts))] for dose in range(len(job.alphas))]
 
 
+def in_equal_batches(job: Job, generate: Generate, size: int) -> Run:
+    """The job in batches of a size; the first batch is run once before anything is timed."""
+    generate(job.rows()[:size])
+    return lambda: in_batches(job, generate, size)
+
+
 def in_best_batches(job: Job, generate: Generate) -> Run:
     """The job in the fastest of a few batchings, chosen before anything is timed.
 
