@@ -7,14 +7,11 @@ batch; rows that agree share it (`sharing`), so each block may have its own numb
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import torch
 from transformers import Cache
 from transformers.cache_utils import DynamicLayer
-
-from controlwindow.models import Model
 
 
 class LaneLayer(DynamicLayer):  # type: ignore[misc]
@@ -106,8 +103,3 @@ class LaneLayer(DynamicLayer):  # type: ignore[misc]
 def lane_cache(layers: int, lanes: int, columns: int) -> Cache:
     """A cache for Transformers of one `LaneLayer` a block."""
     return Cache(layers=[LaneLayer(lanes, columns) for _ in range(layers)])
-
-
-def cache_argument(model: Model) -> str:
-    """What the decoder calls its cache: the name changed within Transformers 5."""
-    return "cache" if "cache" in inspect.signature(model.decoder.forward).parameters else "past_key_values"

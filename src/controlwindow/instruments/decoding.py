@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from transformers import Cache
 
-from controlwindow.instruments.cache import cache_argument, lane_cache
+from controlwindow.instruments.cache import lane_cache
 from controlwindow.instruments.hooks import measuring
 from controlwindow.instruments.operations import RowOperations, check_operations
 from controlwindow.instruments.parting import Parting
@@ -148,7 +148,6 @@ class Decoding:
             generator = torch.Generator().manual_seed(sample_seed)
             self._uniform = torch.rand((len(self.rows), max_new_tokens), generator=generator, dtype=torch.float64)
         self._stops = np.array(sorted(model.stop_ids), dtype=np.int64)
-        self._cache_argument = cache_argument(model)
         self._tokens: list[list[int]] = [[] for _ in self.rows]
         self._ties = np.zeros(len(self.rows), dtype=np.int64)
         self._cut = np.zeros(len(self.rows), dtype=bool)
@@ -232,9 +231,7 @@ class Decoding:
         self._parting.begin_pass()
         hidden = self.model.decoder(
             input_ids=torch.as_tensor(reading, device=device),
-            use_cache=True,
-            **self.model.forward_options((place >= 0).long(), place[:, total - width :].clamp(min=0)),
-            **{self._cache_argument: batch.cache},
+            **self.model.forward_options((place >= 0).long(), place[:, total - width :].clamp(min=0), batch.cache),
         )[0]
         return self.model.readout(hidden[:, -1])
 

@@ -63,7 +63,8 @@ class Parting:
                     handle = block.register_forward_pre_hook(self._block_hook(site), with_kwargs=True)
                     self._stack.callback(handle.remove)
             if self._blocks in {*self.sites, *reading}:
-                handle = self.model.final_norm.register_forward_pre_hook(self._norm_hook())
+                norm = self.model.hf_model.get_submodule(self.model.family.final_norm)
+                handle = norm.register_forward_pre_hook(self._norm_hook())
                 self._stack.callback(handle.remove)
         except BaseException:
             self._stack.close()

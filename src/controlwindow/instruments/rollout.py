@@ -6,10 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from controlwindow.errors import UsageError
-from controlwindow.instruments.decoding import TIE_MARGIN, Decoding, RowRollout, StopWhen
+from controlwindow.instruments.decoding import Decoding, RowRollout, StopWhen
 from controlwindow.instruments.operations import Operation, row_operations
 from controlwindow.instruments.routes import Row
 from controlwindow.models import Model
+
+__all__ = ["Rollouts", "Row", "RowRollout", "mean_coordinate", "roll_out_rows", "rollout"]
+
 
 @dataclass(frozen=True)
 class Rollouts:
@@ -115,7 +118,7 @@ def roll_out_rows(
     """
     if max_new_tokens < 1:
         raise UsageError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
-    context = getattr(model.hf_model.config, "max_position_embeddings", None)
+    context = model.context
     longest = max((len(row.prompt_ids) for row in rows), default=0)
     # The last token is emitted and never read, so it needs no position.
     if context is not None and longest + max_new_tokens - 1 > context:

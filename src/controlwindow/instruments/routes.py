@@ -120,9 +120,11 @@ def _does_nothing(model: Model, operation: Operation) -> bool:
 
 def _adds(model: Model, operation: Operation) -> bool:
     """Whether an operation moves the block's output by a vector known beforehand."""
-    return isinstance(operation, Inject) or (
-        isinstance(operation, Dose | Add) and model.adds_to_residual(operation.neuron)
-    )
+    if isinstance(operation, Inject):
+        return True
+    ffn = model.ffn[operation.neuron.layer]
+    plain = operation.neuron.expert is None and ffn.shared_gate is None and ffn.post_norm is None
+    return plain and isinstance(operation, Dose | Add)
 
 
 def _added(model: Model, operation: Operation) -> torch.Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 from transformers import Cache
 
-from controlwindow.instruments.cache import LaneLayer, cache_argument, lane_cache
+from controlwindow.instruments.cache import LaneLayer, lane_cache
 from controlwindow.instruments.hooks import measuring
 from controlwindow.models import Model
 
@@ -57,9 +57,9 @@ def token_nll(
             order = sorted(place, key=lambda row: (len(continuations[row]), row))
             for first in range(0, len(order), batch_rows):
                 rows = order[first : first + batch_rows]
-                tokens = [list(continuations[row]) for row in rows]
+                texts = [list(continuations[row]) for row in rows]
                 lanes = torch.tensor([place[row] for row in rows], device=model.device)
-                for row, values in zip(rows, _continue(model, read, lanes, tokens), strict=True):
+                for row, values in zip(rows, _continue(model, read, lanes, texts), strict=True):
                     result[row] = values
     return result
 
@@ -70,9 +70,7 @@ def _read(model: Model, prompts: Sequence[Sequence[int]]) -> _Read:
     cache = lane_cache(model.layers, len(prompts), mask.shape[1])
     hidden = model.decoder(
         input_ids=batch["input_ids"],
-        use_cache=True,
-        **model.forward_options(mask, (mask.cumsum(-1) - 1).clamp(min=0)),
-        **{cache_argument(model): cache},
+        **model.forward_options(mask, (mask.cumsum(-1) - 1).clamp(min=0), cache),
     )[0]
     return _Read(cache, mask.sum(-1), model.readout(hidden[:, -1]).float().log_softmax(-1))
 
@@ -100,11 +98,9 @@ def _continue(model: Model, read: _Read, lanes: torch.Tensor, tokens: list[list[
     cache = Cache(layers=[LaneLayer.continuing(layer, lanes, known + width) for layer in read.cache.layers])
     hidden = model.decoder(
         input_ids=inputs,
-        use_cache=True,
         **model.forward_options(
-            torch.cat([padding, emitting], 1).long(), lengths + torch.arange(width, device=device)
+            torch.cat([padding, emitting], 1).long(), lengths + torch.arange(width, device=device), cache
         ),
-        **{cache_argument(model): cache},
     )[0]
     # Padded positions lie behind every real one, so they are left out only here.
     states, wanted = hidden[emitting], targets[emitting]
@@ -112,7 +108,7 @@ def _continue(model: Model, read: _Read, lanes: torch.Tensor, tokens: list[list[
     values = torch.cat(
         [
             functional.cross_entropy(model.readout(s).float(), w, reduction="none")
-            for s, w in zip(states.split(step), wanted.split(step), strict=True)
+            for s, w in zip(torch.split(states, step), torch.split(wanted, step), strict=True)
         ]
     ).tolist()
     start = 0
