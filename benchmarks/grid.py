@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 from benchmarks import floor
@@ -11,7 +12,7 @@ from benchmarks.contenders import ONE_DOSE, ONE_ROW, PEER_KINDS, REFERENCE, Cont
 from benchmarks.environments import Unavailable
 from benchmarks.equality import compare
 from benchmarks.peers.protocol import Job
-from benchmarks.results import Line, Part, Standing
+from benchmarks.results import Line, Part, Standing, State
 from benchmarks.timing import Aim, Timing, ratio, take_turns
 from benchmarks.work import Grid, Settings, engine_tokens, organism, organism_directory, organism_grid
 from controlwindow.instruments.operations import Add
@@ -46,7 +47,7 @@ def admit(
             standings.append(Standing(contender.name, contender.title, "unavailable", error.reason, versions))
             continue
         equality = compare(plain["tokens"], plain["margins"], found)
-        state = "equal" if equality.equal else "unequal"
+        state: State = "equal" if equality.equal else "unequal"
         standings.append(Standing(contender.name, contender.title, state, str(equality), versions))
         if equality.equal:
             admitted.append(contender)
@@ -129,7 +130,7 @@ def run_hooks(settings: Settings) -> Part:
     dosed = [Row(prompt, (Add(grid.neuron, 0.0),)) for _ in range(count) for prompt in grid.prompts]
     undosed = [Row(prompt, ()) for _ in range(count) for prompt in grid.prompts]
     contenders = [
-        Local(name, title, lambda rows=rows: engine_tokens(model, grid, rows, share=False), settle=settings.settle)
+        Local(name, title, partial(engine_tokens, model, grid, rows, share=False), settle=settings.settle)
         for name, title, rows in (
             ("hooked", "rows dosed by 0", dosed),
             ("unhooked", "rows without operations", undosed),
@@ -169,7 +170,7 @@ def run_floor(settings: Settings) -> Part:
     ours = Local(OURS, OURS, lambda: engine_tokens(model, grid), settle=settings.settle)
     tokens = ours.run().found["tokens"]
     counts = count_both(model, grid, tokens)
-    contenders = [ours, *(_Floor(needs, model, title, settings) for title, needs in counts.items())]
+    contenders: list[Contender] = [ours, *(_Floor(needs, model, title, settings) for title, needs in counts.items())]
     timings = take_turns(contenders, settings.repeats, settings.tell)
     shared, alone = (timings[title] for title in counts)
     return Part(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import controlwindow as cw
 from benchmarks.contenders import Local
 from benchmarks.results import Line, Part
@@ -33,7 +35,7 @@ def run(settings: Settings) -> Part:
     prompts += generic_pass(model).prompts
     kept = BATCH_TOKENS.get(model.device.type, 16_384)
     sizes = (kept // 2, kept, 2 * kept, 4 * kept)
-    tries = {size: Local("plain", "plain", lambda size=size: plain_passes(model, prompts, size)) for size in sizes}
+    tries = {size: Local("plain", "plain", partial(plain_passes, model, prompts, size)) for size in sizes}
     for attempt in tries.values():
         attempt.run()
     best = min(sizes, key=lambda size: min(tries[size].run().seconds for _ in range(3)))
@@ -41,7 +43,7 @@ def run(settings: Settings) -> Part:
     contenders = [
         Local("screen", "contrastive screen", lambda: {"table": cw.screen(model, loaded, "contrastive")},
               settle=settings.settle),
-        Local("plain", "plain forward passes", lambda: plain_passes(model, prompts, best), settle=settings.settle),
+        Local("plain", "plain forward passes", partial(plain_passes, model, prompts, best), settle=settings.settle),
     ]  # fmt: skip
     timings = take_turns(contenders, settings.repeats, settings.tell)
     return Part(

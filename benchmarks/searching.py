@@ -20,6 +20,7 @@ from benchmarks.results import Part, Standing
 from benchmarks.timing import take_turns
 from benchmarks.work import BRANCH, NEURON, SPLIT, Grid, Settings, behavior, organism, organism_directory
 from controlwindow import geometry
+from controlwindow.instruments.cells import Rows
 from controlwindow.instruments.generic import generic_pass
 from controlwindow.running.audit import eligible_rows
 from controlwindow.running.detector import calibrate_detector
@@ -46,13 +47,11 @@ class Search:
         self.model, self.behavior = organism(settings.device), behavior()
         generic = generic_pass(self.model)
         detector, _ = calibrate_detector(self.model, generic, 0)
-        self._new_engine = lambda ledger: Engine(
-            self.model, {self.behavior.name: self.behavior}, generic, ledger, detector=detector
-        )
-        self._prepare()
-        chosen = self.eligible[:8] if settings.quick else self.eligible
+        self._generic, self._detector = generic, detector
+        eligible = self._prepare()
+        self.eligible = eligible[:8] if settings.quick else eligible
         texts = {prompt.id: prompt for prompt in self.behavior.prompts(SPLIT)}
-        self.eligible, self.prompts = chosen, [texts[row["prompt"]] for row in chosen]
+        self.prompts = [texts[row["prompt"]] for row in self.eligible]
         self.candidate = Candidate(
             str(NEURON), BRANCH, generic.cosine(self.model, NEURON, BRANCH), generic.budget(self.model, NEURON)
         )
@@ -63,19 +62,20 @@ class Search:
         self.task = SearchTask(
             behavior=self.behavior.name,
             split=SPLIT,
-            prompts=tuple(row["prompt"] for row in chosen),
+            prompts=tuple(row["prompt"] for row in self.eligible),
             horizon=self.behavior.horizons[-1],
             target_outcomes=self.behavior.target_outcomes,
             level=self.behavior.threshold,
             positions=self.behavior.positions,
         )
 
-    def _prepare(self) -> None:
-        """A ledger of its own that knows the undosed answers only."""
-        self._ledger = Ledger()
-        self._engine = self._new_engine(self._ledger)
-        self._scheduler = Scheduler(self._ledger, self._engine)
-        self.eligible = eligible_rows(self._scheduler, self.behavior)
+    def _prepare(self) -> Rows:
+        """A ledger of its own that knows the undosed answers only; returns the eligible ones."""
+        ledger = Ledger()
+        behaviors = {self.behavior.name: self.behavior}
+        self._engine = Engine(self.model, behaviors, self._generic, ledger, detector=self._detector)
+        self._scheduler = Scheduler(ledger, self._engine)
+        return eligible_rows(self._scheduler, self.behavior)
 
     def grid(self) -> Grid:
         """The baselines' rollouts."""
@@ -94,16 +94,13 @@ class Search:
         """The package."""
 
         def prepare() -> None:
-            chosen = self.eligible
             self._prepare()
-            self.eligible = chosen
 
         return Local(OURS, OURS, self.search, prepare=prepare, settle=settings.settle)
 
     def judge(self, grid: Grid, tokens: Sequence[Sequence[Sequence[int]]]) -> dict[str, Any]:
         """Score and judge a grid's rollouts and find the brackets, with the package's code."""
-        detector, engine = self._engine.detector, self._engine
-        assert detector is not None
+        detector, engine = self._detector, self._engine
         undosed = engine.undosed(self.behavior.name, SPLIT, self.task.horizon)
         scored = engine.score(
             [prompt for _ in grid.alphas for prompt in grid.prompts], [row for dose in tokens for row in dose]
