@@ -92,11 +92,11 @@ def gpt2_config(**changes: Any) -> GPT2Config:
 
 
 def randomise_biases(hf_model: torch.nn.Module, seed: int = 1) -> None:
-    """Transformers starts biases at 0 and gains at 1, which would hide errors in them."""
+    """Transformers starts biases at 0 and gains at 1 or 0, which would hide errors in them."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in hf_model.parameters():
-            if parameter.ndim == 1:
+            if parameter.ndim == 1 or bool((parameter == parameter.flatten()[0]).all()):
                 parameter += 0.2 * torch.randn(parameter.shape, generator=generator)
 
 
@@ -126,28 +126,43 @@ def gpt2(seed: int = 0, chat_template: str | None = None, **changes: Any) -> Mod
     return load_model(gpt2_in_hand(seed, **changes), tokenizer=tokenizer(chat_template))
 
 
-def projection(model: Model, layer: int) -> torch.nn.Module:
-    """The FFN's output projection, found without the adapter."""
-    if type(model.hf_model).__name__.startswith("Llama"):
-        found: torch.nn.Module = model.hf_model.model.layers[layer].mlp.down_proj
-    else:
-        found = model.hf_model.transformer.h[layer].mlp.c_proj
-    return found
+_PROJECTIONS = (
+    "mlp.down_proj",
+    "mlp.c_proj",
+    "mlp.fc2",
+    "mlp.fc_out",
+    "mlp.dense_4h_to_h",
+    "mlp.shared_expert.down_proj",
+    "fc2",
+)
+
+
+def text_model(model: Model) -> torch.nn.Module:
+    """The part that reads text: all of it, but for a model that also sees."""
+    return getattr(model.hf_model.model, "language_model", model.hf_model) if _sees(model) else model.hf_model
+
+
+def _sees(model: Model) -> bool:
+    return hasattr(model.hf_model.config, "vision_config")
 
 
 def block(model: Model, layer: int) -> torch.nn.Module:
-    """A decoder block, found without the adapter."""
-    if type(model.hf_model).__name__.startswith("Llama"):
-        found: torch.nn.Module = model.hf_model.model.layers[layer]
-    else:
-        found = model.hf_model.transformer.h[layer]
-    return found
+    """A decoder block, found without the adapter: the outermost list of modules of the text model."""
+    lists = [m for m in text_model(model).modules() if isinstance(m, torch.nn.ModuleList)]
+    return lists[0][layer]
+
+
+def projection(model: Model, layer: int) -> torch.nn.Module:
+    """The output projection of the dense FFN or the shared expert, found without the adapter by its usual names."""
+    named = dict(block(model, layer).named_modules())
+    return next(named[name] for name in _PROJECTIONS if name in named)
 
 
 def column(model: Model, layer: int, index: int) -> torch.Tensor:
     """What a unit of one activation writes, read from the raw weights without the adapter."""
-    weight = projection(model, layer).weight.detach()
-    return weight[:, index] if type(model.hf_model).__name__.startswith("Llama") else weight[index]
+    module = projection(model, layer)
+    weight = module.weight.detach()
+    return weight[index] if type(module).__name__ == "Conv1D" else weight[:, index]
 
 
 def hook_count(model: Model) -> int:

@@ -38,6 +38,10 @@ class OperationError(ControlWindowError):
     """An intervention is ill-defined, or the hook's self-proof failed."""
 
 
+class DeviceMemoryError(ControlWindowError):
+    """Memory ran out although the batch could not be made smaller."""
+
+
 class BehaviorError(ControlWindowError):
     """A behavior file or its prompt sets are invalid, too small or not applicable to the model."""
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from controlwindow.behaviors.coherence import (
     CoherenceDetector,
     CoherenceFeatures,
+    CollapseWatch,
     ScoredText,
     coherence_features,
     distinct_share,
@@ -186,3 +187,74 @@ def test_judgements_agree_with_severity_and_survive_json():
     for broken in ("{}", "[]", "nonsense", DETECTOR.to_json().replace("10.0", "-1.0")):
         with pytest.raises(ControlWindowError, match="not a coherence detector"):
             CoherenceDetector.from_json(broken)
+
+
+@st.composite
+def loops_and_what_follows(draw):
+    """A rollout that may loop, split anywhere, an undosed one, horizons, and a detector."""
+    token = st.integers(0, draw(st.sampled_from([0, 1, 3, 30])))
+    rollout = draw(st.lists(token, min_size=16, max_size=60))
+    if draw(st.booleans()):
+        start, period = draw(st.integers(0, 20)), draw(st.integers(1, 6))
+        rollout[start:] = [rollout[start % len(rollout)] + i % period for i in range(len(rollout[start:]))]
+    undosed = draw(st.lists(st.integers(0, draw(st.sampled_from([1, 4, 40]))), min_size=1, max_size=60))
+    horizons = draw(st.lists(st.integers(8, 60), min_size=1, max_size=3, unique=True))
+    threshold = draw(st.sampled_from([0.2, 0.4, 0.6, 0.8, 0.95, 9 / 13]))
+    surprisals = st.floats(0, 30)
+    rows = [draw(st.lists(surprisals, min_size=len(x), max_size=len(x))) for x in (rollout, undosed)]
+    detector = CoherenceDetector(10.0, 0.5, 0.15, 0.3, 0.5, threshold)
+    return (
+        rollout,
+        text_of(rollout, rows[0]),
+        text_of(undosed, rows[1]),
+        horizons,
+        detector,
+        draw(st.integers(1, len(rollout))),
+    )
+
+
+def cut_of(text: ScoredText, length: int) -> ScoredText:
+    return text.cut(length, " ".join(text.text.split()[:length]))
+
+
+@given(loops_and_what_follows())
+def test_what_has_certainly_collapsed_is_judged_so_however_it_goes_on(data):
+    rollout, whole, undosed, horizons, detector, length = data
+    reached = [h for h in horizons if h >= length]
+    if detector.certainly_collapsed(rollout[:length], undosed, horizons):
+        for horizon in reached:
+            assert detector.judge(cut_of(whole, horizon), cut_of(undosed, horizon)).collapsed
+            # The row that was stopped is judged as the whole one is.
+            assert detector.judge(cut_of(whole, length), cut_of(undosed, horizon)).collapsed
+    elif length >= 16:
+        # Not too timid either: the best continuation is judged by its repetition in a window alone, and passes.
+        fresh = text_of([*rollout[:length], *range(1000, 1060)], [0.0] * (length + 60))
+        passed = [
+            detector.judge(cut_of(fresh, h), cut_of(undosed, h)).features.window_distinctness
+            > detector.window_distinctness - 1e-12
+            for h in reached
+        ]
+        assert any(passed)
+
+
+@given(loops_and_what_follows(), st.integers(1, 7))
+def test_a_watch_that_looks_every_few_tokens_knows_what_a_fresh_one_knows(data, every):
+    rollout, _, undosed, horizons, detector, _ = data
+    watch = CollapseWatch(detector.collapse_limits(undosed, horizons))
+    for length in range(every, max(horizons) + 1, every):
+        if length > len(rollout):
+            break
+        assert watch(rollout[:length]) == detector.certainly_collapsed(rollout[:length], undosed, horizons)
+
+
+def test_a_loop_is_certain_after_a_window_of_it():
+    loop = [1, 2, 3] * 20
+    certain = [n for n in range(1, 60) if DETECTOR.certainly_collapsed(loop[:n], UNDOSED, (32, 60))]
+    assert certain == list(range(16, 60))
+    late = [*range(100, 124), *loop]
+    assert not DETECTOR.certainly_collapsed(late[:30], UNDOSED, (60,))
+    assert DETECTOR.certainly_collapsed(late[:40], UNDOSED, (60,))
+    # A horizon that ends before the loop fills a window is judged by what came before.
+    assert not DETECTOR.certainly_collapsed(late[:26], UNDOSED, (26, 60))
+    assert not any(DETECTOR.certainly_collapsed(list(range(n)), UNDOSED, (60,)) for n in range(1, 60))
+    assert not DETECTOR.certainly_collapsed(loop, text_of([1] * 60, [0.5] * 60), (60,)), "the undosed rollout loops too"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tiny_models
-from controlwindow.errors import ScreenError
+from controlwindow.errors import ControlWindowError, ScreenError
 from controlwindow.instruments.moments import batch_sizes, last_position_moments
 from controlwindow.instruments.ordinary import CHAT_PROMPTS
 from controlwindow.models import Model, load_model
@@ -80,12 +80,24 @@ def test_each_distinct_prompt_is_run_once(llama: Model) -> None:
     assert progress == [(sum(rows[: i + 1]), distinct) for i in range(len(rows))]
 
 
-def test_a_layer_that_cannot_be_read_is_an_error() -> None:
+def test_a_layer_that_is_not_run_is_an_error() -> None:
     in_hand = tiny_models.llama_in_hand()
-    in_hand.model.layers[1].mlp.forward = lambda hidden: hidden
     model = load_model(in_hand, tokenizer=tiny_models.tokenizer())
-    width, total = model.neurons.widths[1], len(model.neurons)
+    width, total = model.neurons.widths[2], len(model.neurons)
+    in_hand.model.layers = in_hand.model.layers[:2]
     with pytest.raises(ScreenError, match=f"{total - width} of {total} neurons"):
+        last_position_moments(model, [POSITIVE], DIVERSE, TOP)
+    assert tiny_models.hook_count(model) == 0
+
+
+@pytest.mark.parametrize("replace", ["bypassed", "twice"])
+def test_an_ffn_that_is_not_read_once_is_an_error(replace: str) -> None:
+    in_hand = tiny_models.llama_in_hand()
+    mlp = in_hand.model.layers[1].mlp
+    original = mlp.forward
+    mlp.forward = (lambda hidden: hidden) if replace == "bypassed" else (lambda hidden: original(original(hidden)))
+    model = load_model(in_hand, tokenizer=tiny_models.tokenizer())
+    with pytest.raises(ControlWindowError):
         last_position_moments(model, [POSITIVE], DIVERSE, TOP)
     assert tiny_models.hook_count(model) == 0
 

@@ -57,13 +57,29 @@ def search_for(count: int = 16, cosine: float = 0.0, branch: int = 1, **task: An
 
 def drive(search: WindowSearch, respond: Respond, limit: int = 60) -> list[list[RolloutCell]]:
     """Answer a search until it is done; gives back what it asked for, round by round."""
+
+    def answer(cell: RolloutCell) -> list[dict[str, Any]]:
+        c = search.candidate.coordinate(cell.t)
+        return rows_for(cell, respond(c), c)
+
+    return drive_rows(search, answer, limit)
+
+
+def rows_for(
+    cell: RolloutCell, outcomes: Sequence[str], coordinate: float, earlier: Sequence[str] | None = None
+) -> list[dict[str, Any]]:
+    """The rows of a cell's own prompts, from the outcomes of all."""
+    rows = {row["prompt"]: row for row in rows_of(outcomes, coordinate, earlier)}
+    return [rows[prompt] for prompt in cell.prompts]
+
+
+def drive_rows(
+    search: WindowSearch, answer: Callable[[RolloutCell], list[dict[str, Any]]], limit: int = 60
+) -> list[list[RolloutCell]]:
+    """Answer a search cell by cell until it is done."""
     rounds = []
     while cells := search.next_cells():
         rounds.append(list(cells))
         assert len(rounds) <= limit, "the search does not end"
-        results = {}
-        for cell in cells:
-            c = search.candidate.coordinate(cell.t)
-            results[cell] = rows_of(respond(c), c)
-        search.update(results)
+        search.update({cell: answer(cell) for cell in cells})
     return rounds

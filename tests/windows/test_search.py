@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from responders import drive, rows_of, search_for, spread, window
+from responders import drive, rows_for, rows_of, search_for, spread, window
 
 from controlwindow import geometry
 from controlwindow.windows.search import RESOLUTION, Candidate, WindowSearch, median_coordinate, summarise
@@ -14,18 +14,26 @@ from controlwindow.windows.window import Measured, read_search
 
 
 def check_requests(search: WindowSearch, rounds: list) -> None:
-    """No dose is asked for twice, each round ascends, and every cell carries the candidate's offset."""
-    asked = [cell.t for cells in rounds for cell in cells]
-    assert len(asked) == len(set(asked)) == len(search.measured)
+    """No dose is asked for twice on a prompt, each round ascends, and every cell carries the candidate's offset."""
+    asked = [(cell.t, prompt) for cells in rounds for cell in cells for prompt in cell.prompts]
+    assert len(asked) == len(set(asked)) == sum(map(len, search.measured.values()))
     for cells in rounds:
         assert [cell.t for cell in cells] == sorted(cell.t for cell in cells)
         for cell in cells:
             assert cell.t > 0
             assert cell.alpha == pytest.approx(search.candidate.branch * cell.t * search.candidate.budget)
             assert (cell.neuron, cell.branch) == (search.candidate.neuron, search.candidate.branch)
-            assert cell.prompts == search.task.prompts
+            assert list(cell.prompts) == [p for p in search.task.prompts if p in cell.prompts] != []
+    seen = {len(rows) for rows in search.measured.values()}
+    assert seen <= set(search.task.stages)
+    assert set(search.doses) | set(search.scouted) == {0.0, *search.measured}
+    assert not set(search.doses) & set(search.scouted)
     assert np.all(np.diff(search.coordinates) >= 0)
     assert search.progress == 1.0
+
+
+def rows_asked(rounds: list) -> int:
+    return sum(len(cell.prompts) for cells in rounds for cell in cells)
 
 
 def found(search: WindowSearch) -> Measured:
@@ -81,6 +89,7 @@ def test_no_effect_scans_the_whole_range_and_reaches_nothing() -> None:
     check_requests(search, rounds)
     assert max(search.coordinates) == pytest.approx(geometry.RANGE_END)
     assert len(search.measured) == len(search.task.coarse)
+    assert len(search.doses) == 2, "the end of the range alone is measured in full"
     result = found(search)
     assert (result.trigger.value, result.ceiling.value) == (None, None)
     assert result.trigger.interval == result.ceiling.interval == (None, None)
@@ -170,10 +179,11 @@ def test_a_replay_from_stored_rows_asks_for_the_same() -> None:
     first, second = search_for(cosine=0.1), search_for(cosine=0.1)
     rounds = drive(first, respond)
     stored = json.loads(json.dumps({repr(t): rows for t, rows in first.measured.items()}))
+    assert any(len(rows) == 8 for rows in stored.values())
     for asked in rounds:
         cells = second.next_cells()
         assert cells == asked
-        second.update({cell: stored[repr(cell.t)] for cell in cells})
+        second.update({cell: [stored[repr(cell.t)][prompt] for prompt in cell.prompts] for cell in cells})
     assert not second.next_cells()
     assert found(second) == found(first)
 
@@ -182,8 +192,9 @@ def test_a_search_without_refinement_measures_the_grid_only() -> None:
     coarse = (0.2, 0.5, 0.8)
     search = search_for(refine=False, coarse=coarse, stride=2)
     rounds = drive(search, window(np.full(16, 0.4), np.full(16, 2.0)))
-    assert [len(cells) for cells in rounds] == [2, 1]
-    assert search.coordinates == pytest.approx([0.0, *coarse], abs=1e-5)
+    assert [len(cells) for cells in rounds[:2]] == [2, 1]
+    assert sorted(map(search.candidate.coordinate, search.measured)) == pytest.approx(coarse, abs=1e-5)
+    assert search.coordinates == pytest.approx([0.0, *coarse], abs=1e-5), "bracket and end of the range"
 
 
 def test_no_dose_is_asked_for_beyond_a_certain_collapse() -> None:
@@ -219,8 +230,9 @@ def test_progress_rises_from_nothing_to_one() -> None:
     seen = []
     respond = window(np.full(16, 0.3), np.full(16, 0.8))
     while cells := search.next_cells():
-        search.update({cell: rows_of(respond(search.candidate.coordinate(cell.t)), 0.0) for cell in cells})
+        search.update({cell: rows_for(cell, respond(search.candidate.coordinate(cell.t)), 0.0) for cell in cells})
         seen.append(search.progress)
+    assert len(seen) > 4
     assert seen == sorted(seen)
     assert seen[-1] == 1.0
 

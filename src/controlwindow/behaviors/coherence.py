@@ -15,7 +15,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
@@ -32,6 +32,8 @@ ONSET = 16
 GROUP = 4
 #: Tokens of the window in which repetition is densest: two sentences that are alike do not fill it, a stutter does.
 LOOP_WINDOW = 16
+
+_WINDOW_GROUPS = LOOP_WINDOW - GROUP + 1
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ def _worst_window(excess: NDArray[np.float64]) -> float:
 
 def _least_distinct(token_ids: Sequence[int]) -> float:
     groups = _groups(token_ids)
-    width = LOOP_WINDOW - GROUP + 1
+    width = _WINDOW_GROUPS
     if len(groups) <= width:
         return distinct_share(token_ids)
     # Counts are carried from window to window: every group enters once and leaves once.
@@ -202,6 +204,28 @@ def words_of(text: str) -> list[str]:
     return re.findall(r"[぀-ヿ㐀-鿿]|[^\W぀-ヿ㐀-鿿]+", text.lower())
 
 
+class CollapseWatch:
+    """Watches one rollout while it is generated, for repetition that no continuation can undo.
+
+    Called again as tokens are added, it looks at the new ones only.
+
+    Args:
+        limits: What `CoherenceDetector.collapse_limits` gives.
+    """
+
+    def __init__(self, limits: Mapping[int, int]) -> None:
+        self._limits = limits
+        self._least = _WINDOW_GROUPS + 1
+        self._seen = LOOP_WINDOW - 1
+
+    def __call__(self, token_ids: Sequence[int]) -> bool:
+        """Whether the rollout, of which these are all tokens so far, is collapsed at every horizon it still reaches."""
+        for end in range(self._seen + 1, len(token_ids) + 1):
+            self._least = min(self._least, len(set(_groups(token_ids[end - LOOP_WINDOW : end]))))
+        self._seen = max(self._seen, len(token_ids))
+        return all(self._least <= limit for horizon, limit in self._limits.items() if horizon >= len(token_ids))
+
+
 @dataclass(frozen=True)
 class CoherenceDetector:
     """Thresholds of one model.
@@ -246,6 +270,42 @@ class CoherenceDetector:
         worst = max(severities, key=severities.__getitem__)
         collapsed = severities[worst] >= 1
         return CoherenceJudgement(collapsed, worst if collapsed else "", severities[worst], features)
+
+    def collapse_limits(self, undosed: ScoredText, horizons: Sequence[int]) -> dict[int, int]:
+        """For each horizon, the most distinct groups in a window of a text that is collapsed whatever follows.
+
+        Args:
+            undosed: The same prompt's whole undosed rollout.
+            horizons: Horizons at which the rollout will be judged.
+
+        Returns:
+            By horizon; −1 where even a single group repeated is not enough.
+        """
+        limits = {}
+        for horizon in horizons:
+            expected = _least_distinct(undosed.token_ids[:horizon])
+            # The same expression as in `judge_features`, so that rounding falls on the same side.
+            limits[horizon] = max(
+                (
+                    count
+                    for count in range(1, _WINDOW_GROUPS + 1)
+                    if (1 - count / _WINDOW_GROUPS / expected) / (1 - self.window_distinctness) >= 1
+                ),
+                default=-1,
+            )
+        return limits
+
+    def certainly_collapsed(self, token_ids: Sequence[int], undosed: ScoredText, horizons: Sequence[int]) -> bool:
+        """Whether a rollout is collapsed at every horizon that it has not passed, whatever it goes on with.
+
+        Exact, and from tokens alone: the least distinct window of a text that grows never becomes more distinct.
+
+        Args:
+            token_ids: The tokens so far, without a stop token.
+            undosed: The same prompt's whole undosed rollout.
+            horizons: Horizons at which the rollout will be judged.
+        """
+        return CollapseWatch(self.collapse_limits(undosed, horizons))(token_ids)
 
     def to_json(self) -> str:
         """The detector as one JSON object."""

@@ -26,6 +26,7 @@ class RolloutCell:
         horizon: Tokens to generate.
         prompts: Ids of the prompts, in order; empty for all of the split.
         sample_seed: None for greedy decoding, a seed for sampling at temperature 1.
+        precision: "model" for the type the model was loaded in, or "float32".
     """
 
     behavior: str
@@ -38,6 +39,7 @@ class RolloutCell:
     horizon: int = 32
     prompts: tuple[str, ...] = ()
     sample_seed: int | None = None
+    precision: str = "model"
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,11 @@ _KINDS: dict[str, type[Any]] = {c.__name__: c for c in (RolloutCell, Propagation
 
 def cell_key(cell: Cell) -> str:
     """Canonical text of a cell; equal cells have equal keys, and `cell_from_key` gives the cell back."""
-    return json.dumps([type(cell).__name__, asdict(cell)], sort_keys=True, separators=(",", ":"))
+    values = asdict(cell)
+    # Cells in the model's own precision keep the key that they had before there was another.
+    if values.get("precision") == "model":
+        del values["precision"]
+    return json.dumps([type(cell).__name__, values], sort_keys=True, separators=(",", ":"))
 
 
 def cell_from_key(key: str) -> Cell:

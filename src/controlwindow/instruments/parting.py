@@ -37,7 +37,7 @@ class Parting:
         self.sites = sites
         self.cosines: list[tuple[torch.Tensor, torch.Tensor]] = []
         self._blocks = len(model.blocks)
-        self._head_from = np.array([r.head_from for r in routes], dtype=np.int64)
+        self._everywhere = np.array([r.everywhere for r in routes], dtype=bool)
         self._own_from = np.array([r.own_from for r in routes], dtype=np.int64)
         self._measured = np.array([r.measured for r in routes], dtype=np.int64)
         self._vectors, self._vector_of = stacked(routes, "added", model)
@@ -56,7 +56,6 @@ class Parting:
 
     def __enter__(self) -> Parting:
         try:
-            self._stack.enter_context(self._intervention)
             reading = {site for site in self._measured.tolist() if site >= 0}
             for site, block in enumerate(self.model.blocks):
                 if self._stage(site) or site in reading:
@@ -66,6 +65,8 @@ class Parting:
                 norm = self.model.hf_model.get_submodule(self.model.family.final_norm)
                 handle = norm.register_forward_pre_hook(self._norm_hook())
                 self._stack.callback(handle.remove)
+            # Last, so that its hooks see a block's batch with the lanes of that block.
+            self._stack.enter_context(self._intervention)
         except BaseException:
             self._stack.close()
             raise
@@ -88,10 +89,10 @@ class Parting:
         self._intervention.first_generated = 1 << 30 if head else None
         self._entries, self._origins, self._added, self._read = {}, {}, {}, {}
         self._lanes_before = lanes.counts[0]
-        parts = self._own_from[rows]
+        adding = self._vector_of[rows] >= 0
         if head:
-            parts = np.where(self._head_from[rows] == parts, parts, -1)
-        parts = np.where(self._vector_of[rows] >= 0, parts, -1)
+            adding &= self._everywhere[rows]
+        parts = np.where(adding, self._own_from[rows], -1)
         for stage, site in enumerate(lanes.sites):
             if stage:
                 self._entries[site] = torch.as_tensor(lanes.entry(stage, stage - 1), device=device)

@@ -12,7 +12,7 @@ from controlwindow.instruments.capture import capturing
 from controlwindow.instruments.generic import GenericPass
 from controlwindow.instruments.hooks import Intervention, measuring
 from controlwindow.instruments.operations import Inject, RowOperations
-from controlwindow.instruments.sequences import pack
+from controlwindow.instruments.sequences import Sequences, pack
 from controlwindow.models import Model, Neuron, write_direction
 from controlwindow.statistics import stable_seed
 
@@ -73,6 +73,8 @@ def propagation(
     operation: RowOperations,
     prompt_ids: Sequence[Sequence[int]],
     token_ids: Sequence[Sequence[int]],
+    *,
+    batch_rows: int = 64,
 ) -> float:
     """Propagation 1 − cos²(Δr_last, v) of a dose on the same tokens (method section 3).
 
@@ -85,21 +87,35 @@ def propagation(
         operation: The dose.
         prompt_ids: Prompts as token ids.
         token_ids: Undosed continuations; empty ones are left out.
+        batch_rows: Rows per pass.
 
     Returns:
         The mean over generated positions.
     """
     pairs = [(p, t) for p, t in zip(prompt_ids, token_ids, strict=True) if len(t)]
-    packed = pack(model, [p for p, _ in pairs], [t for _, t in pairs])
-    last = model.layers - 1
-    seen: list[torch.Tensor] = []
-    with measuring(model):
-        with capturing(model, residuals=lambda _, r: seen.append(packed.emitted_from(r).float()), layers=[last]):
-            packed.logits(model)
-        with Intervention(model, [operation] * len(pairs)) as intervention:
-            intervention.first_generated = packed.first_generated
-            with capturing(model, residuals=lambda _, r: seen.append(packed.emitted_from(r).float()), layers=[last]):
-                packed.logits(model)
     write = write_direction(model, neuron).float()
-    cosine = nn.functional.cosine_similarity(seen[1] - seen[0], write[None], dim=-1)
-    return float((1 - cosine.square()).clamp(0, 1).mean())
+    recomputed = []
+    for start in range(0, len(pairs), batch_rows):
+        chosen = pairs[start : start + batch_rows]
+        packed = pack(model, [p for p, _ in chosen], [t for _, t in chosen])
+        with measuring(model):
+            undosed = _last_residual(model, packed)
+            with Intervention(model, [operation] * len(chosen)) as intervention:
+                intervention.first_generated = packed.first_generated
+                dosed = _last_residual(model, packed)
+        cosine = nn.functional.cosine_similarity(dosed - undosed, write[None], dim=-1)
+        recomputed.append((1 - cosine.square()).clamp(0, 1))
+    return float(torch.cat(recomputed).mean())
+
+
+def _last_residual(model: Model, packed: Sequences) -> torch.Tensor:
+    """The last block's output at emitting positions, under installed hooks, [emitting positions, d_model].
+
+    The decoder alone runs: no logits are needed, and over a whole vocabulary they would be the largest tensor.
+    """
+    seen: list[torch.Tensor] = []
+    with capturing(
+        model, residuals=lambda _, r: seen.append(packed.emitted_from(r).float()), layers=[model.layers - 1]
+    ):
+        model.decoder(input_ids=packed.input_ids, **model.forward_options(packed.attention_mask, packed.position_ids))
+    return seen[0]

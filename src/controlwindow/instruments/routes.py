@@ -34,7 +34,8 @@ class Route(NamedTuple):
     Attributes:
         head_from: Site from which the row has a lane of its own while all but the last prompt token is read.
         own_from: The same from the last prompt token on.
-        added: What is added to the shared residual where the row parts, [d_model]; None when hooks do everything.
+        added: What is added to the shared residual at `own_from`, [d_model]; None when hooks do everything.
+        everywhere: Whether it is added on the whole prompt, or from the last prompt token on.
         hooked: The operations left to hooks.
         measured: Site at which the control coordinate is read, −1 for none.
         direction: s·v of the first operation, [d_model].
@@ -43,6 +44,7 @@ class Route(NamedTuple):
     head_from: int
     own_from: int
     added: torch.Tensor | None
+    everywhere: bool
     hooked: RowOperations
     measured: int
     direction: torch.Tensor | None
@@ -58,21 +60,23 @@ def route(model: Model, operations: RowOperations, share: bool) -> Route:
     """
     if not operations:
         alone = NEVER if share else 0
-        return Route(alone, alone, None, (), -1, None)
+        return Route(alone, alone, None, False, (), -1, None)
     measured, direction = _measured(operations[0], model)
     if not share:
-        return Route(0, 0, None, operations, measured, direction)
+        return Route(0, 0, None, False, operations, measured, direction)
     acting = tuple(o for o in operations if not _does_nothing(model, o))
     if not acting:
-        return Route(NEVER, NEVER, None, (), measured, direction)
+        return Route(NEVER, NEVER, None, False, (), measured, direction)
     layer = min(map(layer_of, acting))
     here = [o for o in acting if layer_of(o) == layer]
-    everywhere = min((layer_of(o) for o in acting if o.positions == "all"), default=NEVER)
+    in_prompt = min((layer_of(o) for o in acting if o.positions == "all"), default=NEVER)
     if all(_adds(model, o) for o in here) and len({o.positions for o in here}) == 1:
         added = torch.stack([_added(model, o) for o in here]).sum(0)
         hooked = tuple(o for o in acting if layer_of(o) != layer)
-        return Route(layer + 1 if everywhere == layer else everywhere, layer + 1, added, hooked, measured, direction)
-    return Route(everywhere, layer, None, acting, measured, direction)
+        everywhere = here[0].positions == "all"
+        head_from = layer + 1 if everywhere else in_prompt
+        return Route(head_from, layer + 1, added, everywhere, hooked, measured, direction)
+    return Route(in_prompt, layer, None, False, acting, measured, direction)
 
 
 def layer_of(operation: Operation) -> int:

@@ -71,7 +71,8 @@ class Experts:
 class Family:
     """Where one decoder family keeps the parts the method names.
 
-    Paths of `decoder`, `blocks`, `final_norm` and `readout` start at the causal language model, all others at a block.
+    Paths of `decoder`, `blocks` and `final_norm` start at the causal language model, all others at a block. The readout
+    is what Transformers calls the model's output embeddings, tied or not.
 
     Attributes:
         name: The family's name in tables and provenance.
@@ -91,7 +92,6 @@ class Family:
         residual_multiplier: `config` attribute that scales the FFN output.
         final_norm: The norm before the readout.
         centred: Whether the final norm subtracts the mean.
-        readout: Its weight is [vocabulary, d_model].
         logit_multiplier: `config` attribute that logits are multiplied by.
         logit_divisor: `config` attribute that logits are divided by.
         softcap: `config` attribute that caps logits through tanh; a value of None switches it off.
@@ -117,7 +117,6 @@ class Family:
     residual_multiplier: str | None = None
     final_norm: str = "model.norm"
     centred: bool = False
-    readout: str = "lm_head"
     logit_multiplier: str | None = None
     logit_divisor: str | None = None
     softcap: str | None = None

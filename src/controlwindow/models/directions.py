@@ -92,7 +92,7 @@ def token_effects(model: Model, neuron: Neuron | str, count: int = 8) -> tuple[l
     # Some norms have no gain (OLMo).
     if getattr(norm, "weight", None) is not None:
         write = effective_gain(norm, family) * write
-    effects = model.hf_model.get_submodule(family.readout).weight.detach().float() @ write
+    effects = model.hf_model.get_output_embeddings().weight.detach().float() @ write
     if family.logit_multiplier is not None:
         effects = effects * getattr(model.config, family.logit_multiplier)
     if family.logit_divisor is not None:

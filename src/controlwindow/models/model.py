@@ -83,7 +83,7 @@ class Model:
             hidden: What `decoder` returns, [..., d_model].
         """
         family, config = self.family, self.config
-        logits: torch.Tensor = self.hf_model.get_submodule(family.readout)(hidden)
+        logits: torch.Tensor = self.hf_model.get_output_embeddings()(hidden)
         if family.logit_multiplier is not None:
             logits = logits * getattr(config, family.logit_multiplier)
         if family.logit_divisor is not None:

@@ -55,7 +55,9 @@ def check_structure(hf_model: Any, family: Family) -> None:
         norm = hf_model.get_submodule(family.final_norm)
         if getattr(norm, "weight", None) is not None:
             _expect(family, "the final norm's gain", effective_gain(norm, family), config.hidden_size)
-        readout = hf_model.get_submodule(family.readout)
+        readout = hf_model.get_output_embeddings()
+        if readout is None:
+            raise AttributeError("it has no readout")
         _expect(family, "the readout", readout.weight, None, config.hidden_size)
         for attribute in _attributes(family):
             if not hasattr(config, attribute):

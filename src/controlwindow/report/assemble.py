@@ -137,26 +137,28 @@ def _window(window: Mapping[str, Any], ledger: Ledger, results: RunResults) -> d
 def _samples(window: Mapping[str, Any], ledger: Ledger, results: RunResults) -> list[dict[str, Any]]:
     """A typical rollout at each of a few doses spread over the window, so that a reader sees the behavior change."""
     behavior = results.behaviors[window["behavior"]]
-    cells = {
-        cell.t: cell
-        for cell in ledger.rollout_cells(window["behavior"], window["neuron"])
-        if cell.branch == window["branch"] and cell.sample_seed is None
-    }
+    cells: dict[float, list[RolloutCell]] = {}
+    for cell in ledger.rollout_cells(window["behavior"], window["neuron"]):
+        if cell.branch == window["branch"] and cell.sample_seed is None:
+            cells.setdefault(cell.t, []).append(cell)
     last = str(behavior["horizons"][-1])
     undosed = RolloutCell(
         behavior["name"], "evaluate", horizon=behavior["horizons"][-1], positions=behavior["positions"]
     )
-    cells[0.0] = undosed
+    cells[0.0] = [undosed]
     samples = []
     for dose in _spread([d for d in window["doses"] if d["t"] in cells], _SAMPLED_DOSES):
-        cell = cells[dose["t"]]
-        rows = ledger.rows(cell) or []
-        secrets = ledger.completions(cell) if behavior["sensitive"] else None
+        rows = [row for cell in cells[dose["t"]] for row in ledger.rows(cell) or []]
+        # Without one block's completions all are withheld: the file is not here.
+        stored = [ledger.completions(cell) for cell in cells[dose["t"]]] if behavior["sensitive"] else [None]
+        secrets = [row for block in stored for row in block or []] if all(stored) else None
         # The prompt whose outcome is the most frequent one at this dose speaks for it.
         shares = dose["shares"][last]
         common = max(shares, key=lambda outcome: shares[outcome])
         place = next(i for i, row in enumerate(rows) if row["outcomes"][last] == common)
         text = secrets[place]["text"] if secrets else rows[place].get("text")
+        if text is not None and rows[place].get("cut"):
+            text += " …"
         samples.append(
             {
                 "t": dose["t"],

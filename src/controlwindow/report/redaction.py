@@ -138,9 +138,9 @@ def _without_identity(window: WindowResult, pseudonym: str, layers: int) -> Wind
     doses: dict[float, DoseRow] = {}
     for dose in window.doses:
         c = _coarse(dose.c)
-        doses.setdefault(
-            c, dose.model_copy(update={"t": None, "c": c, "c_measured": None, "c_measured_interval": None})
-        )
+        # Of doses that round to one, the first of those measured on most prompts is shown.
+        if c not in doses or dose.n > doses[c].n:
+            doses[c] = dose.model_copy(update={"t": None, "c": c, "c_measured": None, "c_measured_interval": None})
     return window.model_copy(
         update={
             "neuron": pseudonym,

@@ -13,6 +13,7 @@ from controlwindow.report.palette import INK, PAPER, PREDICTED, outcome_colors, 
 from controlwindow.report.wording import branch_sign, coordinate, interval, outcome_name, verdict, visible
 
 _HEIGHT = 240
+_FULL, _FAINT = 0.85, 0.3
 _NAME_FITS = 0.42
 _WORTH_COMPARING = 0.1
 
@@ -40,7 +41,7 @@ def dose_response(window: WindowResult, behavior: BehaviorSummary) -> dict[str, 
     if not shares:
         return None
     marks, places = _thresholds(window)
-    tables = {"shares": shares, "ticks": _tick_rows(shares)}
+    tables = {"shares": shares, "ticks": _tick_rows(window, horizon)}
     tables |= {f"threshold{row}": [place] for row, place in enumerate(places)}
     return attach(_response(_look(window, behavior), horizon, marks), tables)
 
@@ -57,7 +58,7 @@ def horizons(window: WindowResult, behavior: BehaviorSummary) -> dict[str, Any] 
     if len(shown) < 2 or max(flips, default=0.0) < _WORTH_COMPARING:
         return None
     rows = {f"shares{horizon}": tables[horizon] for horizon in shown}
-    rows |= {f"ticks{horizon}": _tick_rows(tables[horizon]) for horizon in shown}
+    rows |= {f"ticks{horizon}": _tick_rows(window, horizon) for horizon in shown}
     return attach(_small_multiples(_look(window, behavior), shown), rows)
 
 
@@ -93,8 +94,13 @@ def _share_rows(window: WindowResult, behavior: BehaviorSummary, horizon: int) -
     ]
 
 
-def _tick_rows(shares: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{"c": c} for c in sorted({row["c"] for row in shares})]
+def _tick_rows(window: WindowResult, horizon: int) -> list[dict[str, Any]]:
+    """A tick at each dose, faint where a few prompts alone were measured."""
+    return [
+        {"c": dose.c, "strength": _FULL if dose.n >= window.n_eligible else _FAINT}
+        for dose in sorted(window.doses, key=lambda dose: dose.c)
+        if str(horizon) in dose.shares
+    ]
 
 
 def _thresholds(window: WindowResult) -> tuple[tuple[_Mark, ...], list[dict[str, Any]]]:
@@ -157,8 +163,10 @@ def _stack(
     area = table(f"shares{suffix}").mark_area(line=False).encode(x=x, y=y, color=color, order=alt.Order("order:Q"))
     middle = alt.Chart(alt.InlineData(values=[{"threshold": look.threshold}]))
     middle = middle.mark_rule(color=PAPER, strokeWidth=1, strokeDash=[4, 3], opacity=0.9).encode(y="threshold:Q")
-    ticks = table(f"ticks{suffix}").mark_rule(color=INK, opacity=0.55, strokeWidth=1)
-    return [area, middle, ticks.encode(x=x, y=alt.value(height), y2=alt.value(height - height // 48 - 1))]
+    ticks = table(f"ticks{suffix}").mark_rule(color=INK, strokeWidth=1)
+    strength = alt.Opacity("strength:Q", scale=None, legend=None)
+    ticks = ticks.encode(x=x, y=alt.value(height), y2=alt.value(height - height // 48 - 1), opacity=strength)
+    return [area, middle, ticks]
 
 
 def _threshold_marks(low: float, marks: tuple[_Mark, ...]) -> list[alt.Chart]:

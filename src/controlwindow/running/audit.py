@@ -26,7 +26,7 @@ from controlwindow.running.records import behavior_record, neuron_panel
 from controlwindow.running.scheduler import Scheduler
 from controlwindow.screens import find_screen, screen_names
 from controlwindow.windows.prediction import LayerFeatures, layer_features, predict_neuron
-from controlwindow.windows.search import Candidate, SearchTask, WindowSearch
+from controlwindow.windows.search import Candidate, SearchTask, WindowSearch, stride_for
 from controlwindow.windows.window import Measured, Window, assemble, read_search
 
 SPLIT: Split = "evaluate"
@@ -34,7 +34,6 @@ SAMPLE_SEED = 1
 """Seed of the sampled check of open windows; the run's own seed is added."""
 
 BRANCHES = (1, -1)
-_FEW_SEARCHES = 8
 
 
 class Asks:
@@ -282,7 +281,8 @@ class Audit:
             target_outcomes=behavior.target_outcomes,
             level=behavior.threshold,
             positions=behavior.positions,
-            stride=3 if len(predictions) < _FEW_SEARCHES else 1,
+            stride=stride_for(len(predictions)),
+            fill=True,
         )
         searches = {
             key: WindowSearch(Candidate(key[0], key[1], p["cosine"], p["budget"]), task, eligible)

@@ -6,17 +6,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from controlwindow.behaviors import Behavior, CoherenceDetector, Prompt, ScoredText
+from controlwindow.behaviors import Behavior, CoherenceDetector, CollapseWatch, Prompt, ScoredText
 from controlwindow.instruments.cells import ActivationCell, Cell, PropagationCell, RolloutCell, Rows
+from controlwindow.instruments.decoding import RowRollout
 from controlwindow.instruments.generic import GenericPass
+from controlwindow.instruments.memory import BatchSizes
 from controlwindow.instruments.moments import last_position_moments
 from controlwindow.instruments.operations import Add
 from controlwindow.instruments.probes import propagation
-from controlwindow.instruments.rollout import Row, RowRollout, mean_coordinate, roll_out_rows
+from controlwindow.instruments.rollout import mean_coordinate, roll_out_rows
+from controlwindow.instruments.routes import Row
 from controlwindow.instruments.scoring import token_nll
 from controlwindow.models import Model, Neuron
+from controlwindow.models.precision import float32_copy
 from controlwindow.running.ledger import Ledger
 from controlwindow.screens.base import Activations, circuit_size
+
+_SCORED_ROWS = 128
+_PROPAGATED_ROWS = 64
 
 
 @dataclass
@@ -39,6 +46,21 @@ class Engine:
     detector: CoherenceDetector | None = None
     progress: Callable[[int, int], None] | None = None
     _undosed: dict[tuple[str, str], dict[str, ScoredText]] = field(default_factory=dict)
+    _limits: dict[tuple[RolloutCell, str], Mapping[int, int]] = field(default_factory=dict)
+    _float32: Model | None = None
+    _sizes: BatchSizes = field(init=False)
+
+    def __post_init__(self) -> None:
+        # A run gone on with keeps to the batches that fitted before, whose rounding its earlier rows have.
+        known = self.ledger.find_all("memory").values()
+        limits = {work: min(r["rows"] for r in known if r["work"] == work) for work in {r["work"] for r in known}}
+        self._sizes = BatchSizes(limits, self._note_memory)
+
+    def _note_memory(self, work: str, rows: int) -> None:
+        """Leave in the ledger that batches became smaller: from here on, rounding may differ."""
+        name = f"{work}, {rows} rows"
+        if self.ledger.find("memory", name) is None:
+            self.ledger.record("memory", name, {"work": work, "rows": rows})
 
     def rows_in(self, cell: Cell) -> int:
         """Batch rows of a cell."""
@@ -54,7 +76,9 @@ class Engine:
     def run(self, cells: Sequence[Cell]) -> dict[Cell, Rows]:
         """Measure cells; rollouts of one call share batches."""
         rollouts = [cell for cell in cells if isinstance(cell, RolloutCell)]
-        results: dict[Cell, Rows] = dict(self._roll_out(rollouts)) if rollouts else {}
+        results: dict[Cell, Rows] = {}
+        for precision in dict.fromkeys(cell.precision for cell in rollouts):
+            results |= self._roll_out([cell for cell in rollouts if cell.precision == precision])
         for cell in cells:
             if isinstance(cell, PropagationCell):
                 results[cell] = self._propagate(cell)
@@ -69,21 +93,41 @@ class Engine:
         by_id = {prompt.id: prompt for prompt in prompts}
         return [by_id[name] for name in cell.prompts]
 
+    def _model(self, precision: str) -> Model:
+        if precision == "model":
+            return self.model
+        if self._float32 is None:
+            self._float32 = float32_copy(self.model)
+        return self._float32
+
+    def release_float32(self) -> None:
+        """Give up the float32 copy of the model that rollouts in that precision made; it is made again when needed."""
+        self._float32 = None
+
     def _roll_out(self, cells: Sequence[RolloutCell]) -> dict[Cell, Rows]:
+        """Roll out cells of one precision together; a chunk holds no others."""
+        model = self._model(cells[0].precision)
         prompts = [self._prompts(cell) for cell in cells]
         rows: list[Row] = []
+        watches: list[CollapseWatch] = []
         for cell, chosen in zip(cells, prompts, strict=True):
             operations = () if cell.neuron is None else (_operation(cell),)
-            rows += [Row(tuple(ids), operations) for ids in self.model.token_ids([p.text for p in chosen])]
-        done = roll_out_rows(
-            self.model,
-            rows,
-            max(cell.horizon for cell in cells),
-            batch_rows=max(len(rows), 1),
-            sample_seed=cells[0].sample_seed,
-            progress=self.progress,
+            rows += [Row(tuple(ids), operations) for ids in model.token_ids([p.text for p in chosen])]
+            watches += [CollapseWatch(self._collapse_limits(cell, prompt)) for prompt in chosen]
+        done = self._sizes.fit(
+            "rollouts",
+            len(rows),
+            lambda size: roll_out_rows(
+                model,
+                rows,
+                max(cell.horizon for cell in cells),
+                batch_rows=size,
+                sample_seed=cells[0].sample_seed,
+                stop_when=lambda row, tokens: watches[row](tokens),
+                progress=self.progress,
+            ),
         )
-        scored = self.score([row.prompt_ids for row in rows], [row.token_ids for row in done])
+        scored = self.score([row.prompt_ids for row in rows], [row.token_ids for row in done], model)
         results: dict[Cell, Rows] = {}
         start = 0
         for cell, chosen in zip(cells, prompts, strict=True):
@@ -96,14 +140,34 @@ class Engine:
             ]
         return results
 
-    def score(self, prompt_ids: Sequence[Sequence[int]], token_ids: Sequence[Sequence[int]]) -> list[ScoredText]:
+    def _collapse_limits(self, cell: RolloutCell, prompt: Prompt) -> Mapping[int, int]:
+        """What makes a row's collapse certain; the undosed model's rows are never cut."""
+        if cell.neuron is None:
+            return {cell.horizon: -1}
+        assert self.detector is not None
+        key = (RolloutCell(cell.behavior, cell.split, horizon=cell.horizon), prompt.id)
+        if key not in self._limits:
+            reference = self.undosed(cell.behavior, cell.split, cell.horizon)[prompt.id]
+            self._limits[key] = self.detector.collapse_limits(reference, self._horizons(cell))
+        return self._limits[key]
+
+    def _horizons(self, cell: RolloutCell) -> list[int]:
+        """Horizons at which a cell's rows are judged, ascending."""
+        return sorted({*(h for h in self.behaviors[cell.behavior].horizons if h < cell.horizon), cell.horizon})
+
+    def score(
+        self, prompt_ids: Sequence[Sequence[int]], token_ids: Sequence[Sequence[int]], model: Model
+    ) -> list[ScoredText]:
         """Texts with their surprisal under the undosed model; the stop token is left out."""
         contents = [tuple(t for t in tokens if t not in self.model.stop_ids) for tokens in token_ids]
         pairs = [(tuple(prompt), content) for prompt, content in zip(prompt_ids, contents, strict=True)]
         # Doses below a trigger often give the same answer, which is scored once a chunk. Not once a run: rows must
         # not depend on what an earlier process had in memory.
         distinct = list(dict.fromkeys(pairs))
-        surprisals = token_nll(self.model, [prompt for prompt, _ in distinct], [content for _, content in distinct])
+        prompts, continuations = [prompt for prompt, _ in distinct], [content for _, content in distinct]
+        surprisals = self._sizes.fit(
+            "scoring", _SCORED_ROWS, lambda size: token_nll(model, prompts, continuations, batch_rows=size)
+        )
         found = {
             pair: ScoredText(pair[1], tuple(values), self.model.decode(pair[1]))
             for pair, values in zip(distinct, surprisals, strict=True)
@@ -122,7 +186,7 @@ class Engine:
         behavior = self.behaviors[cell.behavior]
         reference = text if undosed is None else undosed[prompt.id]
         outcomes, features, reason = {}, None, ""
-        for horizon in sorted({*(h for h in behavior.horizons if h < cell.horizon), cell.horizon}):
+        for horizon in self._horizons(cell):
             cut = self._cut(text, horizon)
             judgement = self.detector.judge(cut, self._cut(reference, horizon))
             outcomes[str(horizon)] = behavior.judge(cut.text, prompt, judgement.collapsed)
@@ -139,6 +203,9 @@ class Engine:
             "text": text.text,
             "token_ids": list(rollout.token_ids),
         }
+        if rollout.cut:
+            # The text ends here because it had certainly collapsed, not because the model was done.
+            row["cut"] = True
         if cell.neuron is None:
             row["surprisals"] = [round(value, 5) for value in text.surprisals]
         return row
@@ -177,12 +244,17 @@ class Engine:
         behavior = self.behaviors[cell.behavior]
         prompts = self._prompts(cell)
         undosed = self.undosed(cell.behavior, cell.split, behavior.horizons[-1])
-        value = propagation(
-            self.model,
-            Neuron.parse(cell.neuron),
-            (_operation(cell),),
-            self.model.token_ids([prompt.text for prompt in prompts]),
-            [undosed[prompt.id].token_ids for prompt in prompts],
+        value = self._sizes.fit(
+            "propagation",
+            _PROPAGATED_ROWS,
+            lambda size: propagation(
+                self.model,
+                Neuron.parse(cell.neuron),
+                (_operation(cell),),
+                self.model.token_ids([prompt.text for prompt in prompts]),
+                [undosed[prompt.id].token_ids for prompt in prompts],
+                batch_rows=size,
+            ),
         )
         return [{"propagation": round(value, 6)}]
 

@@ -91,7 +91,7 @@ class Scheduler:
         return chunks
 
 
-def _shared_batch(cell: Cell) -> tuple[str, str, str]:
+def _shared_batch(cell: Cell) -> tuple[str, str, str, str]:
     """Cells with equal values may share a batch; sorting by it is stable, so planners' order is kept within."""
     sampled = str(getattr(cell, "sample_seed", None))
-    return type(cell).__name__, cell.behavior, sampled
+    return type(cell).__name__, cell.behavior, sampled, getattr(cell, "precision", "")

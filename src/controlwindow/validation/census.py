@@ -2,7 +2,8 @@
 
 Every sampled neuron is searched on both branches for every behavior of the organism, on the first eligible evaluation
 prompts and on the coarse dose grid only: thresholds are known to a coarse step, which is enough to tell a controller
-from the rest. A slow, resumable job; its result goes into the organism's card.
+from the rest. Scouts go first, as in every search; thresholds come from all of these prompts. A slow, resumable job;
+its result goes into the organism's card.
 """
 
 from __future__ import annotations

@@ -1,4 +1,10 @@
-"""The search for one neuron's trigger and ceiling on one branch: an ascending coarse scan, then bisection.
+"""The search for one neuron's trigger and ceiling on one branch, with as few rollouts as the definitions allow.
+
+Three stages. *Scouts*, a few prompts, scan the coarse doses upwards until they have collapsed, and bisect where their
+shares cross a level. *Promotion* measures on all prompts whatever decides: every dose that the scouts cannot set aside
+(`scouting`), both ends of both brackets, and the doses beyond them until the intervals are bounded. Where a promoted
+dose turns out on the other side, the search walks on to the neighbour. Thresholds, heights and verdicts come from
+doses measured in full alone; those measured on scouts only are kept, and say so.
 
 A planner: it asks for doses and reads outcomes, and knows nothing of models. Many searches run in lockstep, so that
 different neurons of different layers share batches.
@@ -7,15 +13,17 @@ different neurons of different layers share batches.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from controlwindow import geometry
 from controlwindow.instruments.cells import Cell, RolloutCell, Rows
-from controlwindow.statistics import wilson_interval
-from controlwindow.windows.thresholds import Bools, Floats, first_bracket
+from controlwindow.windows.narrowing import Narrowing, Wanted
+from controlwindow.windows.scouting import SCOUTS, Share, scouting_order, stages
+from controlwindow.windows.thresholds import Bools, Floats
 
 COARSE_COORDINATES: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, geometry.RANGE_END)
 """The coarse scan's doses as control coordinates at c0 = 0; every neuron gets the same t, so that doses compare."""
@@ -25,6 +33,11 @@ RESOLUTION = 0.03
 
 COLLAPSE_LEVEL = 0.5
 """Share of collapsed rollouts that makes the ceiling (method section 1)."""
+
+BATCH = 128
+"""Rows that make a batch worth its passes; few searches ask for several doses at once to fill it."""
+
+_COLLAPSED = frozenset({"collapsed"})
 
 
 @dataclass(frozen=True)
@@ -64,9 +77,13 @@ class SearchTask:
         target_outcomes: Outcomes that count as a flip.
         level: Share of prompts that makes the trigger.
         positions: "all" or "generated".
-        stride: Coarse doses asked for at once; more when few searches share a batch.
+        stride: Doses asked for at once; more when few searches share a batch (`stride_for`).
         coarse: Control coordinates (at c0 = 0) of the coarse scan.
-        refine: Whether brackets are bisected down to `RESOLUTION`.
+        refine: Whether brackets are bisected down to `width`.
+        width: Widest bracket that a threshold may end in, in c.
+        scouts: Prompts on which a dose is tried first; as many as there are prompts measures every dose in full.
+        fill: Whether the coarse doses inside an open window are measured in full as well, so that the whole response
+            can be shown. Neither thresholds nor verdict need them.
     """
 
     behavior: str
@@ -79,6 +96,29 @@ class SearchTask:
     stride: int = 1
     coarse: tuple[float, ...] = COARSE_COORDINATES
     refine: bool = True
+    width: float = RESOLUTION
+    scouts: int = SCOUTS
+    fill: bool = False
+
+    @cached_property
+    def order(self) -> tuple[str, ...]:
+        """The prompts in the order in which a dose is measured on them."""
+        return scouting_order(self.prompts, self.behavior, self.split)
+
+    @cached_property
+    def stages(self) -> tuple[int, ...]:
+        """Numbers of prompts at which a dose may rest."""
+        return stages(len(self.prompts), self.scouts)
+
+
+def stride_for(searches: int, scouts: int = SCOUTS) -> int:
+    """Doses that each of so many searches asks for at once, so that a batch is worth its passes.
+
+    Example:
+        >>> stride_for(2), stride_for(100)
+        (8, 1)
+    """
+    return max(1, min(len(COARSE_COORDINATES), BATCH // (scouts * max(searches, 1))))
 
 
 @dataclass
@@ -89,34 +129,35 @@ class WindowSearch:
         candidate: The neuron on a branch.
         task: The behavior's side.
         undosed: Rows of the undosed rollouts on the eligible prompts.
-        measured: Every dose's rows, by t.
+        measured: Rows of every dose by t, then by prompt.
     """
 
     candidate: Candidate
     task: SearchTask
     undosed: Rows
-    measured: dict[float, Rows] = field(default_factory=dict)
+    measured: dict[float, dict[str, dict[str, Any]]] = field(default_factory=dict)
 
     def next_cells(self) -> Sequence[Cell]:
-        """The next doses: coarse ones until the ceiling is bracketed, then bisections of both brackets."""
-        return [self.cell(t) for t in self._next_doses()]
+        """The next doses, each on the prompts that it still lacks."""
+        return [self._promotion(t, seen) for t, seen in sorted(self._wanted().items())]
 
     def update(self, results: Mapping[Cell, Rows]) -> None:
         """Take measured rows."""
         for cell, rows in results.items():
             assert isinstance(cell, RolloutCell)
-            self.measured[cell.t] = rows
+            self.measured.setdefault(cell.t, {}).update(zip(cell.prompts, rows, strict=True))
 
     @property
     def progress(self) -> float:
         """How far the search is, 0 to 1; an estimate until it is settled."""
-        if self.measured and not self._next_doses():
+        if self.measured and not self._wanted():
             return 1.0
-        expected = len(self.task.coarse) + (4 if self.task.refine else 1)
-        return min(0.95, len(self.measured) / expected)
+        rows = sum(map(len, self.measured.values()))
+        expected = self.task.stages[0] * len(self.task.coarse) + (4 if self.task.refine else 3) * len(self.task.prompts)
+        return min(0.95, rows / expected)
 
     def cell(self, t: float, sample_seed: int | None = None) -> RolloutCell:
-        """The cell of a dose."""
+        """The cell of a dose on all prompts."""
         return RolloutCell(
             behavior=self.task.behavior,
             split=self.task.split,
@@ -130,10 +171,22 @@ class WindowSearch:
             sample_seed=sample_seed,
         )
 
+    def _promotion(self, t: float, seen: int) -> RolloutCell:
+        before = len(self.measured.get(t, {}))
+        chosen = set(self.task.order[before:seen])
+        return replace(self.cell(t), prompts=tuple(p for p in self.task.prompts if p in chosen))
+
     @property
     def doses(self) -> list[float]:
-        """Measured doses, ascending, the undosed model first."""
-        return [0.0, *sorted(self.measured)]
+        """Doses measured on all prompts, ascending, the undosed model first."""
+        total = len(self.task.prompts)
+        return [0.0, *sorted(t for t, rows in self.measured.items() if len(rows) == total)]
+
+    @property
+    def scouted(self) -> dict[float, Rows]:
+        """Rows of the doses measured on scouts only, ascending."""
+        total = len(self.task.prompts)
+        return {t: self._ordered(t) for t, rows in sorted(self.measured.items()) if len(rows) < total}
 
     @property
     def coordinates(self) -> Floats:
@@ -143,12 +196,18 @@ class WindowSearch:
     @property
     def rows(self) -> list[Rows]:
         """Rows of each of `doses`."""
-        return [self.undosed, *(self.measured[t] for t in self.doses[1:])]
+        return [self.undosed, *map(self._ordered, self.doses[1:])]
+
+    def _ordered(self, t: float) -> Rows:
+        rows = self.measured[t]
+        return [rows[prompt] for prompt in self.task.prompts if prompt in rows]
 
     def events(self, outcomes: frozenset[str], horizon: int | None = None) -> Bools:
         """Whether each eligible prompt shows one of the outcomes at each of `doses`, [doses, prompts]."""
-        key = str(self.task.horizon if horizon is None else horizon)
-        return np.array([[row["outcomes"][key] in outcomes for row in rows] for rows in self.rows], dtype=bool)
+        return np.array([[row["outcomes"][self._key(horizon)] in outcomes for row in r] for r in self.rows], dtype=bool)
+
+    def _key(self, horizon: int | None = None) -> str:
+        return str(self.task.horizon if horizon is None else horizon)
 
     @property
     def flips(self) -> Bools:
@@ -158,43 +217,32 @@ class WindowSearch:
     @property
     def collapses(self) -> Bools:
         """Collapsed rollouts at the last horizon."""
-        return self.events(frozenset({"collapsed"}))
+        return self.events(_COLLAPSED)
 
-    def _next_doses(self) -> list[float]:
-        coarse = [round(geometry.dose_for(c), 6) for c in self.task.coarse]
-        shares = self.collapses.mean(axis=1)
-        if not self._certainly_collapsed():
-            waiting = [t for t in coarse if t > max(self.doses)]
-            if waiting:
-                return waiting[: self.task.stride]
-        if not self.task.refine:
-            return []
-        ceiling = first_bracket(shares, COLLAPSE_LEVEL)
-        wanted = [] if ceiling is None else self._bisection(ceiling)
-        flips = self.flips.mean(axis=1)
-        trigger = first_bracket(flips, self.task.level)
-        if trigger is not None:
-            wanted += self._bisection(trigger)
-        elif flips.max() >= self.task.level / 2:
-            # A window narrower than a coarse step shows as a high share that stays below the level.
-            peak = int(flips.argmax())
-            wanted += [
-                t for i in (peak, peak + 1) if 0 < i < len(self.doses) for t in self._bisection(i, 2 * RESOLUTION)
-            ]
-        # Near |c0| = 1 a rounded dose can be one already measured; asking for it again would never end.
-        return sorted(set(wanted) - set(self.measured))
+    def _wanted(self) -> Wanted:
+        """Doses to measure next, and on how many prompts each; empty when the search is done."""
+        task = self.task
+        return Narrowing(
+            flips=self._shares(task.target_outcomes),
+            collapses=self._shares(_COLLAPSED),
+            level=task.level,
+            collapse_level=COLLAPSE_LEVEL,
+            coarse=tuple(round(geometry.dose_for(c), 6) for c in task.coarse),
+            stages=task.stages,
+            stride=task.stride,
+            width=task.width if task.refine else None,
+            fill=task.fill,
+            coordinate=self.candidate.coordinate,
+            dose=self.candidate.dose,
+        ).wanted()
 
-    def _certainly_collapsed(self) -> bool:
-        """Whether some dose has collapsed beyond doubt, so that the ceiling's interval is bounded too."""
-        counts = self.collapses.sum(axis=1)
-        return any(wilson_interval(int(count), len(self.undosed)).low >= COLLAPSE_LEVEL for count in counts)
-
-    def _bisection(self, upper: int, width: float = RESOLUTION) -> list[float]:
-        """The dose in the middle (in c) of the bracket that ends at index `upper`; none when it is narrow enough."""
-        low, high = self.coordinates[upper - 1], self.coordinates[upper]
-        if high - low <= width:
-            return []
-        return [round(self.candidate.dose(float(low + high) / 2), 6)]
+    def _shares(self, outcomes: frozenset[str]) -> dict[float, Share]:
+        total, key = len(self.task.prompts), self._key()
+        samples = {0.0: self.undosed} | {t: list(self.measured[t].values()) for t in sorted(self.measured)}
+        return {
+            t: Share(sum(row["outcomes"][key] in outcomes for row in rows), len(rows), total)
+            for t, rows in samples.items()
+        }
 
 
 def summarise(rows: Rows, key: str) -> dict[str, float]:

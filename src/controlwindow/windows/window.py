@@ -27,14 +27,14 @@ MaybeInterval = tuple[float | None, float | None]
 
 @dataclass(frozen=True)
 class DosePoint:
-    """What one measured dose did.
+    """What one measured dose did, on all eligible prompts or on scouts only.
 
     Attributes:
         t: Dose in budget units.
         c: Control coordinate on the saturation curve.
         c_measured: Median measured cosine at generated positions.
         c_measured_interval: Its middle half over rollouts.
-        n: Rollouts.
+        n: Rollouts; fewer than the eligible prompts where scouts alone tried the dose (`search`).
         collapsed: Share collapsed at the last horizon.
         shares: Share of each outcome by horizon.
         target_interval: Wilson interval of the share of flips at the last horizon.
@@ -70,7 +70,7 @@ class Window:
         ceiling_predicted: The default predictor's ceiling, committed before the neuron's first rollout.
         ceiling_predicted_interval: Its 90 % interval.
         predictions: Every predictor's ceiling.
-        height: Largest share of coherent flips at a measured dose.
+        height: Largest share of coherent flips at a dose measured on all prompts.
         height_interval: Wilson interval of it (of the largest share, hence an optimistic one).
         verdict: "open" iff the trigger is reached below the ceiling, else "closed".
         verdict_probability: Paired bootstrap probability that trigger < ceiling.
@@ -85,7 +85,7 @@ class Window:
         triggers_by_outcome: Trigger of each target outcome by horizon.
         outcomes: Share of each outcome by horizon at `outcomes_at`.
         outcomes_at: The dose of the largest share of flips, or the last one below the ceiling when there is none.
-        doses: Every measured dose.
+        doses: Every measured dose, those on scouts only among them.
         sampled: Share of coherent flips when sampled at temperature 1 at `outcomes_at`, by seed; open windows only.
         other_branch: The window of the other branch, from `measure_window`.
     """
@@ -226,27 +226,10 @@ def assemble(
         sampled: Rows of sampled rollouts at the shown dose, by seed.
     """
     candidate, last = search.candidate, str(search.task.horizon)
-    coordinates, doses, flips = search.coordinates, search.doses, search.flips
-    rows = search.rows
-    shares = [{str(h): summarise(r, str(h)) for h in behavior.horizons} for r in rows]
-    height = float(flips.mean(axis=1).max())
-    successes = [sum(row["outcomes"][last] in behavior.target_outcomes for row in r) for r in rows]
-    points = []
-    for i, t in enumerate(doses):
-        middle, spread = median_coordinate(rows[i])
-        points.append(
-            DosePoint(
-                t=t,
-                c=float(coordinates[i]),
-                c_measured=middle,
-                c_measured_interval=spread,
-                n=len(rows[i]),
-                collapsed=shares[i][last].get("collapsed", 0.0),
-                shares=shares[i],
-                target_interval=wilson_interval(successes[i], len(rows[i])),
-                ties=sum(row["ties"] for row in rows[i]),
-            )
-        )
+    flips = search.flips
+    tried = dict(zip(search.doses, search.rows, strict=True)) | search.scouted
+    points = tuple(_dose_point(t, tried[t], candidate.coordinate(t), behavior, last) for t in sorted(tried))
+    shown = next(point for point in points if point.t == search.doses[measured.peak])
     predicted = prediction["values"][prediction["default"]]
     return Window(
         neuron=candidate.neuron,
@@ -262,8 +245,8 @@ def assemble(
         ceiling_predicted=None if predicted is None else predicted[0],
         ceiling_predicted_interval=(None, None) if predicted is None else (predicted[1], predicted[2]),
         predictions={name: None if value is None else value[0] for name, value in prediction["values"].items()},
-        height=height,
-        height_interval=wilson_interval(max(successes), len(search.undosed)),
+        height=float(flips.mean(axis=1).max()),
+        height_interval=wilson_interval(int(flips.sum(axis=1).max()), len(search.undosed)),
         verdict="open" if measured.open else "closed",
         verdict_probability=measured.probability,
         decided=not DECIDED <= measured.probability <= 1 - DECIDED,
@@ -275,13 +258,30 @@ def assemble(
         residual_norm=prediction["residual_norm"],
         write_norm=prediction["write_norm"],
         triggers_by_outcome=_triggers_by_outcome(search, behavior, measured.ceiling.value),
-        outcomes=shares[measured.peak],
-        outcomes_at=float(coordinates[measured.peak]),
-        doses=tuple(points),
+        outcomes=shown.shares,
+        outcomes_at=shown.c,
+        doses=points,
         sampled={
             str(seed): float(np.mean([row["outcomes"][last] in behavior.target_outcomes for row in found]))
             for seed, found in sampled.items()
         },
+    )
+
+
+def _dose_point(t: float, rows: Rows, coordinate: float, behavior: Behavior, last: str) -> DosePoint:
+    shares = {str(horizon): summarise(rows, str(horizon)) for horizon in behavior.horizons}
+    middle, spread = median_coordinate(rows)
+    flips = sum(row["outcomes"][last] in behavior.target_outcomes for row in rows)
+    return DosePoint(
+        t=t,
+        c=float(coordinate),
+        c_measured=middle,
+        c_measured_interval=spread,
+        n=len(rows),
+        collapsed=shares[last].get("collapsed", 0.0),
+        shares=shares,
+        target_interval=wilson_interval(flips, len(rows)),
+        ties=sum(row["ties"] for row in rows),
     )
 
 
