@@ -6,6 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import reference_ffn
+import tiny_families
 import tiny_models
 from controlwindow.errors import ControlWindowError, ScreenError
 from controlwindow.instruments.moments import batch_sizes, last_position_moments
@@ -47,6 +49,30 @@ def test_moments_equal_unpadded_passes_however_prompts_are_batched(tiny: Model, 
     for row in np.abs(one_by_one(tiny, DIVERSE)):
         strongest[np.argsort(-row)[:TOP]] += 1 / len(DIVERSE)
     np.testing.assert_allclose(found.top_share, strongest, atol=1e-12)
+
+
+@pytest.mark.parametrize("case", [*tiny_families.WITH_EXPERTS, "gemma2", "bloom", "opt"])
+def test_moments_of_every_expert_and_family_equal_a_reference(case: str) -> None:
+    if not tiny_families.is_known(case):
+        pytest.skip(f"this version of Transformers has no {case}")
+    model = tiny_families.model(case)
+
+    def reference(prompts: tuple[str, ...]) -> np.ndarray:
+        return np.array(
+            [
+                torch.cat([reference_ffn.run(model, ids, layer).activations[-1] for layer in range(model.layers)])
+                .double()
+                .numpy()
+                for ids in model.token_ids(prompts)
+            ]
+        )
+
+    found = last_position_moments(model, [POSITIVE[:2], NEGATIVE[:2]], DIVERSE[:2], TOP, batch_tokens=60)
+    positive, negative = reference(POSITIVE[:2]), reference(NEGATIVE[:2])
+    if case in tiny_families.WITH_EXPERTS:
+        assert (positive == 0).any(axis=0).any(), "no neuron is left out by the router"
+    np.testing.assert_allclose(found.mean, [positive.mean(0), negative.mean(0)], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found.low, np.concatenate([positive, negative]).min(0), rtol=1e-4, atol=1e-4)
 
 
 def test_no_logits_are_computed_and_the_model_comes_back_as_it_was(tiny: Model, untouched: list[Model]) -> None:

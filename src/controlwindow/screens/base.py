@@ -19,7 +19,6 @@ from controlwindow.instruments.cells import ActivationCell, Cell, Rows
 from controlwindow.instruments.generic import GenericPass
 from controlwindow.instruments.moments import LastPosition
 from controlwindow.models import Model
-from controlwindow.models.directions import write_norms
 
 logger = logging.getLogger(__name__)
 
@@ -169,7 +168,7 @@ class Screen(ABC):
 
         Returns:
             One row per neuron that takes part, best first: neuron, layer, index, score, sign, rank, coherence, budget.
-            A budget is null where the write vanishes.
+            A budget is null where the write vanishes, or where generic text is never routed to the neuron's expert.
 
         Raises:
             ScreenError: No neuron is left, or a neuron has no finite score.
@@ -182,10 +181,7 @@ class Screen(ABC):
                 "activations that overflow half precision are read in full with --dtype float32",
             )
         logger.info("the screen %s %s of %s", self.name, coverage, self.model.name)
-        norms = np.concatenate(
-            [write_norms(self.model, layer).cpu().double().numpy() for layer in range(self.model.layers)]
-        )
-        residuals = np.repeat(self.generic.residual_norm, self.model.neurons.widths)
+        budgets = [self.generic.budgets(self.model, layer) for layer in range(self.model.layers)]
         found = self.activations
         table = pl.DataFrame(
             {
@@ -195,7 +191,7 @@ class Screen(ABC):
                 "score": scores,
                 "sign": np.sign(scores).astype(np.int64),
                 "coherence": np.full(len(scores), np.nan) if found is None else found.coherence,
-                "budget": np.where(norms > 0, residuals / np.where(norms > 0, norms, 1), np.nan),
+                "budget": np.concatenate(budgets),
                 "universal": np.zeros(len(scores)) if found is None else found.universal,
             }
         ).with_columns(pl.col("coherence", "budget").fill_nan(None))
