@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from controlwindow.running.detector import calibrate_detector
 from controlwindow.running.engine import Engine
 from controlwindow.running.ledger import Ledger
 from controlwindow.running.scheduler import Scheduler
+from controlwindow.windows import search
 from controlwindow.windows.search import COLLAPSE_LEVEL, Candidate, SearchTask, WindowSearch
 from controlwindow.windows.thresholds import first_bracket
 
@@ -53,7 +55,7 @@ class Search:
         texts = {prompt.id: prompt for prompt in self.behavior.prompts(SPLIT)}
         self.prompts = [texts[row["prompt"]] for row in self.eligible]
         self.candidate = Candidate(
-            str(NEURON), BRANCH, generic.cosine(self.model, NEURON, BRANCH), generic.budget(self.model, NEURON)
+            str(NEURON), BRANCH, generic.curve(self.model, NEURON, BRANCH), generic.budget(self.model, NEURON)
         )
         points = 4 if settings.quick else POINTS
         low, high = self.candidate.cosine, geometry.RANGE_END
@@ -67,7 +69,15 @@ class Search:
             target_outcomes=self.behavior.target_outcomes,
             level=self.behavior.threshold,
             positions=self.behavior.positions,
+            **self._narrowing(),
         )
+
+    def _narrowing(self) -> dict[str, Any]:
+        """The baselines' interval width, as many doses at once as fill a batch, and no dose that is not needed."""
+        known = {field.name for field in fields(SearchTask)}
+        stride = search.stride_for(1) if hasattr(search, "stride_for") else 3
+        wanted = {"width": self.width, "fill": False, "stride": stride}
+        return {name: value for name, value in wanted.items() if name in known}
 
     def _prepare(self) -> Rows:
         """A ledger of its own that knows the undosed answers only; returns the eligible ones."""
@@ -102,9 +112,8 @@ class Search:
         """Score and judge a grid's rollouts and find the brackets, with the package's code."""
         detector, engine = self._detector, self._engine
         undosed = engine.undosed(self.behavior.name, SPLIT, self.task.horizon)
-        scored = engine.score(
-            [prompt for _ in grid.alphas for prompt in grid.prompts], [row for dose in tokens for row in dose]
-        )
+        answers = [row for dose in tokens for row in dose]
+        scored = engine.score([prompt for _ in grid.alphas for prompt in grid.prompts], answers, self.model)
         outcomes = [
             self.behavior.judge(text.text, prompt, detector.judge(text, undosed[prompt.id]).collapsed)
             for text, prompt in zip(scored, self.prompts * len(grid.alphas), strict=True)
@@ -156,16 +165,16 @@ def run(settings: Settings, kinds: Sequence[PeerKind] = (ROWS, ONE_DOSE, ONE_ROW
     Raises:
         Unavailable: No baseline can run.
     """
-    search = Search(settings)
-    grid = search.grid()
-    ours = search.contender(settings)
+    window = Search(settings)
+    grid = window.grid()
+    ours = window.contender(settings)
     ours.run()
     mine = ours.run().found
     with ExitStack() as stack:
-        peers, standings = start(kinds, grid.job(search.model, organism_directory(), settings), stack, settings)
+        peers, standings = start(kinds, grid.job(window.model, organism_directory(), settings), stack, settings)
         admitted: list[Contender] = [ours]
         for peer in peers:
-            judged = _Judged(peer, search, grid)
+            judged = _Judged(peer, window, grid)
             settings.tell(f"{peer.title}, thresholds")
             try:
                 theirs = judged.run().found["brackets"]
@@ -183,7 +192,7 @@ def run(settings: Settings, kinds: Sequence[PeerKind] = (ROWS, ONE_DOSE, ONE_ROW
         timings = take_turns(admitted, settings.repeats, settings.tell)
     return Part(
         "search",
-        f"search: {NEURON}, branch {BRANCH:+d}, {len(search.prompts)} prompts, intervals of {search.width:.3f} in c",
+        f"search: {NEURON}, branch {BRANCH:+d}, {len(window.prompts)} prompts, intervals of {window.width:.3f} in c",
         against("search", timings, (6, 20, 100)),
         list(timings.values()),
         standings,
