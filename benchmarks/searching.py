@@ -170,6 +170,9 @@ def run(settings: Settings, kinds: Sequence[PeerKind] = (ROWS, ONE_DOSE, ONE_ROW
     ours = window.contender(settings)
     ours.run()
     mine = ours.run().found
+    wide = [bracket for bracket in mine["brackets"] if bracket is not None and bracket[1] - bracket[0] > window.width]
+    if wide:
+        raise Unavailable(f"the search left an interval wider than {window.width:.3f}: {_text(wide[0])}")
     with ExitStack() as stack:
         peers, standings = start(kinds, grid.job(window.model, organism_directory(), settings), stack, settings)
         admitted: list[Contender] = [ours]
