@@ -1,8 +1,8 @@
 """Statistics of every layer over given text, from one teacher-forced pass that reads no vocabulary.
 
 Norms are medians over all generated positions. Cosines are medians over evenly spaced ones, so many that positions ×
-d_model stays below 2²⁰: the spread of a cosine over positions falls as 1/√d, so that wide models need fewer for the same
-error, and the cost of all neurons' cosines stays a small part of the pass.
+d_model stays below 2²⁰: the spread of a cosine over positions falls as 1/√d, so that wide models need fewer for the
+same error, and the cost of all neurons' cosines stays a small part of the pass.
 """
 
 from __future__ import annotations

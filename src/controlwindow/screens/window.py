@@ -9,7 +9,10 @@ from controlwindow.screens.base import Floats, Screen, register
 
 @register
 class WindowWeighted(Screen):
-    """Ranks by |δ|/B, mostly |δ|·‖v‖/‖r_L‖: the contrast in budget units (LAW's screen "made precise by the window"; our reading)."""
+    """Ranks by |δ|/B, mostly |δ|·‖v‖/‖r_L‖: the contrast in budget units.
+
+    LAW's screen "made precise by the window"; our reading.
+    """
 
     name = "window"
 
