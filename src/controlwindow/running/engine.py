@@ -11,11 +11,12 @@ import torch
 from torch import nn
 
 from controlwindow.behaviors import Behavior, CoherenceDetector, CollapseWatch, Prompt, ScoredText
+from controlwindow.errors import DeviceMemoryError
 from controlwindow.instruments.capture import Moments, last_position_activations
 from controlwindow.instruments.cells import ActivationCell, Cell, PropagationCell, RolloutCell, Rows
 from controlwindow.instruments.decoding import RowRollout
 from controlwindow.instruments.generic import GenericPass
-from controlwindow.instruments.memory import BatchSizes
+from controlwindow.instruments.memory import BatchSizes, out_of_memory
 from controlwindow.instruments.operations import Add, Inject
 from controlwindow.instruments.probes import propagation
 from controlwindow.instruments.rollout import mean_coordinate, roll_out_rows
@@ -101,7 +102,15 @@ class Engine:
         if precision == "model":
             return self.model
         if self._float32 is None:
-            self._float32 = float32_copy(self.model)
+            try:
+                self._float32 = float32_copy(self.model)
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
+                    raise
+                raise DeviceMemoryError(
+                    f"no memory for a float32 copy of {self.model.name}, on which close verdicts are checked",
+                    "resume the run on a device with more memory, or load the model with --dtype float32",
+                ) from error
         return self._float32
 
     def release_float32(self) -> None:
@@ -260,7 +269,7 @@ class Engine:
                 batch_rows=size,
             ),
         )
-        return [{"propagation": None if value is None else round(value, 6)}]
+        return [{"propagation": round(value, 6)}]
 
     def _activations(self, cell: ActivationCell) -> Rows:
         contrast = self.behaviors[cell.behavior].contrast(cell.split)  # type: ignore[arg-type]
