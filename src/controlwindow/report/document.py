@@ -253,13 +253,13 @@ class WindowResult(Part):
     outcomes: dict[str, dict[str, Share]] = {}
     outcomes_at: Cosine | None = None
     sampled: dict[str, Share] = {}
-    float32_check: Literal["held", "changed"] | None = None
     budget_kind: BudgetKind = "plain"
     plateau: Cosine | None = None
     routed_share: Share | None = None
     ceiling_reachable: bool | None = None
     injected_trigger: Cosine | None = None
     curve: dict[str, str | float] | None = None
+    float32_check: Literal["held", "changed"] | None = None
     doses: tuple[DoseRow, ...] = ()
     panel: Panel | None = None
     region: str | None = None

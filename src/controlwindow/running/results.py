@@ -20,14 +20,14 @@ _WINDOW_KEYS = (
     "neuron", "behavior", "branch", "candidate_from", "trigger", "trigger_interval", "ceiling", "ceiling_interval",
     "ceiling_predicted", "ceiling_predicted_interval", "height", "height_interval", "verdict", "verdict_probability",
     "decided", "failure_mode", "outcomes", "outcomes_at", "triggers_by_outcome", "sampled", "propagation",
-    "n_eligible", "c0", "trigger_t", "ceiling_t", "budget", "predictions", "float32_check", "budget_kind", "plateau",
-    "routed_share", "ceiling_reachable", "injected_trigger",
+    "n_eligible", "c0", "trigger_t", "ceiling_t", "budget", "predictions", "budget_kind", "plateau", "routed_share",
+    "ceiling_reachable", "injected_trigger", "float32_check",
 )  # fmt: skip
 _LACKING: dict[str, Any] = {
     "budget_kind": "plain", "plateau": None, "routed_share": None, "ceiling_reachable": None, "injected_trigger": None,
     "float32_check": None,
 }  # fmt: skip
-"""What windows recorded before there were caps and experts lack."""
+"""What windows recorded before there were caps, experts and float32 checks lack."""
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,6 @@ class Window:
         doses: Every measured dose, those on scouts only among them.
         sampled: Share of coherent flips when sampled at temperature 1 at `outcomes_at`, by seed; open windows only.
         other_branch: The window of the other branch, from `measure_window`.
-        float32_check: What a check in float32 found, where the model is in half precision and the verdict is close.
         budget_kind: plain (‖r_L‖/‖v‖), capped (‖m‖/‖v‖ under a norm after the FFN) or routed (with the router weight).
         plateau: c that a norm after the FFN lets a dose of any size tend to; None without one.
         routed_share: Share of generic positions routed to the neuron's expert; None in a dense layer.
@@ -99,6 +98,7 @@ class Window:
         injected_trigger: Trigger of the same direction injected after the norm, for capped neurons without a trigger;
             None when never, or not asked for.
         curve: The curve on this branch, as `curves.curve_from_json` reads it; None in records of older versions.
+        float32_check: What a check in float32 found, where the model is in half precision and the verdict is close.
     """
 
     neuron: str
@@ -132,13 +132,13 @@ class Window:
     doses: tuple[DosePoint, ...] = ()
     sampled: dict[str, float] = field(default_factory=dict)
     other_branch: Window | None = field(default=None, repr=False)
-    float32_check: Float32Check | None = None
     budget_kind: str = "plain"
     plateau: Maybe = None
     routed_share: Maybe = None
     ceiling_reachable: bool | None = None
     injected_trigger: Maybe = None
     curve: dict[str, Any] | None = field(default=None, repr=False)
+    float32_check: Float32Check | None = None
 
     @property
     def open(self) -> bool:
