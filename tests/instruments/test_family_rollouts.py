@@ -58,7 +58,12 @@ def test_rollouts_equal_plain_generation(case: str) -> None:
     found = roll_out_rows(model, rows, HORIZON)
     check(model, rows, found)
     assert len({row.token_ids for row in found}) > 1
-    # Waiting rows, and rows that share nothing, say the same.
-    for options in ({"batch_rows": 5}, {"share": False}):
-        for mine, theirs in zip(roll_out_rows(model, rows, HORIZON, **options), found, strict=True):
+    # Waiting rows, rows that share nothing, and rows with a neighbour's text for a draft say the same.
+    drafted = [row._replace(draft=found[place - 3].token_ids) for place, row in enumerate(rows)]
+    for others in (
+        roll_out_rows(model, rows, HORIZON, batch_rows=5),
+        roll_out_rows(model, rows, HORIZON, share=False),
+        roll_out_rows(model, drafted, HORIZON),
+    ):
+        for mine, theirs in zip(others, found, strict=True):
             assert mine.token_ids == theirs.token_ids or mine.ties or theirs.ties

@@ -9,14 +9,16 @@ from typing import Any
 import polars as pl
 
 from controlwindow.behaviors import Behavior, CoherenceDetector, Split
+from controlwindow.curves import Curve, SaturationCurve, curve_from_json
 from controlwindow.errors import BehaviorError, LedgerError, UsageError
 from controlwindow.instruments.capture import activation_ranges
-from controlwindow.instruments.cells import PropagationCell, RolloutCell, Rows
+from controlwindow.instruments.cells import RolloutCell, Rows
 from controlwindow.instruments.generic import GenericPass, generic_pass
 from controlwindow.instruments.proof import prove_hooks
 from controlwindow.models import Model, Neuron
 from controlwindow.models.precision import is_half
 from controlwindow.organisms.catalogue import load_card
+from controlwindow.running.asks import Asks
 from controlwindow.running.candidates import Selection, select_candidates
 from controlwindow.running.detector import calibrate_detector
 from controlwindow.running.engine import Engine
@@ -24,9 +26,11 @@ from controlwindow.running.ledger import Ledger
 from controlwindow.running.plan import DECIDING, AuditPlan, library_versions, model_record
 from controlwindow.running.precision import check_in_float32
 from controlwindow.running.progress import Progress, Silent
+from controlwindow.running.reasons import find_reasons
 from controlwindow.running.records import behavior_record, neuron_panel
-from controlwindow.running.scheduler import Asks, Scheduler
+from controlwindow.running.scheduler import Scheduler
 from controlwindow.screens import find_screen, screen_names
+from controlwindow.windows.failure import Reasons
 from controlwindow.windows.precision import Float32Check
 from controlwindow.windows.prediction import LayerFeatures, layer_features, predict_neuron
 from controlwindow.windows.search import Candidate, SearchTask, WindowSearch, stride_for
@@ -177,7 +181,8 @@ class Audit:
                 searches, readings, checks = check_in_float32(
                     scheduler, behavior.name, searches, readings, self.plan.seed
                 )
-        propagations = self._propagate(scheduler, behavior, searches, readings)
+        norms = {key: prediction["residual_norm"] for key, prediction in predictions.items()}
+        reasons = find_reasons(scheduler, behavior, searches, readings, norms, self.plan.seed, self.progress)
         sampled = self._sample(scheduler, behavior, searches, readings)
         ranges = self._ranges(scheduler, behavior, selection, eligible, generic)
         windows = []
@@ -188,7 +193,7 @@ class Audit:
                 behavior,
                 predictions[key],
                 selection.sources[search.candidate.neuron],
-                propagations.get(key),
+                reasons.get(key, Reasons()),
                 {SAMPLE_SEED + self.plan.seed: sampled[key]} if key in sampled else {},
                 checks.get(key),
             )
@@ -215,6 +220,7 @@ class Audit:
             tables: dict[str, pl.DataFrame] = {name: screen.table() for name, screen in screens.items()}
         selection = select_candidates(
             self.model,
+            generic,
             behavior.name,
             self.plan.screen,
             tables,
@@ -254,7 +260,7 @@ class Audit:
         records = []
         for key in missing:
             prediction = predict_neuron(self.model, Neuron.parse(key[0]), key[1], generic, features)
-            records.append(("prediction", wanted[key], {**asdict(prediction), "neuron": key[0]}))
+            records.append(("prediction", wanted[key], prediction.to_record()))
         if records:
             self.ledger.record_all(records)
         # Read back from the ledger, so that a resumed run uses the numbers that were committed.
@@ -279,36 +285,12 @@ class Audit:
             fill=True,
         )
         searches = {
-            key: WindowSearch(Candidate(key[0], key[1], p["cosine"], p["budget"]), task, eligible)
+            key: WindowSearch(Candidate(key[0], key[1], _curve(p), p["budget"]), task, eligible)
             for key, p in predictions.items()
         }
         with self.progress.stage(f"{behavior.name}: windows", searches=list(searches.values())):
             scheduler.run(f"windows {behavior.name}", list(searches.values()))
         return searches
-
-    def _propagate(
-        self,
-        scheduler: Scheduler,
-        behavior: Behavior,
-        searches: Mapping[tuple[str, int], WindowSearch],
-        readings: Mapping[tuple[str, int], Measured],
-    ) -> dict[tuple[str, int], float]:
-        """Propagation at the ceiling, or at the last measured dose, of every window that found no trigger."""
-        cells = {}
-        for key, search in searches.items():
-            reading = readings[key]
-            if reading.open:
-                continue
-            ceiling = reading.ceiling.value
-            t = search.doses[-1] if ceiling is None else round(search.candidate.dose(ceiling), 6)
-            dosed = search.cell(t)
-            cells[key] = PropagationCell(
-                dosed.behavior, dosed.split, key[0], key[1], t, dosed.alpha, dosed.positions, dosed.prompts
-            )
-        asked = Asks(list(cells.values()))
-        with self.progress.stage(f"{behavior.name}: reasons"):
-            scheduler.run(f"propagation {behavior.name}", [asked])
-        return {key: asked.results[cell][0]["propagation"] for key, cell in cells.items()}
 
     def _sample(
         self,
@@ -370,6 +352,11 @@ def eligible_rows(scheduler: Scheduler, behavior: Behavior) -> Rows:
     chosen = [row for row in rows if row["outcomes"][last] == behavior.source_outcome]
     behavior.require_eligible(len(chosen), len(rows))
     return chosen
+
+
+def _curve(prediction: Mapping[str, Any]) -> Curve:
+    """The committed curve of a neuron; ledgers written before there were caps hold c0 alone."""
+    return curve_from_json(prediction["curve"]) if "curve" in prediction else SaturationCurve(prediction["cosine"])
 
 
 def window_name(window: Window) -> str:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from controlwindow.models.directions import write_norms
 from controlwindow.screens.base import Floats, Screen, register
 
 
 @register
 class WindowWeighted(Screen):
-    """Ranks by |δ|·‖v‖/‖r_L‖, the contrast in budget units (LAW's screen "made precise by the window"; our reading)."""
+    """Ranks by |δ|/B, the contrast in budget units.
+
+    For a plain budget that is |δ|·‖v‖/‖r_L‖ (LAW's screen "made precise by the window"; our reading).
+    """
 
     name = "window"
 
     def scores(self) -> Floats:
         """δ/B, in budget units."""
         assert self.activations is not None
-        norms = np.concatenate(
-            [write_norms(self.model, layer).cpu().double().numpy() for layer in range(self.model.layers)]
-        )
-        residuals = np.repeat(np.asarray(self.generic.residual_norm), self.model.neurons.widths)
-        return np.asarray(self.activations.difference * norms / residuals)
+        budgets = np.concatenate([self.generic.budgets(self.model, layer) for layer in range(self.model.layers)])
+        # A neuron without a budget spans nothing of a window that no dose of it can open.
+        return np.where(np.isnan(budgets), 0.0, self.activations.difference / budgets)
