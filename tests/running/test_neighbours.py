@@ -16,7 +16,7 @@ from controlwindow.running import engine as engine_module
 from controlwindow.running.detector import calibrate_detector
 from controlwindow.running.engine import Engine
 from controlwindow.running.ledger import Ledger
-from controlwindow.running.neighbours import Neighbours, already_judged
+from controlwindow.running.neighbours import Neighbours, already_judged, whole_rows
 from controlwindow.running.scheduler import Scheduler
 
 ROWS: Rows = [{"prompt": "a", "outcomes": {"8": "refused"}, "text": "no", "token_ids": [3, 4]}]
@@ -34,7 +34,7 @@ def dose(t: float, **changes: object) -> RolloutCell:
 def test_the_nearest_dose_is_a_neighbour() -> None:
     with Ledger() as ledger:
         neighbours = Neighbours(ledger)
-        assert neighbours.nearest(dose(1.0)) == {}
+        assert neighbours.nearest(dose(1.0), ["a"]) == {}
         commit(ledger, dose(0.5), [{**ROWS[0], "text": "low"}])
         commit(ledger, dose(2.2), [{**ROWS[0], "text": "high"}])
         commit(ledger, dose(1.0, branch=-1))
@@ -43,26 +43,35 @@ def test_the_nearest_dose_is_a_neighbour() -> None:
         commit(ledger, dose(1.0, sample_seed=1))
         commit(ledger, dose(1.0, horizon=4))
         commit(ledger, dose(1.0, site="residual"))
-        assert neighbours.nearest(dose(1.0))["a"]["text"] == "low"
-        assert neighbours.nearest(dose(1.2))["a"]["text"] == "high"
-        assert neighbours.nearest(dose(1.0, prompts=("a",)))["a"]["text"] == "low"
-        assert neighbours.nearest(dose(1.0, sample_seed=2)) == {}
-        assert neighbours.nearest(RolloutCell("b", "evaluate", horizon=8)) == {}
+        assert neighbours.nearest(dose(1.0), ["a"])["a"]["text"] == "low"
+        assert neighbours.nearest(dose(1.2), ["a"])["a"]["text"] == "high"
+        assert neighbours.nearest(dose(1.0, prompts=("a",)), ["a"])["a"]["text"] == "low"
+        assert neighbours.nearest(dose(1.0, sample_seed=2), ["a"]) == {}
+        assert neighbours.nearest(RolloutCell("b", "evaluate", horizon=8), ["a"]) == {}
+
+
+def test_each_prompt_has_its_own_nearest_dose() -> None:
+    with Ledger() as ledger:
+        commit(ledger, dose(1.0, prompts=("a",)), [{**ROWS[0], "text": "near"}])
+        commit(ledger, dose(2.0, prompts=("a", "b")), [{**ROWS[0], "text": "far"}, {**ROWS[0], "prompt": "b"}])
+        commit(ledger, dose(9.0, prompts=("c",)), [{**ROWS[0], "prompt": "c"}])
+        found = Neighbours(ledger).nearest(dose(1.1), ["a", "b"])
+        assert {prompt: row["text"] for prompt, row in found.items()} == {"a": "near", "b": "no"}
 
 
 def test_another_precision_gives_a_draft_but_no_judgement() -> None:
     with Ledger() as ledger:
         commit(ledger, dose(1.0))
-        assert Neighbours(ledger).nearest(dose(1.0, precision="float32")) == {"a": {"token_ids": [3, 4]}}
+        assert Neighbours(ledger).nearest(dose(1.0, precision="float32"), ["a"]) == {"a": {"token_ids": [3, 4]}}
 
 
 def test_completions_that_are_not_at_hand_give_no_neighbour(tmp_path: Path) -> None:
     with Ledger(tmp_path / "ledger.sqlite", create=True) as ledger:
         commit(ledger, dose(1.0), sensitive=True)
-        assert Neighbours(ledger).nearest(dose(1.1))["a"]["token_ids"] == [3, 4]
+        assert Neighbours(ledger).nearest(dose(1.1), ["a"])["a"]["token_ids"] == [3, 4]
     (tmp_path / "completions.sqlite").unlink()
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
-        assert Neighbours(ledger).nearest(dose(1.1)) == {}
+        assert Neighbours(ledger).nearest(dose(1.1), ["a"]) == {}
 
 
 @pytest.mark.parametrize(
@@ -111,7 +120,7 @@ def test_rows_are_the_same_with_and_without_neighbours(monkeypatch: pytest.Monke
             scheduler.run("undosed", [Asked([RolloutCell("refusal", "evaluate", horizon=behavior.horizons[-1])])])
             scored.clear()
             scheduler.run("doses", [Asked(cells)])
-            return [ledger.rows(cell) or [] for cell in cells]
+            return [whole_rows(ledger, cell) or [] for cell in cells]
 
     apart = rows(100)
     alone = sum(scored)

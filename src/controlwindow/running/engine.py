@@ -127,7 +127,7 @@ class Engine:
         neighbours: list[dict[str, Any] | None] = []
         for cell, chosen in zip(cells, prompts, strict=True):
             operations = () if cell.neuron is None else (_operation(model, cell),)
-            nearest = self._neighbours.nearest(cell)
+            nearest = self._neighbours.nearest(cell, [prompt.id for prompt in chosen])
             near = [self._near(cell, prompt, nearest) for prompt in chosen]
             rows += [
                 Row(tuple(ids), operations, () if row is None else tuple(row["token_ids"]))

@@ -9,6 +9,7 @@ ledger is read, never memory, so that a run gone on with has the rows of one tha
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,11 +28,16 @@ class Neighbours:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
 
-    def nearest(self, cell: RolloutCell) -> dict[str, dict[str, Any]]:
-        """Whole rows of the nearest measured dose of a cell's neuron on its branch, by prompt.
+    def nearest(self, cell: RolloutCell, prompts: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """For each prompt the whole row of the nearest dose of a cell's neuron on its branch that was measured on it.
 
-        Nearest in log t, the lower one of two; the same dose in another precision is nearest of all. Empty for the
-        undosed model and for samples, and where nothing is measured or completions are not at hand.
+        Nearest in log t, the lower one of two; the same dose in another precision is nearest of all. A prompt is left
+        out where nothing is measured or completions are not at hand, and so are all of them for the undosed model and
+        for samples.
+
+        Args:
+            cell: The cell that is about to be measured.
+            prompts: Ids of its prompts.
         """
         if cell.neuron is None or cell.sample_seed is not None or cell.t <= 0:
             return {}
@@ -40,12 +46,19 @@ class Neighbours:
             for other in self._ledger.rollout_cells(cell.behavior, cell.neuron)
             if other.t > 0 and _place(other) == _place(cell) and other != cell
         ]
+        found: dict[str, dict[str, Any]] = {}
+        missing = set(prompts)
         for other in sorted(known, key=lambda other: (abs(math.log(other.t / cell.t)), other.t)):
-            rows = whole_rows(self._ledger, other)
-            if rows is not None:
-                same = other.precision == cell.precision
-                return {row["prompt"]: row if same else {"token_ids": row["token_ids"]} for row in rows}
-        return {}
+            if not missing:
+                break
+            if other.prompts and missing.isdisjoint(other.prompts):
+                continue
+            for row in whole_rows(self._ledger, other) or []:
+                if row["prompt"] in missing:
+                    missing.discard(row["prompt"])
+                    same = other.precision == cell.precision
+                    found[row["prompt"]] = row if same else {"token_ids": row["token_ids"]}
+        return found
 
 
 def whole_rows(ledger: Ledger, cell: RolloutCell) -> Rows | None:
