@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from controlwindow.curves import SaturationCurve
 from controlwindow.instruments.cells import RolloutCell, Rows
 from controlwindow.running.ledger import Ledger
 from controlwindow.running.precision import check_in_float32
@@ -47,7 +48,7 @@ class FakeRunner:
 def searches() -> dict[tuple[str, int], WindowSearch]:
     task = SearchTask("mode", "evaluate", PROMPTS, 16, frozenset({"switched"}))
     undosed = [{"prompt": p, "outcomes": {"16": "unswitched"}, "coordinate": 0.0, "ties": 0} for p in PROMPTS]
-    return {(name, 1): WindowSearch(Candidate(name, 1, 0.0, 2.0), task, undosed) for name in FLIPPING}
+    return {(name, 1): WindowSearch(Candidate(name, 1, SaturationCurve(0.0), 2.0), task, undosed) for name in FLIPPING}
 
 
 def test_close_verdicts_are_measured_again_and_float32_counts():
