@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 LOWEST := .venv-lowest
 LOWEST_STAMP := $(LOWEST)/.installed
 
-.PHONY: audit test test-lowest format clean
+.PHONY: audit test test-lowest format benchmark clean
 
 audit: $(STAMP)
 	$(BIN)/controlwindow audit organism:switch
@@ -21,6 +21,10 @@ test: $(STAMP)
 # What touches Transformers, on the lowest version that pyproject.toml allows.
 test-lowest: $(LOWEST_STAMP)
 	$(LOWEST)/bin/pytest -n 2 tests/models tests/instruments
+
+# Each peer gets an environment of its own under benchmarks/.environments; for options: .venv/bin/python -m benchmarks --help
+benchmark: $(STAMP)
+	$(BIN)/python -m benchmarks
 
 format: $(STAMP)
 	$(BIN)/ruff format .

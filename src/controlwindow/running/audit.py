@@ -27,7 +27,7 @@ from controlwindow.running.precision import check_in_float32
 from controlwindow.running.progress import Progress, Silent
 from controlwindow.running.reasons import find_reasons
 from controlwindow.running.records import behavior_record, neuron_panel
-from controlwindow.running.scheduler import Asks, Scheduler
+from controlwindow.running.scheduler import Scheduler
 from controlwindow.screens import find_screen, screen_names
 from controlwindow.windows.failure import Reasons
 from controlwindow.windows.precision import Float32Check

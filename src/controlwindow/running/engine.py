@@ -6,17 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-import torch
 from torch import nn
 
 from controlwindow.behaviors import Behavior, CoherenceDetector, CollapseWatch, Prompt, ScoredText
 from controlwindow.errors import DeviceMemoryError
-from controlwindow.instruments.capture import Moments, last_position_activations
 from controlwindow.instruments.cells import ActivationCell, Cell, PropagationCell, RolloutCell, Rows
 from controlwindow.instruments.decoding import RowRollout
 from controlwindow.instruments.generic import GenericPass
 from controlwindow.instruments.memory import BatchSizes, out_of_memory
+from controlwindow.instruments.moments import last_position_moments
 from controlwindow.instruments.operations import Add, Inject
 from controlwindow.instruments.probes import propagation
 from controlwindow.instruments.rollout import mean_coordinate, roll_out_rows
@@ -25,6 +23,7 @@ from controlwindow.instruments.scoring import token_nll
 from controlwindow.models import Model, Neuron, write_direction
 from controlwindow.models.precision import float32_copy
 from controlwindow.running.ledger import Ledger
+from controlwindow.running.neighbours import Neighbours, already_judged, whole_rows
 from controlwindow.screens.base import Activations, circuit_size
 
 _SCORED_ROWS = 128
@@ -54,12 +53,14 @@ class Engine:
     _limits: dict[tuple[RolloutCell, str], Mapping[int, int]] = field(default_factory=dict)
     _float32: Model | None = None
     _sizes: BatchSizes = field(init=False)
+    _neighbours: Neighbours = field(init=False)
 
     def __post_init__(self) -> None:
         # A run gone on with keeps to the batches that fitted before, whose rounding its earlier rows have.
         known = self.ledger.find_all("memory").values()
         limits = {work: min(r["rows"] for r in known if r["work"] == work) for work in {r["work"] for r in known}}
         self._sizes = BatchSizes(limits, self._note_memory)
+        self._neighbours = Neighbours(self.ledger)
 
     def _note_memory(self, work: str, rows: int) -> None:
         """Leave in the ledger that batches became smaller: from here on, rounding may differ."""
@@ -123,10 +124,17 @@ class Engine:
         prompts = [self._prompts(cell) for cell in cells]
         rows: list[Row] = []
         watches: list[CollapseWatch] = []
+        neighbours: list[dict[str, Any] | None] = []
         for cell, chosen in zip(cells, prompts, strict=True):
             operations = () if cell.neuron is None else (_operation(model, cell),)
-            rows += [Row(tuple(ids), operations) for ids in model.token_ids([p.text for p in chosen])]
+            nearest = self._neighbours.nearest(cell)
+            near = [self._near(cell, prompt, nearest) for prompt in chosen]
+            rows += [
+                Row(tuple(ids), operations, () if row is None else tuple(row["token_ids"]))
+                for ids, row in zip(model.token_ids([p.text for p in chosen]), near, strict=True)
+            ]
             watches += [CollapseWatch(self._collapse_limits(cell, prompt)) for prompt in chosen]
+            neighbours += near
         done = self._sizes.fit(
             "rollouts",
             len(rows),
@@ -140,18 +148,32 @@ class Engine:
                 progress=self.progress,
             ),
         )
-        scored = self.score([row.prompt_ids for row in rows], [row.token_ids for row in done], model)
+        new = [
+            place
+            for place, (rollout, row) in enumerate(zip(done, neighbours, strict=True))
+            if not already_judged(rollout, row)
+        ]
+        scored = self.score([rows[i].prompt_ids for i in new], [done[i].token_ids for i in new], model)
+        texts = dict(zip(new, scored, strict=True))
         results: dict[Cell, Rows] = {}
-        start = 0
+        place = 0
         for cell, chosen in zip(cells, prompts, strict=True):
-            span = slice(start, start + len(chosen))
-            start = span.stop
             undosed = None if cell.neuron is None else self.undosed(cell.behavior, cell.split, cell.horizon)
-            results[cell] = [
-                self._row(cell, prompt, rollout, text, undosed)
-                for prompt, rollout, text in zip(chosen, done[span], scored[span], strict=True)
-            ]
+            results[cell] = []
+            for prompt in chosen:
+                row = neighbours[place] if place not in texts else self._judged(cell, prompt, texts[place], undosed)
+                assert row is not None
+                results[cell].append({**row, **_measured(done[place])})
+                place += 1
         return results
+
+    def _near(self, cell: RolloutCell, prompt: Prompt, nearest: Mapping[str, dict[str, Any]]) -> dict[str, Any] | None:
+        """What may well be said: a row of the nearest dose, or only the text of the undosed model."""
+        if cell.neuron is None or cell.sample_seed is not None:
+            return None
+        if prompt.id in nearest:
+            return nearest[prompt.id]
+        return {"token_ids": list(self.undosed(cell.behavior, cell.split, cell.horizon)[prompt.id].token_ids)}
 
     def _collapse_limits(self, cell: RolloutCell, prompt: Prompt) -> Mapping[int, int]:
         """What makes a row's collapse certain; the undosed model's rows are never cut."""
@@ -187,14 +209,10 @@ class Engine:
         }
         return [found[pair] for pair in pairs]
 
-    def _row(
-        self,
-        cell: RolloutCell,
-        prompt: Prompt,
-        rollout: RowRollout,
-        text: ScoredText,
-        undosed: Mapping[str, ScoredText] | None,
+    def _judged(
+        self, cell: RolloutCell, prompt: Prompt, text: ScoredText, undosed: Mapping[str, ScoredText] | None
     ) -> dict[str, Any]:
+        """What is said of a text, whatever was done to bring it about."""
         assert self.detector is not None
         behavior = self.behaviors[cell.behavior]
         reference = text if undosed is None else undosed[prompt.id]
@@ -208,17 +226,10 @@ class Engine:
         row: dict[str, Any] = {
             "prompt": prompt.id,
             "outcomes": outcomes,
-            "coordinate": round(mean_coordinate(rollout), 6) if rollout.coordinates else None,
-            "ties": rollout.ties,
-            "tokens": len(rollout.token_ids),
             "coherence": [round(float(value), 4) for value in features[:3]],
             "reason": reason,
             "text": text.text,
-            "token_ids": list(rollout.token_ids),
         }
-        if rollout.cut:
-            # The text ends here because it had certainly collapsed, not because the model was done.
-            row["cut"] = True
         if cell.neuron is None:
             row["surprisals"] = [round(value, 5) for value in text.surprisals]
         return row
@@ -237,10 +248,7 @@ class Engine:
         key = (behavior, split)
         if key not in self._undosed:
             cell = RolloutCell(behavior, split, horizon=horizon, positions=self.behaviors[behavior].positions)
-            rows = self.ledger.rows(cell)
-            if rows is not None and self.is_sensitive(cell):
-                completions = self.ledger.completions(cell)
-                rows = None if completions is None else [{**a, **b} for a, b in zip(rows, completions, strict=True)]
+            rows = whole_rows(self.ledger, cell)
             if rows is None:
                 rows = self._roll_out([cell])[cell]
             self._undosed[key] = {
@@ -273,41 +281,25 @@ class Engine:
 
     def _activations(self, cell: ActivationCell) -> Rows:
         contrast = self.behaviors[cell.behavior].contrast(cell.split)  # type: ignore[arg-type]
-        moments = {side: [Moments() for _ in range(self.model.layers)] for side in ("positive", "negative")}
-        for side, prompts in (("positive", contrast.positive), ("negative", contrast.negative)):
-            last_position_activations(
-                self.model,
-                [prompt.text for prompt in prompts],
-                lambda layer, values, side=side: moments[side][layer].add(values),  # type: ignore[misc]
-                progress=self.progress,
-            )
-
-        def joined(side: str, name: str) -> Any:
-            return torch.cat([getattr(m, name) for m in moments[side]]).double().numpy()
-
-        found = Activations(
-            positive_mean=joined("positive", "mean"),
-            negative_mean=joined("negative", "mean"),
-            positive_square=joined("positive", "mean_square"),
-            negative_square=joined("negative", "mean_square"),
-            low=np.minimum(joined("positive", "low"), joined("negative", "low")),
-            high=np.maximum(joined("positive", "high"), joined("negative", "high")),
-            universal=self._universal_share(),
-            counts=(len(contrast.positive), len(contrast.negative)),
+        sides = [[prompt.text for prompt in side] for side in (contrast.positive, contrast.negative)]
+        found = last_position_moments(
+            self.model, sides, self.generic.prompts, circuit_size(len(self.model.neurons)), progress=self.progress
         )
-        return [found.to_row()]
+        return [Activations.of(found, (len(sides[0]), len(sides[1]))).to_row()]
 
-    def _universal_share(self) -> Any:
-        """Share of generic prompts on which each neuron's |a| is in the circuit-sized top of the whole model (CNA)."""
-        size = min(circuit_size(len(self.model.neurons)), len(self.model.neurons))
-        counts = torch.zeros(len(self.model.neurons), dtype=torch.float64)
-        for start in range(0, len(self.generic.prompts), 16):
-            prompts = self.generic.prompts[start : start + 16]
-            layers: dict[int, torch.Tensor] = {}
-            last_position_activations(self.model, prompts, lambda layer, a, seen=layers: seen.update({layer: a.abs()}))  # type: ignore[misc]
-            whole = torch.cat([layers[layer].cpu() for layer in range(self.model.layers)], dim=1)
-            counts += torch.zeros_like(whole).scatter_(1, whole.topk(size, dim=1).indices, 1.0).sum(0).double()
-        return (counts / len(self.generic.prompts)).numpy()
+
+def _measured(rollout: RowRollout) -> dict[str, Any]:
+    """What a row holds of the rollout itself."""
+    measured: dict[str, Any] = {
+        "coordinate": round(mean_coordinate(rollout), 6) if rollout.coordinates else None,
+        "ties": rollout.ties,
+        "tokens": len(rollout.token_ids),
+        "token_ids": list(rollout.token_ids),
+    }
+    if rollout.cut:
+        # The text ends here because it had certainly collapsed, not because the model was done.
+        measured["cut"] = True
+    return measured
 
 
 def _operation(model: Model, cell: RolloutCell | PropagationCell) -> Add | Inject:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
+from controlwindow.running.asks import Asks
 from controlwindow.running.engine import Engine
-from controlwindow.running.scheduler import Asks, Scheduler
+from controlwindow.running.scheduler import Scheduler
 from controlwindow.windows.precision import Float32Check, compare, doses_to_check, with_float32
 from controlwindow.windows.search import WindowSearch
 from controlwindow.windows.window import Measured, read_search

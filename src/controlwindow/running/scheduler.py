@@ -22,22 +22,6 @@ class CellRunner(Protocol):
         """Whether a cell's completions are kept apart."""
 
 
-class Asks:
-    """The smallest planner: a fixed list of cells, once."""
-
-    def __init__(self, cells: Sequence[Cell]) -> None:
-        self._cells = list(cells)
-        self.results: dict[Cell, Rows] = {}
-
-    def next_cells(self) -> Sequence[Cell]:
-        """The cells, until they are answered."""
-        return [] if self.results else self._cells
-
-    def update(self, results: Mapping[Cell, Rows]) -> None:
-        """Keep the rows."""
-        self.results = dict(results)
-
-
 class Scheduler:
     """Runs planners in lockstep, so that different neurons share batches.
 

@@ -9,9 +9,9 @@ from controlwindow.screens.base import Floats, Screen, register
 
 @register
 class WindowWeighted(Screen):
-    """Ranks by |δ|/B, mostly |δ|·‖v‖/‖r_L‖: the contrast in budget units.
+    """Ranks by |δ|/B, the contrast in budget units.
 
-    LAW's screen "made precise by the window"; our reading.
+    For a plain budget that is |δ|·‖v‖/‖r_L‖ (LAW's screen "made precise by the window"; our reading).
     """
 
     name = "window"
@@ -20,5 +20,5 @@ class WindowWeighted(Screen):
         """δ/B, in budget units."""
         assert self.activations is not None
         budgets = np.concatenate([self.generic.budgets(self.model, layer) for layer in range(self.model.layers)])
-        # A neuron without a budget writes nothing, or never on generic text; its contrast counts as nothing.
+        # A neuron without a budget spans nothing of a window that no dose of it can open.
         return np.where(np.isnan(budgets), 0.0, self.activations.difference / budgets)

@@ -25,8 +25,8 @@ MISS = 0.005
 """Largest probability with which a dose whose share reaches the level may be set aside after its scouts.
 
 With 8 scouts of 40 prompts only a dose at which no scout flips is set aside at once: one at a level of a half with
-probability 0.0016, one at 60 % with 0.0002. With the second look at 16 prompts, 0.3 % of 6,000 synthetic neurons that are at
-the level at one dose and nowhere else were missed, and 0.07 % of 6,000 with a share of 55 %.
+probability 0.0016, one at 60 % with 0.0002. With the second look at 16 prompts, 0.3 % of 6,000 synthetic neurons that
+are at the level at one dose and nowhere else were missed, and 0.07 % of 6,000 with a share of 55 %.
 """
 
 
