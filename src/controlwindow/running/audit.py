@@ -18,6 +18,7 @@ from controlwindow.instruments.proof import prove_hooks
 from controlwindow.models import Model, Neuron
 from controlwindow.models.precision import is_half
 from controlwindow.organisms.catalogue import load_card
+from controlwindow.running.asks import Asks
 from controlwindow.running.candidates import Selection, select_candidates
 from controlwindow.running.detector import calibrate_detector
 from controlwindow.running.engine import Engine

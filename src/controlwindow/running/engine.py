@@ -277,7 +277,7 @@ class Engine:
                 batch_rows=size,
             ),
         )
-        return [{"propagation": round(value, 6)}]
+        return [{"propagation": None if value is None else round(value, 6)}]
 
     def _activations(self, cell: ActivationCell) -> Rows:
         contrast = self.behaviors[cell.behavior].contrast(cell.split)  # type: ignore[arg-type]

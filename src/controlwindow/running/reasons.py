@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 from controlwindow.behaviors import Behavior
 from controlwindow.instruments.cells import PropagationCell
+from controlwindow.running.asks import Asks
 from controlwindow.running.progress import Progress
-from controlwindow.running.scheduler import Asks, Scheduler
+from controlwindow.running.scheduler import Scheduler
 from controlwindow.windows.failure import Reasons
 from controlwindow.windows.search import WindowSearch
 from controlwindow.windows.window import Measured, injection_search, read_search
