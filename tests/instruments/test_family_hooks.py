@@ -16,10 +16,10 @@ import tiny_models
 from controlwindow.errors import OperationError
 from controlwindow.instruments import Add, Inject, Intervention, Pin, Scale, prove_hooks
 from controlwindow.instruments.capture import capturing
-from controlwindow.instruments.hooks import ControlCoordinates, measuring
+from controlwindow.instruments.hooks import measuring
 from controlwindow.instruments.operations import RowOperations
 from controlwindow.instruments.probes import propagation
-from controlwindow.models import Model, Neuron, load_model, write_direction
+from controlwindow.models import Model, Neuron, load_model
 from controlwindow.models.directions import write_norms
 from tiny_models import PROMPTS
 
@@ -334,20 +334,3 @@ def test_rows_that_share_a_place_are_dosed_once(mixture: Model) -> None:
     undosed = read(mixture, [ids], layer)["residuals"][0]
     close(seen[0][1], reference_ffn.run(mixture, ids, layer, neuron, lambda a: a + 2.0).residual)
     close(seen[0][0], undosed + 1)
-
-
-def test_control_coordinates_follow_the_places_of_a_layer() -> None:
-    model = known("llama")
-    ids = model.token_ids(PROMPTS[:3])
-    residual = read(model, ids, 1)["residuals"][:, -1]
-    direction = write_direction(model, Neuron(1, 5))
-    expected = torch.nn.functional.cosine_similarity(residual, direction[None], dim=-1)
-    coordinates = ControlCoordinates(model, [1, 1, -1, 1], direction.expand(4, -1))
-    # Four rows were asked for; the layer's batch holds three, in another order.
-    coordinates.place(1, torch.tensor([2, 0, 1, -1]))
-    batch = model.pad(ids)
-    mask = batch["attention_mask"]
-    with measuring(model), coordinates:
-        model.hf_model(input_ids=batch["input_ids"], **model.forward_options(mask, (mask.cumsum(-1) - 1).clamp(min=0)))
-    close(coordinates.current[:2], expected[torch.tensor([2, 0])])
-    assert coordinates.current[2:].isnan().all()

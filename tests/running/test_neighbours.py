@@ -113,10 +113,11 @@ def test_rows_are_the_same_with_and_without_neighbours(monkeypatch: pytest.Monke
             scheduler.run("doses", [Asked(cells)])
             return [ledger.rows(cell) or [] for cell in cells]
 
-    apart, after_one_another = rows(100), None
+    apart = rows(100)
     alone = sum(scored)
     after_one_another = rows(1)
-    assert sum(scored) < alone
+    # A chunk scores each of its texts once, and so does what comes after it.
+    assert sum(scored) <= alone < len(cells) * len(prompts)
     for mine, theirs in zip(after_one_another, apart, strict=True):
         for a, b in zip(mine, theirs, strict=True):
             if not (a["ties"] or b["ties"]):
