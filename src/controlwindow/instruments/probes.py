@@ -91,7 +91,7 @@ def propagation(
         batch_rows: Rows per pass.
 
     Returns:
-        The mean over generated positions that moved at all; 0 if none did.
+        The mean over generated positions that moved at all; None if none did.
     """
     pairs = [(p, t) for p, t in zip(prompt_ids, token_ids, strict=True) if len(t)]
     recomputed = []
@@ -102,7 +102,7 @@ def propagation(
         cosine = nn.functional.cosine_similarity(last, write, dim=-1)
         recomputed.append((1 - cosine.square()).clamp(0, 1)[last.norm(dim=-1) > 0])
     found = torch.cat(recomputed)
-    return float(found.mean()) if len(found) else 0.0
+    return float(found.mean()) if len(found) else None
 
 
 def _moves(
