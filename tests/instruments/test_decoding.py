@@ -99,7 +99,9 @@ def test_drafts_change_no_token(tiny: Model, share: bool, batch_rows: int) -> No
         right = found.token_ids
         wrong = tuple(torch.randint(0, size, (HORIZON,), generator=generator).tolist())
         kinds = [right, wrong, right[: number % 7], right[:3] + wrong, (), whole[number - 1].token_ids, right + wrong]
-        drafted.append(row._replace(draft=kinds[number % len(kinds)]))
+        # A row that turns from its draft may begin again with another text, of which the last is right.
+        more = ((*right[:2], *wrong), right) if number % 2 else ()
+        drafted.append(row._replace(draft=kinds[number % len(kinds)], more_drafts=more))
     found = decode(tiny, drafted, share=share, batch_rows=batch_rows)
     assert_same(found, whole)
     for mine, theirs in zip(found, whole, strict=True):
@@ -132,6 +134,30 @@ def test_a_confirmed_draft_is_one_pass(llama: Model) -> None:
     assert passes <= 4
     assert len(whole[0].token_ids) == HORIZON
     assert len({row.prompt_ids for row in rows}) == 1
+
+
+def test_a_row_that_turns_to_another_text_is_two_passes(llama: Model) -> None:
+    rows = [row for row in rows_of(llama)[:14] if all(o.positions == "all" for o in row.operations)]
+    whole = decode(llama, rows)
+    assert any(len(row.token_ids) == HORIZON for row in whole)
+    passes = 0
+
+    def count(*_args: object) -> None:
+        nonlocal passes
+        passes += 1
+
+    drafted = [
+        row._replace(draft=(*found.token_ids[:2], 5, 6), more_drafts=((7,) * 12, found.token_ids))
+        for row, found in zip(rows, whole, strict=True)
+    ]
+    handle = llama.blocks[0].register_forward_hook(count)
+    seen: list[tuple[int, int]] = []
+    try:
+        assert_same(decode(llama, drafted, progress=lambda *pair: seen.append(pair)), whole)
+    finally:
+        handle.remove()
+    assert passes <= 4
+    assert seen[-1] == (len(rows), len(rows))
 
 
 def test_rows_are_cut_at_the_same_token_with_and_without_a_draft(llama: Model) -> None:

@@ -34,20 +34,21 @@ def dose(t: float, **changes: object) -> RolloutCell:
 def test_the_nearest_dose_is_a_neighbour() -> None:
     with Ledger() as ledger:
         neighbours = Neighbours(ledger)
-        assert neighbours.nearest(dose(1.0), ["a"]) == {}
+        assert neighbours.nearest(dose(1.0), ["a"]) == {"a": []}
         commit(ledger, dose(0.5), [{**ROWS[0], "text": "low"}])
-        commit(ledger, dose(2.2), [{**ROWS[0], "text": "high"}])
+        commit(ledger, dose(0.4), [{**ROWS[0], "text": "low again"}])
+        commit(ledger, dose(2.2), [{**ROWS[0], "text": "high", "token_ids": [7]}])
         commit(ledger, dose(1.0, branch=-1))
         commit(ledger, dose(1.0, positions="generated"))
         commit(ledger, dose(1.0, neuron="L1.N3"))
         commit(ledger, dose(1.0, sample_seed=1))
         commit(ledger, dose(1.0, horizon=4))
         commit(ledger, dose(1.0, site="residual"))
-        assert neighbours.nearest(dose(1.0), ["a"])["a"]["text"] == "low"
-        assert neighbours.nearest(dose(1.2), ["a"])["a"]["text"] == "high"
-        assert neighbours.nearest(dose(1.0, prompts=("a",)), ["a"])["a"]["text"] == "low"
-        assert neighbours.nearest(dose(1.0, sample_seed=2), ["a"]) == {}
-        assert neighbours.nearest(RolloutCell("b", "evaluate", horizon=8), ["a"]) == {}
+        assert neighbours.nearest(dose(1.0), ["a"])["a"][0]["text"] == "low"
+        assert [row["text"] for row in neighbours.nearest(dose(1.2), ["a"])["a"]] == ["high", "low"]
+        assert neighbours.nearest(dose(1.0, prompts=("a",)), ["a"])["a"][0]["text"] == "low"
+        assert neighbours.nearest(dose(1.0, sample_seed=2), ["a"]) == {"a": []}
+        assert neighbours.nearest(RolloutCell("b", "evaluate", horizon=8), ["a"]) == {"a": []}
 
 
 def test_each_prompt_has_its_own_nearest_dose() -> None:
@@ -56,22 +57,22 @@ def test_each_prompt_has_its_own_nearest_dose() -> None:
         commit(ledger, dose(2.0, prompts=("a", "b")), [{**ROWS[0], "text": "far"}, {**ROWS[0], "prompt": "b"}])
         commit(ledger, dose(9.0, prompts=("c",)), [{**ROWS[0], "prompt": "c"}])
         found = Neighbours(ledger).nearest(dose(1.1), ["a", "b"])
-        assert {prompt: row["text"] for prompt, row in found.items()} == {"a": "near", "b": "no"}
+        assert {prompt: row[0]["text"] for prompt, row in found.items()} == {"a": "near", "b": "no"}
 
 
 def test_another_precision_gives_a_draft_but_no_judgement() -> None:
     with Ledger() as ledger:
         commit(ledger, dose(1.0))
-        assert Neighbours(ledger).nearest(dose(1.0, precision="float32"), ["a"]) == {"a": {"token_ids": [3, 4]}}
+        assert Neighbours(ledger).nearest(dose(1.0, precision="float32"), ["a"]) == {"a": [{"token_ids": [3, 4]}]}
 
 
 def test_completions_that_are_not_at_hand_give_no_neighbour(tmp_path: Path) -> None:
     with Ledger(tmp_path / "ledger.sqlite", create=True) as ledger:
         commit(ledger, dose(1.0), sensitive=True)
-        assert Neighbours(ledger).nearest(dose(1.1), ["a"])["a"]["token_ids"] == [3, 4]
+        assert Neighbours(ledger).nearest(dose(1.1), ["a"])["a"][0]["token_ids"] == [3, 4]
     (tmp_path / "completions.sqlite").unlink()
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
-        assert Neighbours(ledger).nearest(dose(1.1), ["a"]) == {}
+        assert Neighbours(ledger).nearest(dose(1.1), ["a"]) == {"a": []}
 
 
 @pytest.mark.parametrize(
@@ -79,9 +80,10 @@ def test_completions_that_are_not_at_hand_give_no_neighbour(tmp_path: Path) -> N
     [((3, 4), False, True), ((3, 5), False, False), ((3,), False, False), ((3, 4), True, False)],
 )
 def test_only_the_very_same_text_is_judged_already(tokens: tuple[int, ...], cut: bool, same: bool) -> None:
-    assert already_judged(RowRollout(tokens, (), 0, cut), ROWS[0]) is same
-    assert not already_judged(RowRollout(tokens, (), 0, cut), {"token_ids": list(tokens)})
-    assert not already_judged(RowRollout(tokens, (), 0, cut), None)
+    rollout = RowRollout(tokens, (), 0, cut)
+    assert (already_judged(rollout, [{"token_ids": [9]}, ROWS[0]]) is ROWS[0]) is same
+    assert already_judged(rollout, [{"token_ids": list(tokens)}]) is None
+    assert already_judged(rollout, []) is None
 
 
 def test_rows_are_the_same_with_and_without_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,9 @@ ALIKE, LEAST_GROUP = 0.85, 16
 """Prompts are read apart from those of which they have less than this share of the length, in groups of at least so
 many rows."""
 
+WORTH_A_DRAFT = 8
+"""Tokens that another text must go on for, so that reading it is worth reading the prompt again."""
+
 LOGITS_AT_ONCE = 1 << 25
 """Most logits held at once, 128 MiB in float32."""
 
@@ -115,14 +118,16 @@ class Decoding:
             self._head_from = self._own_from
         self._sites = sorted({0, *self._head_from.tolist(), *self._own_from.tolist()} - {NEVER})
         self._parting = Parting(model, routes, self._sites)
-        # The last token is emitted and never read, and samples do not follow a draft.
-        self._drafts = [row.draft[: max_new_tokens - 1] if sample_seed is None else () for row in self.rows]
-        self._columns = self._room(SPARE_COLUMNS if len(self.rows) > self.batch_rows else 0)
         window = attention_window(model)
-        if window is not None and self._columns > window:
-            # A sliding window counts columns, and a draft that is not confirmed leaves a hole in them.
-            self._drafts = [() for _ in self.rows]
-            self._columns = self._room(SPARE_COLUMNS if len(self.rows) > self.batch_rows else 0)
+        spare = SPARE_COLUMNS if len(self.rows) > self.batch_rows else 0
+        # The last token is emitted and never read, and samples do not follow a draft.
+        self._drafts = [row.draft[: max_new_tokens - 1] for row in self.rows]
+        self._others = [[draft[: max_new_tokens - 1] for draft in row.more_drafts] for row in self.rows]
+        # A sliding window counts columns, and a draft that is not confirmed leaves a hole in them.
+        if sample_seed is not None or (window is not None and self._room(spare) > window):
+            self._drafts, self._others = [() for _ in self.rows], [[] for _ in self.rows]
+        self._columns = self._room(spare)
+        self._again: list[int] = []
         self._uniform: torch.Tensor | None = None
         if sample_seed is not None:
             generator = torch.Generator().manual_seed(sample_seed)
@@ -144,12 +149,16 @@ class Decoding:
                 free = self.batch_rows - (0 if batch is None else len(batch.rows))
                 if waiting and (batch is None or free >= REFILL_SHARE * self.batch_rows):
                     taken = [waiting.popleft() for _ in range(min(free, len(waiting)))]
-                    for group in self._alike(taken):
-                        fresh = self._begin(group)
+                    groups = deque(self._alike(taken))
+                    while groups:
+                        fresh = self._begin(groups.popleft())
                         if batch is None:
                             batch = fresh
                         else:
                             batch.absorb(fresh)
+                        if self._again:
+                            groups += self._alike(self._again)
+                            self._again = []
                     if batch is not None and len(batch.rows):
                         self._parting.follow(batch.lanes, batch.rows, head=False)
                 if batch is not None and len(batch.rows):
@@ -160,7 +169,8 @@ class Decoding:
 
     def _room(self, spare: int) -> int:
         longest = max((len(row.prompt_ids) for row in self.rows), default=0)
-        return longest + max(map(len, self._drafts), default=0) + self.horizon + spare
+        drafts = [*self._drafts, *(draft for others in self._others for draft in others)]
+        return longest + max(map(len, drafts), default=0) + self.horizon + spare
 
     def _alike(self, rows: list[int]) -> list[Ints]:
         """Rows in groups of like length, the longest first, so that little is padded when their prompts are read."""
@@ -277,10 +287,13 @@ class Decoding:
         batch.lengths = batch.lengths - unread
         counts = self._record(batch, chosen, starts, last, tied)
         ended = np.array([self._ends(row) for row in batch.rows.tolist()], dtype=bool)
+        turned = np.array([not end and self._turns(row) for row, end in zip(batch.rows.tolist(), ended, strict=True)])
+        counts[turned] = 0
         self._keep_cosines(batch, starts, counts)
+        self._done += int(ended.sum())
+        ended |= turned
         choices = batch.pending + (int(batch.pending.max(initial=0)) + 1) * last
         if ended.any():
-            self._done += int(ended.sum())
             batch.leave(~ended)
             choices = choices[~ended]
             if self._progress is not None:
@@ -319,6 +332,21 @@ class Decoding:
                     self._cut[row] = True
                     break
         return counts
+
+    def _turns(self, row: int) -> bool:
+        """Whether a row has turned from its draft towards another text; then it begins again with that one."""
+        tokens = self._tokens[row]
+        for draft in self._others[row]:
+            if len(draft) >= len(tokens) + WORTH_A_DRAFT and list(draft[: len(tokens)]) == tokens:
+                # Where it turned it will turn again, so each text is tried once.
+                self._others[row] = [other for other in self._others[row] if other is not draft]
+                self._drafts[row] = draft
+                self._tokens[row], self._ties[row] = [], 0
+                self._again.append(row)
+                return True
+        # One token on, the text is the row's own.
+        self._others[row] = []
+        return False
 
     def _ends(self, row: int) -> bool:
         tokens = self._tokens[row]

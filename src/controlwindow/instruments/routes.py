@@ -29,11 +29,13 @@ class Row(NamedTuple):
         operations: What happens to the row.
         draft: What the row may well generate, from a dose nearby. As much of it as the row itself chooses is read in
             one pass instead of token by token; what is generated does not depend on it.
+        more_drafts: Other texts, tried in order where the row turned from its draft towards one of them.
     """
 
     prompt_ids: tuple[int, ...]
     operations: RowOperations
     draft: tuple[int, ...] = ()
+    more_drafts: tuple[tuple[int, ...], ...] = ()
 
 
 class Route(NamedTuple):

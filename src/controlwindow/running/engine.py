@@ -124,17 +124,15 @@ class Engine:
         prompts = [self._prompts(cell) for cell in cells]
         rows: list[Row] = []
         watches: list[CollapseWatch] = []
-        neighbours: list[dict[str, Any] | None] = []
+        neighbours: list[list[dict[str, Any]]] = []
         for cell, chosen in zip(cells, prompts, strict=True):
             operations = () if cell.neuron is None else (_operation(model, cell),)
             nearest = self._neighbours.nearest(cell, [prompt.id for prompt in chosen])
-            near = [self._near(cell, prompt, nearest) for prompt in chosen]
-            rows += [
-                Row(tuple(ids), operations, () if row is None else tuple(row["token_ids"]))
-                for ids, row in zip(model.token_ids([p.text for p in chosen]), near, strict=True)
-            ]
+            neighbours += [nearest[prompt.id] for prompt in chosen]
+            for prompt, ids in zip(chosen, model.token_ids([p.text for p in chosen]), strict=True):
+                first, *more = self._drafts(cell, prompt, nearest[prompt.id])
+                rows.append(Row(tuple(ids), operations, first, tuple(more)))
             watches += [CollapseWatch(self._collapse_limits(cell, prompt)) for prompt in chosen]
-            neighbours += near
         done = self._sizes.fit(
             "rollouts",
             len(rows),
@@ -148,11 +146,8 @@ class Engine:
                 progress=self.progress,
             ),
         )
-        new = [
-            place
-            for place, (rollout, row) in enumerate(zip(done, neighbours, strict=True))
-            if not already_judged(rollout, row)
-        ]
+        known = [already_judged(rollout, near) for rollout, near in zip(done, neighbours, strict=True)]
+        new = [place for place, row in enumerate(known) if row is None]
         scored = self.score([rows[i].prompt_ids for i in new], [done[i].token_ids for i in new], model)
         texts = dict(zip(new, scored, strict=True))
         results: dict[Cell, Rows] = {}
@@ -161,19 +156,17 @@ class Engine:
             undosed = None if cell.neuron is None else self.undosed(cell.behavior, cell.split, cell.horizon)
             results[cell] = []
             for prompt in chosen:
-                row = neighbours[place] if place not in texts else self._judged(cell, prompt, texts[place], undosed)
-                assert row is not None
+                row = known[place] or self._judged(cell, prompt, texts[place], undosed)
                 results[cell].append({**row, **_measured(done[place])})
                 place += 1
         return results
 
-    def _near(self, cell: RolloutCell, prompt: Prompt, nearest: Mapping[str, dict[str, Any]]) -> dict[str, Any] | None:
-        """What may well be said: a row of the nearest dose, or only the text of the undosed model."""
+    def _drafts(self, cell: RolloutCell, prompt: Prompt, nearest: Sequence[Mapping[str, Any]]) -> list[tuple[int, ...]]:
+        """What may well be said: texts of the nearest doses, then the undosed one; nothing for the undosed model itself."""
         if cell.neuron is None or cell.sample_seed is not None:
-            return None
-        if prompt.id in nearest:
-            return nearest[prompt.id]
-        return {"token_ids": list(self.undosed(cell.behavior, cell.split, cell.horizon)[prompt.id].token_ids)}
+            return [()]
+        undosed = self.undosed(cell.behavior, cell.split, cell.horizon)[prompt.id].token_ids
+        return [*(tuple(row["token_ids"]) for row in nearest), tuple(undosed)]
 
     def _collapse_limits(self, cell: RolloutCell, prompt: Prompt) -> Mapping[int, int]:
         """What makes a row's collapse certain; the undosed model's rows are never cut."""

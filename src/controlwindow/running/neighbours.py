@@ -17,6 +17,9 @@ from controlwindow.instruments.cells import RolloutCell, Rows
 from controlwindow.instruments.rollout import RowRollout
 from controlwindow.running.ledger import Ledger
 
+TEXTS = 3
+"""Most different texts of a prompt that are tried as drafts."""
+
 
 class Neighbours:
     """Rows of measured doses by the cells that lie near them.
@@ -28,25 +31,25 @@ class Neighbours:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
 
-    def nearest(self, cell: RolloutCell, prompts: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """For each prompt the whole row of the nearest dose of a cell's neuron on its branch that was measured on it.
+    def nearest(self, cell: RolloutCell, prompts: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+        """For each prompt whole rows of the nearest doses of a cell's neuron on its branch, each text once.
 
-        Nearest in log t, the lower one of two; the same dose in another precision is nearest of all. A prompt is left
-        out where nothing is measured or completions are not at hand, and so are all of them for the undosed model and
+        Nearest in log t, the lower one of two; the same dose in another precision is nearest of all. A prompt has no
+        rows where nothing is measured or completions are not at hand, and so have all of them for the undosed model and
         for samples.
 
         Args:
             cell: The cell that is about to be measured.
             prompts: Ids of its prompts.
         """
+        found: dict[str, list[dict[str, Any]]] = {prompt: [] for prompt in prompts}
         if cell.neuron is None or cell.sample_seed is not None or cell.t <= 0:
-            return {}
+            return found
         known = [
             other
             for other in self._ledger.rollout_cells(cell.behavior, cell.neuron)
             if other.t > 0 and _place(other) == _place(cell) and other != cell
         ]
-        found: dict[str, dict[str, Any]] = {}
         missing = set(prompts)
         for other in sorted(known, key=lambda other: (abs(math.log(other.t / cell.t)), other.t)):
             if not missing:
@@ -54,10 +57,12 @@ class Neighbours:
             if other.prompts and missing.isdisjoint(other.prompts):
                 continue
             for row in whole_rows(self._ledger, other) or []:
-                if row["prompt"] in missing:
-                    missing.discard(row["prompt"])
-                    same = other.precision == cell.precision
-                    found[row["prompt"]] = row if same else {"token_ids": row["token_ids"]}
+                texts = found.get(row["prompt"])
+                if row["prompt"] in missing and texts is not None:
+                    if all(row["token_ids"] != known_row["token_ids"] for known_row in texts):
+                        texts.append(row if other.precision == cell.precision else {"token_ids": row["token_ids"]})
+                    if len(texts) == TEXTS:
+                        missing.discard(row["prompt"])
         return found
 
 
@@ -70,14 +75,13 @@ def whole_rows(ledger: Ledger, cell: RolloutCell) -> Rows | None:
     return None if completions is None else [{**a, **b} for a, b in zip(rows, completions, strict=True)]
 
 
-def already_judged(rollout: RowRollout, neighbour: dict[str, Any] | None) -> bool:
-    """Whether a neighbour's row, text and judgement, holds for a rollout word for word."""
-    return (
-        neighbour is not None
-        and "outcomes" in neighbour
-        and neighbour["token_ids"] == list(rollout.token_ids)
-        and neighbour.get("cut", False) == rollout.cut
-    )
+def already_judged(rollout: RowRollout, neighbours: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """A neighbour's row whose text and judgement hold for a rollout word for word, or None."""
+    for row in neighbours:
+        same = row["token_ids"] == list(rollout.token_ids) and row.get("cut", False) == rollout.cut
+        if same and "outcomes" in row:
+            return row
+    return None
 
 
 def _place(cell: RolloutCell) -> RolloutCell:
