@@ -22,7 +22,7 @@ class Batch:
         lengths: Tokens each row has read, those of the prompt included, [rows].
         pending: The token each row reads next, [rows].
         seen: Columns of keys and values that belong to each row, [rows, columns]. A row's columns are in order, but a
-            draft that was not confirmed leaves a hole.
+            draft that was not confirmed leaves a hole until the batch is closed up.
         lanes: Who shares what.
         cache: Keys and values.
         device: Where they are.
@@ -78,6 +78,22 @@ class Batch:
             for layer in self.cache.layers:
                 layer.shift(-first)
             self.seen = np.concatenate([self.seen[:, first:], np.zeros((len(self.rows), first), dtype=bool)], axis=1)
+
+    def close_up(self) -> None:
+        """Take out the holes that drafts left, so that every row's columns are its tokens, right-aligned."""
+        longest = int(self.lengths.max(initial=0))
+        if not len(self.rows) or longest == self.columns:
+            return
+        kept = np.zeros((len(self.rows), longest), dtype=np.int64)
+        for place, length in enumerate(self.lengths.tolist()):
+            kept[place, longest - length :] = np.flatnonzero(self.seen[place])
+        for stage, layers in enumerate(self._stages()):
+            # A lane without rows keeps what some row does; nobody reads it.
+            columns = torch.as_tensor(kept[self.lanes.members(stage)], device=self.device)
+            for layer in layers:
+                self.cache.layers[layer].pick_columns(columns)
+        self.seen[:] = False
+        self.seen[:, :longest] = np.arange(longest) >= longest - self.lengths[:, None]
 
     def absorb(self, other: Batch) -> None:
         """Take in another batch of the same call: its rows behind these, right-aligned with them."""

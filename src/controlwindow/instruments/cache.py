@@ -85,6 +85,14 @@ class LaneLayer(DynamicLayer):  # type: ignore[misc]
             mine[lanes, :, : self.length - other.length] = 0
             mine[lanes, :, self.length - other.length : self.length] = theirs[source, :, : other.length]
 
+    def pick_columns(self, columns: torch.Tensor) -> None:
+        """Keep only some columns of each lane, [lanes, kept], in that order; they become all there is."""
+        count, kept = columns.shape
+        for buffer in self._buffers():
+            index = columns[:, None, :, None].expand(count, buffer.shape[1], kept, buffer.shape[3])
+            buffer[:count, :, :kept] = buffer[:count].gather(2, index)
+        self.length = kept
+
     def shift(self, columns: int) -> None:
         """Move everything to the right by some columns (to the left where negative) and follow with the length."""
         length = self.length + columns

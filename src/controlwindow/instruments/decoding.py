@@ -218,6 +218,7 @@ class Decoding:
         for place, draft in enumerate(drafts):
             drafted[place, keep - 1 - len(draft) : keep - 1] = draft
         self._choose(batch, hidden, drafted, np.array([keep - len(text) for text in tail], dtype=np.int64))
+        batch.close_up()
         return batch
 
     def _step(self, batch: Batch) -> None:
