@@ -25,7 +25,7 @@ _COMMON: dict[str, Any] = {
     "tie_word_embeddings": False,
 }
 _GPT: dict[str, Any] = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128, "initializer_range": 0.3}
-_MOE: dict[str, Any] = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 12}
+_MOE: dict[str, Any] = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
 _HEADS: dict[str, Any] = {"head_dim": 8}
 _LAYERED: dict[str, Any] = {"sliding_window": 4, "layer_types": ["sliding_attention", "full_attention"]}
 
@@ -37,8 +37,8 @@ CASES: dict[str, dict[str, Any]] = {
     "mixtral": {**_COMMON, "num_local_experts": 4, "num_experts_per_tok": 2},
     "qwen2": {**_COMMON},
     "qwen2:sliding window": {**_COMMON, "use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1},
-    "qwen2_moe:mixed": {**_COMMON, **_MOE, "shared_expert_intermediate_size": 20, "decoder_sparse_step": 2},
-    "qwen2_moe": {**_COMMON, **_MOE, "shared_expert_intermediate_size": 20, "norm_topk_prob": True},
+    "qwen2_moe:mixed": {**_COMMON, **_MOE, "shared_expert_intermediate_size": 40, "decoder_sparse_step": 2},
+    "qwen2_moe": {**_COMMON, **_MOE, "shared_expert_intermediate_size": 40, "norm_topk_prob": True},
     "qwen3": {**_COMMON, **_HEADS},
     "qwen3_moe:mixed": {**_COMMON, **_MOE, **_HEADS, "mlp_only_layers": [1], "norm_topk_prob": True},
     "gemma": {**_COMMON, **_HEADS, "tie_word_embeddings": True},
@@ -153,6 +153,9 @@ def in_hand(case: str, seed: int = 0, **changes: Any) -> PreTrainedModel:
     torch.manual_seed(seed)
     built = AutoModelForCausalLM.from_config(AutoConfig.for_model(case.partition(":")[0], **values)).eval()
     tiny_models.randomise_biases(built, seed + 1)
+    for module in built.modules():
+        if hasattr(module, "limit"):
+            module.limit = 1.0  # near enough that gpt-oss's clamps act
     return built
 
 

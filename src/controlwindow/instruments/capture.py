@@ -48,11 +48,14 @@ def capturing(
         positions: Positions of interest; the last axis but one of everything read is cut to them.
 
     Raises:
-        OperationError: The activations read in a layer are not one for each of its neurons.
+        OperationError: The activations read in a layer are not one for each of its neurons, or a block ran whose
+            activations never passed the site.
     """
     with ExitStack() as stack:
+        readers = []
         for layer in range(model.layers) if layers is None else layers:
             reader = _LayerReader(model, layer, positions, stack)
+            readers.append(reader)
             if activations is not None:
                 reader.read_activations(activations)
             if ffn_outputs is not None:
@@ -64,6 +67,9 @@ def capturing(
             if residuals is not None:
                 reader.read_residual(residuals)
         yield
+        if activations is not None:
+            for reader in readers:
+                reader.check_passes()
 
 
 class _LayerReader:
@@ -72,7 +78,7 @@ class _LayerReader:
     def __init__(self, model: Model, layer: int, positions: slice, stack: ExitStack) -> None:
         self._layer, self._positions, self._stack = layer, positions, stack
         self._block, self._ffn = model.blocks[layer], model.ffn[layer]
-        self._shape = BatchShape()
+        self._shape, self._given = BatchShape(), 0
         self._shape.install(self._block, stack)
 
     def _before(self, module: nn.Module, hook: Any) -> None:
@@ -94,6 +100,7 @@ class _LayerReader:
                     f"the activations read in layer {self._layer} are {values.shape[-1]} of {ffn.shape.total} neurons",
                     "the adapter of this architecture does not describe this model; please report it",
                 )
+            self._given += 1
             reader(self._layer, values)
 
         def dense(_module: nn.Module, args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:
@@ -120,6 +127,13 @@ class _LayerReader:
         if ffn.routed is not None:
             self._before(ffn.routed.module, routed)
             self._after(ffn.output, together)
+
+    def check_passes(self) -> None:
+        if self._given != self._shape.passes:
+            raise OperationError(
+                f"layer {self._layer} ran {self._shape.passes} times, but its activations were read {self._given} times",
+                "this variant of the architecture does not run the module that its adapter names; please report it",
+            )
 
     def read_output(self, reader: Callable[[int, torch.Tensor], None]) -> None:
         self._after(self._ffn.output, lambda _m, _a, output: reader(self._layer, self._cut(residual_of(output))))

@@ -21,10 +21,14 @@ from controlwindow.models.feedforward import RoutedExperts
 
 
 class BatchShape:
-    """Rows and positions that a block was last given. Some FFNs flatten them to tokens before their projections."""
+    """Rows and positions that a block was last given. Some FFNs flatten them to tokens before their projections.
+
+    Attributes:
+        passes: How often the block was run.
+    """
 
     def __init__(self) -> None:
-        self.rows, self.positions = 0, 0
+        self.rows, self.positions, self.passes = 0, 0, 0
 
     def install(self, block: nn.Module, stack: ExitStack) -> None:
         """Read the shape of what the block is given from now on, until the stack closes."""
@@ -34,6 +38,7 @@ class BatchShape:
     def _read(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         hidden = args[0] if args else kwargs["hidden_states"]
         self.rows, self.positions = hidden.shape[:2]
+        self.passes += 1
 
     def unflatten(self, values: torch.Tensor) -> torch.Tensor:
         """[tokens, …] or [rows, positions, …] as [rows, positions, …], a view."""
@@ -215,14 +220,27 @@ class ControlCoordinates:
         self._stack = ExitStack()
 
     def _index(self) -> None:
+        self._places: dict[int, torch.Tensor] = {}
         self._rows = {layer: torch.nonzero(self._layers == layer)[:, 0] for layer in set(self._layers.tolist())}
         self._rows.pop(-1, None)
 
     def select(self, keep: torch.Tensor) -> None:
-        """Follow a batch whose rows were reduced to `keep`."""
+        """Follow a batch whose rows were reduced to `keep`, in every layer and in that order."""
         self._layers, self._directions = self._layers[keep], self._directions[keep]
         self.current = self.current[keep]
         self._index()
+
+    def place(self, layer: int, rows: torch.Tensor) -> None:
+        """Say where the rows stand in the batches of one layer from now on.
+
+        Args:
+            layer: The layer. Others are left as they are.
+            rows: For each row measured here its place in the layer's batch, or −1 if it is not there, [rows].
+        """
+        if layer in self._rows:
+            measured = torch.nonzero(self._layers == layer)[:, 0]
+            self._rows[layer] = measured[rows[measured] >= 0]
+            self._places[layer] = rows
 
     def __enter__(self) -> ControlCoordinates:
         for layer in list(self._rows):
@@ -239,7 +257,8 @@ class ControlCoordinates:
             rows = self._rows.get(layer)
             if rows is None or len(rows) == 0:
                 return
-            residual = residual_of(output)[rows, -1]
+            places = self._places.get(layer)
+            residual = residual_of(output)[rows if places is None else places[rows], -1]
             self.current[rows] = nn.functional.cosine_similarity(residual, self._directions[rows], dim=-1).float()
 
         return hook
