@@ -7,7 +7,7 @@ import plain_generation
 import tiny_models
 from controlwindow.errors import ModelError, NeuronError
 from controlwindow.instruments import generic_pass, token_nll
-from controlwindow.instruments.capture import Moments, activation_ranges, last_position_activations
+from controlwindow.instruments.capture import activation_ranges
 from controlwindow.instruments.generic import default_prompts
 from controlwindow.instruments.operations import Add, Inject
 from controlwindow.instruments.ordinary import CHAT_PROMPTS, TEXT_PROMPTS
@@ -114,23 +114,6 @@ def test_token_nll_equals_scoring_one_by_one(tiny: Model) -> None:
                 assert values == pytest.approx(expected, abs=1e-4)
 
 
-def test_activations_at_the_last_prompt_position_equal_unpadded_passes(tiny: Model) -> None:
-    seen: dict[int, list[torch.Tensor]] = {}
-    progress: list[tuple[int, int]] = []
-    last_position_activations(
-        tiny,
-        PROMPTS,
-        lambda layer, a: seen.setdefault(layer, []).append(a),
-        batch_rows=3,
-        progress=lambda *pair: progress.append(pair),
-    )
-    assert progress == [(3, 4), (4, 4)]
-    for layer in range(tiny.layers):
-        found = torch.cat(seen[layer])
-        expected = torch.stack([passing(tiny, ids)[0][layer][-1] for ids in tiny.token_ids(PROMPTS)])
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
-
-
 def test_activation_ranges_equal_a_direct_computation(tiny: Model) -> None:
     prompts = tiny.token_ids(PROMPTS)
     continuations = [[5, 9, 11], [], [7, 8, 9, 10], [6]]
@@ -146,18 +129,6 @@ def test_activation_ranges_equal_a_direct_computation(tiny: Model) -> None:
         )
         expected = (float(values.min()), low_median(values), float(values.max()))
         assert found[neuron] == pytest.approx(expected, rel=1e-3, abs=1e-4)
-
-
-def test_streaming_moments_equal_those_of_the_whole() -> None:
-    values = torch.randn(50, 6, generator=torch.Generator().manual_seed(0))
-    moments = Moments()
-    for part in values.split([1, 20, 29]):
-        moments.add(part)
-    torch.testing.assert_close(moments.mean, values.double().mean(0))
-    torch.testing.assert_close(moments.mean_square, values.double().square().mean(0))
-    assert torch.equal(moments.low, values.amin(0))
-    assert torch.equal(moments.high, values.amax(0))
-    assert moments.count == 50
 
 
 def test_divergence_starts_at_nothing_and_grows(tiny: Model) -> None:

@@ -175,6 +175,25 @@ def test_a_screen_without_neurons_left_says_so(llama: Model, behavior: Behavior)
         planner.table()
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_neuron_without_a_score_is_an_error(llama: Model, behavior: Behavior, value: float) -> None:
+    planner = find_screen("contrastive")(llama, behavior, generic_pass(llama))
+    count = len(llama.neurons)
+    positive = np.zeros(count)
+    positive[5] = value
+    planner.activations = Activations(positive, *(np.zeros(count) for _ in range(6)), (9, 8))
+    with pytest.raises(ScreenError, match=f"covers {count - 1} of {count} neurons"):
+        planner.table()
+
+
+def test_a_screen_says_how_many_neurons_it_covers(
+    llama: Model, behavior: Behavior, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", logger="controlwindow.screens"):
+        screen(llama, behavior, "contrastive")
+    assert f"covers {len(llama.neurons)} of {len(llama.neurons)} neurons" in caplog.text
+
+
 def test_activations_survive_their_row_exactly() -> None:
     generator = np.random.default_rng(0)
     made = Activations(*(generator.normal(size=7) for _ in range(7)), (3, 4))

@@ -32,7 +32,7 @@ from controlwindow.errors import UsageError
 from controlwindow.models import Neuron
 from controlwindow.organisms.catalogue import load_card
 from controlwindow.report.charts import draw_atlas, draw_screen
-from controlwindow.screens import find_screen
+from controlwindow.screens import Coverage, find_screen
 from controlwindow.windows.prediction import predict_ceilings
 
 _NEURON_HELP = "A neuron to test, as in L3.N7; may be given several times."
@@ -184,9 +184,10 @@ def screen(
     ]  # fmt: skip
     columns = [("rank", "right"), ("neuron", "left"), ("score", "right"), ("coherence", "right"), ("budget", "right")]
     output().print(plain_table(columns, rows, escape(f"{method} screen of {loaded.name} for {name}")))
+    # A table is made only of scores that cover every neuron; what it leaves out was dropped on purpose.
     dropped = len(loaded.neurons) - len(table)
-    note = f"; {dropped} dropped as universal" if dropped else ""
-    output().print(f"[dim]{len(table)} of {len(loaded.neurons)} neurons ranked{note}")
+    note = f", {dropped} of them dropped as universal" if dropped else ""
+    output().print(f"[dim]{Coverage(len(table) + dropped, len(loaded.neurons))}{note}")
 
 
 def atlas(

@@ -1,10 +1,9 @@
-"""Capture: activations, FFN outputs, routing and residuals as they pass; streaming moments."""
+"""Capture: activations, FFN outputs, routing and residuals as they pass."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -155,73 +154,6 @@ class _LayerReader:
 
     def read_residual(self, reader: Callable[[int, torch.Tensor], None]) -> None:
         self._after(self._block, lambda _m, _a, output: reader(self._layer, residual_of(output)[:, self._positions]))
-
-
-@dataclass
-class Moments:
-    """Streaming sums over observations of a layer's activations, in float64.
-
-    Attributes:
-        count: Observations.
-        total: Σ a, [neurons].
-        square: Σ a², [neurons].
-        low: Smallest activation, [neurons].
-        high: Largest activation, [neurons].
-    """
-
-    count: int = 0
-    total: torch.Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
-    square: torch.Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
-    low: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
-    high: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
-
-    def add(self, values: torch.Tensor) -> None:
-        """Add observations, [observations, neurons]."""
-        exact = values.detach().double().cpu()
-        total, square = exact.sum(0), exact.square().sum(0)
-        low, high = values.amin(0).float().cpu(), values.amax(0).float().cpu()
-        if self.count == 0:
-            self.total, self.square, self.low, self.high = total, square, low, high
-        else:
-            self.total, self.square = self.total + total, self.square + square
-            self.low, self.high = torch.minimum(self.low, low), torch.maximum(self.high, high)
-        self.count += len(values)
-
-    @property
-    def mean(self) -> torch.Tensor:
-        """Mean activation, [neurons]."""
-        return self.total / self.count
-
-    @property
-    def mean_square(self) -> torch.Tensor:
-        """Mean squared activation, [neurons]."""
-        return self.square / self.count
-
-
-def last_position_activations(
-    model: Model,
-    prompts: Sequence[str],
-    reader: Callable[[int, torch.Tensor], None],
-    *,
-    batch_rows: int = 64,
-    progress: Callable[[int, int], None] | None = None,
-) -> None:
-    """Read every neuron's activation at the last prompt position.
-
-    Args:
-        model: The model.
-        prompts: User prompts.
-        reader: Called once per layer and batch with (layer, activations [rows, neurons]).
-        batch_rows: Prompts per pass.
-        progress: Called with prompts done and prompts in all.
-    """
-    for start in range(0, len(prompts), batch_rows):
-        batch = model.encode(prompts[start : start + batch_rows])
-        positions = (batch["attention_mask"].cumsum(-1) - 1).clamp(min=0)
-        with measuring(model), capturing(model, activations=lambda layer, a: reader(layer, a[:, -1])):
-            model.hf_model(**batch, position_ids=positions, use_cache=False, logits_to_keep=1)
-        if progress is not None:
-            progress(min(start + batch_rows, len(prompts)), len(prompts))
 
 
 def activation_ranges(

@@ -6,15 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-import torch
-
 from controlwindow.behaviors import Behavior, CoherenceDetector, CollapseWatch, Prompt, ScoredText
-from controlwindow.instruments.capture import Moments, last_position_activations
 from controlwindow.instruments.cells import ActivationCell, Cell, PropagationCell, RolloutCell, Rows
 from controlwindow.instruments.decoding import RowRollout
 from controlwindow.instruments.generic import GenericPass
 from controlwindow.instruments.memory import BatchSizes
+from controlwindow.instruments.moments import last_position_moments
 from controlwindow.instruments.operations import Add
 from controlwindow.instruments.probes import propagation
 from controlwindow.instruments.rollout import mean_coordinate, roll_out_rows
@@ -263,41 +260,11 @@ class Engine:
 
     def _activations(self, cell: ActivationCell) -> Rows:
         contrast = self.behaviors[cell.behavior].contrast(cell.split)  # type: ignore[arg-type]
-        moments = {side: [Moments() for _ in range(self.model.layers)] for side in ("positive", "negative")}
-        for side, prompts in (("positive", contrast.positive), ("negative", contrast.negative)):
-            last_position_activations(
-                self.model,
-                [prompt.text for prompt in prompts],
-                lambda layer, values, side=side: moments[side][layer].add(values),  # type: ignore[misc]
-                progress=self.progress,
-            )
-
-        def joined(side: str, name: str) -> Any:
-            return torch.cat([getattr(m, name) for m in moments[side]]).double().numpy()
-
-        found = Activations(
-            positive_mean=joined("positive", "mean"),
-            negative_mean=joined("negative", "mean"),
-            positive_square=joined("positive", "mean_square"),
-            negative_square=joined("negative", "mean_square"),
-            low=np.minimum(joined("positive", "low"), joined("negative", "low")),
-            high=np.maximum(joined("positive", "high"), joined("negative", "high")),
-            universal=self._universal_share(),
-            counts=(len(contrast.positive), len(contrast.negative)),
+        sides = [[prompt.text for prompt in side] for side in (contrast.positive, contrast.negative)]
+        found = last_position_moments(
+            self.model, sides, self.generic.prompts, circuit_size(len(self.model.neurons)), progress=self.progress
         )
-        return [found.to_row()]
-
-    def _universal_share(self) -> Any:
-        """Share of generic prompts on which each neuron's |a| is in the circuit-sized top of the whole model (CNA)."""
-        size = min(circuit_size(len(self.model.neurons)), len(self.model.neurons))
-        counts = torch.zeros(len(self.model.neurons), dtype=torch.float64)
-        for start in range(0, len(self.generic.prompts), 16):
-            prompts = self.generic.prompts[start : start + 16]
-            layers: dict[int, torch.Tensor] = {}
-            last_position_activations(self.model, prompts, lambda layer, a, seen=layers: seen.update({layer: a.abs()}))  # type: ignore[misc]
-            whole = torch.cat([layers[layer].cpu() for layer in range(self.model.layers)], dim=1)
-            counts += torch.zeros_like(whole).scatter_(1, whole.topk(size, dim=1).indices, 1.0).sum(0).double()
-        return (counts / len(self.generic.prompts)).numpy()
+        return [Activations.of(found, (len(sides[0]), len(sides[1]))).to_row()]
 
 
 def _operation(cell: RolloutCell | PropagationCell) -> Add:

@@ -1,6 +1,6 @@
 """Screens: rankings of FFN neurons for a behavior, found by name."""
 
 from controlwindow.screens import contrastive, random, window
-from controlwindow.screens.base import Activations, Screen, find_screen, screen_names
+from controlwindow.screens.base import Activations, Coverage, Screen, find_screen, screen_names
 
-__all__ = ["Activations", "Screen", "contrastive", "find_screen", "random", "screen_names", "window"]
+__all__ = ["Activations", "Coverage", "Screen", "contrastive", "find_screen", "random", "screen_names", "window"]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -16,8 +17,11 @@ from controlwindow.behaviors import Behavior
 from controlwindow.errors import ScreenError
 from controlwindow.instruments.cells import ActivationCell, Cell, Rows
 from controlwindow.instruments.generic import GenericPass
+from controlwindow.instruments.moments import LastPosition
 from controlwindow.models import Model
 from controlwindow.models.directions import write_norms
+
+logger = logging.getLogger(__name__)
 
 Floats = NDArray[np.float64]
 
@@ -60,6 +64,20 @@ class Activations:
     universal: Floats
     counts: tuple[int, int]
 
+    @classmethod
+    def of(cls, found: LastPosition, counts: tuple[int, int]) -> Activations:
+        """From moments over the groups X+ and X−, in this order, and how many prompts each has."""
+        return cls(
+            positive_mean=found.mean[0],
+            negative_mean=found.mean[1],
+            positive_square=found.mean_square[0],
+            negative_square=found.mean_square[1],
+            low=found.low,
+            high=found.high,
+            universal=found.top_share,
+            counts=counts,
+        )
+
     @property
     def difference(self) -> Floats:
         """δ = mean a(X+) − mean a(X−) (CNA)."""
@@ -85,6 +103,26 @@ class Activations:
         """Read `to_row`."""
         arrays = {name: np.frombuffer(base64.b64decode(text), "<f8") for name, text in row.items() if name != "counts"}
         return cls(counts=(row["counts"][0], row["counts"][1]), **arrays)
+
+
+class Coverage(NamedTuple):
+    """How many of a model's neurons a screen has a score for.
+
+    Example:
+        >>> str(Coverage(3072, 3072))
+        'covers 3072 of 3072 neurons'
+    """
+
+    covered: int
+    neurons: int
+
+    @property
+    def whole(self) -> bool:
+        """Whether no neuron is missing."""
+        return self.covered == self.neurons
+
+    def __str__(self) -> str:
+        return f"covers {self.covered} of {self.neurons} neurons"
 
 
 class Screen(ABC):
@@ -134,22 +172,26 @@ class Screen(ABC):
             A budget is null where the write vanishes.
 
         Raises:
-            ScreenError: No neuron is left, or the scores do not cover every neuron.
+            ScreenError: No neuron is left, or a neuron has no finite score.
         """
-        scores = self.scores()
-        neurons = self.model.neurons
-        if len(scores) != len(neurons):
-            raise ScreenError(f"the screen {self.name} covers {len(scores)} of {len(neurons)} neurons")
+        scores, neurons = self.scores(), list(self.model.neurons)
+        coverage = Coverage(int(np.isfinite(scores).sum()), len(neurons))
+        if not coverage.whole:
+            raise ScreenError(
+                f"the screen {self.name} {coverage} of {self.model.name}, and a screen covers all or none",
+                "activations that overflow half precision are read in full with --dtype float32",
+            )
+        logger.info("the screen %s %s of %s", self.name, coverage, self.model.name)
         norms = np.concatenate(
             [write_norms(self.model, layer).cpu().double().numpy() for layer in range(self.model.layers)]
         )
-        residuals = np.repeat(self.generic.residual_norm, neurons.widths)
+        residuals = np.repeat(self.generic.residual_norm, self.model.neurons.widths)
         found = self.activations
         table = pl.DataFrame(
             {
                 "neuron": [str(neuron) for neuron in neurons],
-                "layer": np.repeat(np.arange(self.model.layers), neurons.widths),
-                "index": np.concatenate([np.arange(width) for width in neurons.widths]),
+                "layer": [neuron.layer for neuron in neurons],
+                "index": [neuron.index for neuron in neurons],
                 "score": scores,
                 "sign": np.sign(scores).astype(np.int64),
                 "coherence": np.full(len(scores), np.nan) if found is None else found.coherence,
@@ -163,9 +205,7 @@ class Screen(ABC):
                 f"the screen {self.name} dropped every neuron as universal", "use more diverse generic prompts"
             )
         # The order of neurons breaks ties, so that equal scores rank the same in every run.
-        ranked = table.with_columns(size=pl.col("score").abs()).sort(
-            ["size", "layer", "index"], descending=[True, False, False]
-        )
+        ranked = table.with_columns(size=pl.col("score").abs()).sort("size", descending=True, maintain_order=True)
         return ranked.drop("size").with_row_index("rank", offset=1).select(
             "neuron", "layer", "index", "score", "sign", "rank", "coherence", "budget"
         )  # fmt: skip
