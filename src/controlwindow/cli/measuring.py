@@ -35,6 +35,9 @@ from controlwindow.report.charts import draw_atlas, draw_screen
 from controlwindow.screens import Coverage, find_screen
 from controlwindow.windows.prediction import predict_ceilings
 
+_NOTES = 12
+"""Most notes of a screen that are printed."""
+
 _NEURON_HELP = "A neuron to test, as in L3.N7; may be given several times."
 
 
@@ -158,6 +161,11 @@ def screen(
     behavior: BehaviorOption,
     method: Annotated[str, typer.Option("--method", "-m", help="The screen's name.")] = "contrastive",
     top: Annotated[int | None, typer.Option(min=1, help="Rows to show; default 20, in JSON all.")] = None,
+    split: Annotated[str, typer.Option(help="Split whose prompts are read: find or select.")] = "find",
+    control: Annotated[
+        str | None,
+        typer.Option(help="shuffled: the same screen on shuffled labels; random: layer-matched random neurons."),
+    ] = None,
     seed: SeedOption = 0,
     figure: Annotated[Path | None, typer.Option(help="Draw the ranking to this SVG file.")] = None,
     device: DeviceOption = "auto",
@@ -170,11 +178,12 @@ def screen(
     name = load_behavior(behavior).name
     loaded = open_model(model, device, dtype, system_prompt)
     with TerminalProgress() as progress:
-        table = api.screen(loaded, behavior, method, seed=seed, progress=progress)
+        found = api.run_screen(loaded, behavior, method, split=split, control=control, seed=seed, progress=progress)
+    table, title = found.table, method if control is None else f"{method} ({control} control)"
     if figure is not None:
-        draw_screen(table, figure, f"{method} screen for {name}, {loaded.name}")
+        draw_screen(table, figure, f"{title} screen for {name}, {loaded.name}")
     if as_json:
-        print_json((table if top is None else table.head(top)).to_dicts())
+        print_json(found.to_json()[:top])
         return
     rows = [
         [
@@ -183,11 +192,14 @@ def screen(
         for r in table.head(top or 20).to_dicts()
     ]  # fmt: skip
     columns = [("rank", "right"), ("neuron", "left"), ("score", "right"), ("coherence", "right"), ("budget", "right")]
-    output().print(plain_table(columns, rows, escape(f"{method} screen of {loaded.name} for {name}")))
+    output().print(plain_table(columns, rows, escape(f"{title} screen of {loaded.name} for {name}")))
     # A table is made only of scores that cover every neuron; what it leaves out was dropped on purpose.
-    dropped = len(loaded.neurons) - len(table)
-    note = f", {dropped} of them dropped as universal" if dropped else ""
-    output().print(f"[dim]{Coverage(len(table) + dropped, len(loaded.neurons))}{note}")
+    left_out = "".join(f", {count} dropped ({escape(reason)})" for reason, count in found.dropped.items() if count)
+    output().print(f"[dim]{Coverage(len(loaded.neurons), len(loaded.neurons))}{left_out}; {found.cost}")
+    for note in found.notes[:_NOTES]:
+        output().print(f"[dim]{escape(note)}")
+    if len(found.notes) > _NOTES:
+        output().print(f"[dim]… and {len(found.notes) - _NOTES} more")
 
 
 def atlas(

@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from controlwindow.behaviors import Behavior, CoherenceDetector, CollapseWatch, Prompt, ScoredText
-from controlwindow.instruments.cells import ActivationCell, Cell, PropagationCell, RolloutCell, Rows
+from controlwindow.instruments.cells import Cell, PinCell, PropagationCell, RolloutCell, Rows
 from controlwindow.instruments.decoding import RowRollout
 from controlwindow.instruments.generic import GenericPass
 from controlwindow.instruments.memory import BatchSizes
-from controlwindow.instruments.moments import last_position_moments
-from controlwindow.instruments.operations import Add
+from controlwindow.instruments.operations import Add, Operation, Pin
 from controlwindow.instruments.probes import propagation
 from controlwindow.instruments.rollout import mean_coordinate, roll_out_rows
 from controlwindow.instruments.routes import Row
@@ -20,7 +19,7 @@ from controlwindow.instruments.scoring import token_nll
 from controlwindow.models import Model, Neuron
 from controlwindow.models.precision import float32_copy
 from controlwindow.running.ledger import Ledger
-from controlwindow.screens.base import Activations, circuit_size
+from controlwindow.running.screening import Screening
 
 _SCORED_ROWS = 128
 _PROPAGATED_ROWS = 64
@@ -46,15 +45,17 @@ class Engine:
     detector: CoherenceDetector | None = None
     progress: Callable[[int, int], None] | None = None
     _undosed: dict[tuple[str, str], dict[str, ScoredText]] = field(default_factory=dict)
-    _limits: dict[tuple[RolloutCell, str], Mapping[int, int]] = field(default_factory=dict)
+    _limits: dict[tuple[Cell, str], Mapping[int, int]] = field(default_factory=dict)
     _float32: Model | None = None
     _sizes: BatchSizes = field(init=False)
+    _screening: Screening = field(init=False)
 
     def __post_init__(self) -> None:
         # A run gone on with keeps to the batches that fitted before, whose rounding its earlier rows have.
         known = self.ledger.find_all("memory").values()
         limits = {work: min(r["rows"] for r in known if r["work"] == work) for work in {r["work"] for r in known}}
         self._sizes = BatchSizes(limits, self._note_memory)
+        self._screening = Screening(self.model, self.behaviors, self.generic, self._sizes, self.progress)
 
     def _note_memory(self, work: str, rows: int) -> None:
         """Leave in the ledger that batches became smaller: from here on, rounding may differ."""
@@ -64,10 +65,9 @@ class Engine:
 
     def rows_in(self, cell: Cell) -> int:
         """Batch rows of a cell."""
-        if isinstance(cell, ActivationCell):
-            contrast = self.behaviors[cell.behavior].contrast(cell.split)  # type: ignore[arg-type]
-            return len(contrast.positive) + len(contrast.negative)
-        return len(self._prompts(cell))
+        if isinstance(cell, RolloutCell | PinCell | PropagationCell):
+            return len(self._prompts(cell))
+        return self._screening.rows_in(cell)
 
     def is_sensitive(self, cell: Cell) -> bool:
         """Whether a cell's completions are kept apart."""
@@ -75,18 +75,18 @@ class Engine:
 
     def run(self, cells: Sequence[Cell]) -> dict[Cell, Rows]:
         """Measure cells; rollouts of one call share batches."""
-        rollouts = [cell for cell in cells if isinstance(cell, RolloutCell)]
+        rollouts = [cell for cell in cells if isinstance(cell, RolloutCell | PinCell)]
         results: dict[Cell, Rows] = {}
-        for precision in dict.fromkeys(cell.precision for cell in rollouts):
-            results |= self._roll_out([cell for cell in rollouts if cell.precision == precision])
+        for precision in dict.fromkeys(map(_precision, rollouts)):
+            results |= self._roll_out([cell for cell in rollouts if _precision(cell) == precision])
         for cell in cells:
             if isinstance(cell, PropagationCell):
                 results[cell] = self._propagate(cell)
-            elif isinstance(cell, ActivationCell):
-                results[cell] = self._activations(cell)
+            elif not isinstance(cell, RolloutCell | PinCell):
+                results[cell] = self._screening.run(cell)
         return results
 
-    def _prompts(self, cell: RolloutCell | PropagationCell) -> list[Prompt]:
+    def _prompts(self, cell: RolloutCell | PinCell | PropagationCell) -> list[Prompt]:
         prompts = self.behaviors[cell.behavior].prompts(cell.split)  # type: ignore[arg-type]
         if not cell.prompts:
             return list(prompts)
@@ -104,9 +104,9 @@ class Engine:
         """Give up the float32 copy of the model that rollouts in that precision made; it is made again when needed."""
         self._float32 = None
 
-    def _roll_out(self, cells: Sequence[RolloutCell]) -> dict[Cell, Rows]:
+    def _roll_out(self, cells: Sequence[RolloutCell | PinCell]) -> dict[Cell, Rows]:
         """Roll out cells of one precision together; a chunk holds no others."""
-        model = self._model(cells[0].precision)
+        model = self._model(_precision(cells[0]))
         prompts = [self._prompts(cell) for cell in cells]
         rows: list[Row] = []
         watches: list[CollapseWatch] = []
@@ -122,7 +122,7 @@ class Engine:
                 rows,
                 max(cell.horizon for cell in cells),
                 batch_rows=size,
-                sample_seed=cells[0].sample_seed,
+                sample_seed=getattr(cells[0], "sample_seed", None),
                 stop_when=lambda row, tokens: watches[row](tokens),
                 progress=self.progress,
             ),
@@ -140,7 +140,7 @@ class Engine:
             ]
         return results
 
-    def _collapse_limits(self, cell: RolloutCell, prompt: Prompt) -> Mapping[int, int]:
+    def _collapse_limits(self, cell: RolloutCell | PinCell, prompt: Prompt) -> Mapping[int, int]:
         """What makes a row's collapse certain; the undosed model's rows are never cut."""
         if cell.neuron is None:
             return {cell.horizon: -1}
@@ -151,7 +151,7 @@ class Engine:
             self._limits[key] = self.detector.collapse_limits(reference, self._horizons(cell))
         return self._limits[key]
 
-    def _horizons(self, cell: RolloutCell) -> list[int]:
+    def _horizons(self, cell: RolloutCell | PinCell) -> list[int]:
         """Horizons at which a cell's rows are judged, ascending."""
         return sorted({*(h for h in self.behaviors[cell.behavior].horizons if h < cell.horizon), cell.horizon})
 
@@ -176,7 +176,7 @@ class Engine:
 
     def _row(
         self,
-        cell: RolloutCell,
+        cell: RolloutCell | PinCell,
         prompt: Prompt,
         rollout: RowRollout,
         text: ScoredText,
@@ -258,16 +258,14 @@ class Engine:
         )
         return [{"propagation": round(value, 6)}]
 
-    def _activations(self, cell: ActivationCell) -> Rows:
-        contrast = self.behaviors[cell.behavior].contrast(cell.split)  # type: ignore[arg-type]
-        sides = [[prompt.text for prompt in side] for side in (contrast.positive, contrast.negative)]
-        found = last_position_moments(
-            self.model, sides, self.generic.prompts, circuit_size(len(self.model.neurons)), progress=self.progress
-        )
-        return [Activations.of(found, (len(sides[0]), len(sides[1]))).to_row()]
+
+def _precision(cell: RolloutCell | PinCell) -> str:
+    return cell.precision if isinstance(cell, RolloutCell) else "model"
 
 
-def _operation(cell: RolloutCell | PropagationCell) -> Add:
+def _operation(cell: RolloutCell | PinCell | PropagationCell) -> Operation:
     assert cell.neuron is not None
+    if isinstance(cell, PinCell):
+        return Pin(Neuron.parse(cell.neuron), cell.value)
     positions = "generated" if cell.positions == "generated" else "all"
     return Add(Neuron.parse(cell.neuron), cell.alpha, positions)  # type: ignore[arg-type]

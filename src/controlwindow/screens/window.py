@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from controlwindow.models.directions import write_norms
-from controlwindow.screens.base import Floats, Screen, register
+from controlwindow.instruments.dosing import model_budgets
+from controlwindow.screens.base import ContrastScreen, Floats, register
 
 
 @register
-class WindowWeighted(Screen):
+class WindowWeighted(ContrastScreen):
     """Ranks by |δ|·‖v‖/‖r_L‖, the contrast in budget units (LAW's screen "made precise by the window"; our reading)."""
 
     name = "window"
 
     def scores(self) -> Floats:
-        """δ/B, in budget units."""
-        assert self.activations is not None
-        norms = np.concatenate(
-            [write_norms(self.model, layer).cpu().double().numpy() for layer in range(self.model.layers)]
-        )
-        residuals = np.repeat(np.asarray(self.generic.residual_norm), self.model.neurons.widths)
-        return np.asarray(self.activations.difference * norms / residuals)
+        """δ/B, in budget units; 0 for a neuron that writes nothing and has no budget."""
+        return np.nan_to_num(self.activations.difference / model_budgets(self.model, self.generic))
