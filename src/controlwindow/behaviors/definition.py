@@ -108,7 +108,8 @@ class LogOdds(BaseModel):
         wanted = self.kind != "answers"
         if given != (wanted, wanted):
             raise PydanticCustomError(
-                "texts", "'target' and 'control' must be given for the kinds 'tokens' and 'sequences', not for 'answers'"
+                "texts",
+                "'target' and 'control' must be given for kind 'tokens' or 'sequences' and no other kind",
             )
         both = sorted(set(self.target) & set(self.control))
         if both:

@@ -47,7 +47,7 @@ def layer_offsets(model: Model, generic: GenericPass, layer: int, coordinate: fl
 
 
 def limit_directions(model: Model, layer: int) -> torch.Tensor:
-    """Write direction of every neuron of a layer as `write_direction` has it, as columns, [d_model, neurons], float32."""
+    """`write_direction` of every neuron of a layer as columns, [d_model, neurons], float32."""
     writes = write_matrix(model, layer).float()
     norm = model.post_norm(layer)
     return writes if norm is None else norm.limit(writes.T).T

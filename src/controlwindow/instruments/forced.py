@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from controlwindow.instruments.cache import lane_cache
 from controlwindow.instruments.hooks import measuring
@@ -146,7 +147,7 @@ def _run(model: Model, rows: list[ForcedRow], routes: list[Route], divergence: b
     return [Forced(*values) for values in zip(likelihood, moved, cost[:asked].tolist(), strict=True)]
 
 
-def _own_cost(lanes: Lanes, layers: int) -> Ints:
+def _own_cost(lanes: Lanes, layers: int) -> NDArray[np.float64]:
     """Blocks that each row passes, with lanes that rows share divided among them, as a share of all blocks."""
     ends = [*lanes.sites[1:], layers]
     cost = np.zeros(lanes.rows)

@@ -135,9 +135,7 @@ def _differentiate(
     with measuring(model), _without_parameter_gradients(model), torch.enable_grad(), ExitStack() as stack:
         moved = _MovedOutputs(model, torch.tensor(owners, device=model.device), len(objectives), span, stack)
         stack.enter_context(
-            capturing(
-                model, activations=read.activations, routing=read.routing, gates=read.gates, positions=span
-            )
+            capturing(model, activations=read.activations, routing=read.routing, gates=read.gates, positions=span)
         )
         logits = packed.logits(model)
         losses = []

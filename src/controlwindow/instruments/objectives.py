@@ -1,8 +1,8 @@
 """Objectives: the quantity F that a screen follows, as target and control continuations of one prompt.
 
-Two forms of F are read from the same continuations. The *linear* one is PP's: mean logit of the target tokens minus mean
-logit of the control tokens at the last prompt position; over longer texts the mean runs over each text's tokens, each
-at the position that emits it (ours). The *log-odds* is log Σ P(target) − log Σ P(control), with the teacher-forced
+Two forms of F are read from the same continuations. The *linear* one is PP's: mean logit of the target tokens minus
+mean logit of the control tokens at the last prompt position; over longer texts the mean runs over each text's tokens,
+each at the position that emits it (ours). The *log-odds* is log Σ P(target) − log Σ P(control), with the teacher-forced
 probability of whole texts.
 """
 

@@ -158,8 +158,10 @@ class _Batch:
             there = logits[self.half + span_of_pair.start : self.half + span_of_pair.stop]
             importance = np.concatenate(self.importance[place])
             effect = PairEffect(
-                *(float(objective.linear(side)) for side in (here, there)),
-                *(float(objective.log_odds(side)) for side in (here, there)),
+                float(objective.linear(here)),
+                float(objective.linear(there)),
+                float(objective.log_odds(here)),
+                float(objective.log_odds(there)),
                 float(importance.sum()),
             )
             found.append((importance, effect))
@@ -220,9 +222,7 @@ def ffn_to_skip(
         handle = model.blocks[layer].register_forward_pre_hook(enter, with_kwargs=True)
         try:
             with measuring(model), capturing(model, ffn_outputs=read, layers=[layer], positions=slice(-1, None)):
-                model.decoder(
-                    input_ids=batch["input_ids"], **model.forward_options(batch["attention_mask"], positions)
-                )
+                model.decoder(input_ids=batch["input_ids"], **model.forward_options(batch["attention_mask"], positions))
         finally:
             handle.remove()
     ffn, skip = ((torch.cat(parts) @ direction.float()).abs().mean() for parts in (added, entered))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +21,6 @@ from controlwindow.instruments.cells import (
     ReadoutCell,
     ReferenceCell,
     Rows,
-    ScreenCell,
 )
 from controlwindow.instruments.dosing import layer_offsets, limit_directions
 from controlwindow.instruments.forced import Forced, ForcedRow, forced_pass
@@ -63,10 +62,6 @@ class Screening:
 
     def __post_init__(self) -> None:
         self._answers = Answers(self.model)
-
-    def measures(self, cell: Cell) -> bool:
-        """Whether a cell is one of those that screens ask for."""
-        return isinstance(cell, ActivationCell) or isinstance(cell, get_args(ScreenCell))
 
     def rows_in(self, cell: Cell) -> int:
         """Batch rows of a cell."""
@@ -207,9 +202,7 @@ class Screening:
         # Generic answers are taken from the end where later stages use the first prompts, so none is used twice.
         order = [(cell.first + step) % len(self.generic.prompt_ids) for step in range(len(self.generic.prompt_ids))]
         texts = [i for i in order if self.generic.token_ids[i]][: cell.generic]
-        plain = [
-            ForcedRow(pair.prompt_ids, text, ()) for pair in answers for text in (pair.target, pair.source)
-        ]
+        plain = [ForcedRow(pair.prompt_ids, text, ()) for pair in answers for text in (pair.target, pair.source)]
         generic = [
             ForcedRow(tuple(self.generic.prompt_ids[i]), tuple(self.generic.token_ids[i][:length]), ()) for i in texts
         ]
@@ -236,9 +229,7 @@ class Screening:
         found = self.sizes.fit(
             "dosed passes",
             _DOSED_ROWS,
-            lambda size: forced_pass(
-                self.model, rows, batch_rows=size, divergence=divergence, progress=self.progress
-            ),
+            lambda size: forced_pass(self.model, rows, batch_rows=size, divergence=divergence, progress=self.progress),
         )
         tally.forward += len(rows)
         tally.tokens += sum(row.tokens for row in found)

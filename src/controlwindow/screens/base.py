@@ -239,9 +239,9 @@ class Screen(ABC):
     def matched(self) -> NDArray[np.int64]:
         """A random permutation of neurons within their layers, [neurons]: the layer-matched control."""
         generator = np.random.default_rng(stable_seed("matched neurons", self.behavior.name, self.name, self.seed))
-        starts = np.cumsum([0, *self.model.neurons.widths])
+        widths = self.model.neurons.widths
         return np.concatenate(
-            [start + generator.permutation(width) for start, width in zip(starts, self.model.neurons.widths)]
+            [sum(widths[:layer]) + generator.permutation(width) for layer, width in enumerate(widths)]
         )
 
     def table(self) -> pl.DataFrame:

@@ -38,7 +38,7 @@ class Stage:
 
 
 STAGES = (
-    Stage(prompts=2, generic=2, share=1.0, least=0),
+    Stage(prompts=2, generic=1, share=1.0, least=0),
     Stage(prompts=6, generic=4, share=1 / 16, least=64),
     Stage(prompts=16, generic=8, share=1 / 128, least=24, whole=True),
 )

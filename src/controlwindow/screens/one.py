@@ -51,13 +51,18 @@ class OneNeuron(Screen):
         for cell, rows in results.items():
             if isinstance(cell, PinCell):
                 flips = [row["outcomes"][str(cell.horizon)] in targets for row in rows]
-                cost = {"forward": len(rows), "backward": 0, "tokens": float(sum(row["tokens"] for row in rows))}
+                read = sum(map(len, self.model.token_ids([self._texts[row["prompt"]] for row in rows])))
+                cost = {"forward": len(rows), "backward": 0, "tokens": read + sum(row["tokens"] for row in rows)}
                 self.rows[cell] = {"success": sum(flips) / len(flips)}
                 self.cost = self.cost.plus(cost)
             else:
                 super().update({cell: rows})
                 if not self.sweep():
                     self.notes.append("the behavior has no select prompts, so the top 5 are not ranked again")
+
+    @property
+    def _texts(self) -> dict[str, str]:
+        return {prompt.id: prompt.text for prompt in self.behavior.prompts("select")}
 
     def _read(self, name: str) -> Floats:
         return unpack_array(self.rows[ReferenceCell(self.behavior.name, self.split)][name])
