@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+import reference_ffn
 import tiny_models
 from controlwindow.instruments.operations import Add, Dose, Inject, Operation, Pin, Scale
 from controlwindow.models import Model
@@ -52,8 +53,12 @@ def edited(model: Model, operations: Sequence[Operation], budgets: dict[Any, flo
     with ExitStack() as stack:
         for layer in range(model.layers):
             mine = [o for o in operations if not isinstance(o, Inject) and o.neuron.layer == layer]
-            if mine:
-                stack.enter_context(_projection_edited(model, layer, mine, budgets))
+            routed = [o for o in mine if o.neuron.expert is not None]
+            plain = [o for o in mine if o.neuron.expert is None]
+            if plain:
+                stack.enter_context(_projection_edited(model, layer, plain, budgets))
+            if routed:
+                stack.enter_context(_experts_edited(model, layer, routed, budgets))
             vectors = [o for o in operations if isinstance(o, Inject) and o.layer == layer]
             if vectors:
                 hook = _Injector(vectors)
@@ -68,8 +73,10 @@ def _projection_edited(
     module = tiny_models.projection(model, layer)
     original, calls = module.forward, 0
 
-    def forward(activations: torch.Tensor) -> torch.Tensor:
+    def forward(given: torch.Tensor) -> torch.Tensor:
         nonlocal calls
+        # One row: where the FFN is given tokens only, they are its positions.
+        activations = given.view(1, -1, given.shape[-1])
         output, first = original(activations), calls == 0
         calls += 1
         current = {o.neuron.index: activations[..., o.neuron.index] for o in operations}
@@ -80,13 +87,42 @@ def _projection_edited(
                 after = torch.cat([current[index][:, :-1], after[:, -1:]], 1)
             output = output + (after - current[index])[..., None] * tiny_models.column(model, layer, index)
             current[index] = after
-        return output
+        return output.view(*given.shape[:-1], -1)
 
     module.forward = forward
     try:
         yield
     finally:
         del module.forward
+
+
+@contextmanager
+def _experts_edited(model: Model, layer: int, operations: Sequence[Any], budgets: dict[Any, float]) -> Iterator[None]:
+    """Routed experts, token by token, with some activations changed."""
+    experts, calls = tiny_models.block(model, layer).mlp.experts, 0
+    activation = getattr(model.hf_model.config, "hidden_act", "silu")
+
+    def forward(hidden: torch.Tensor, routes: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        first = calls == 0
+        calls += 1
+
+        def edit(token: int, expert: int, activations: torch.Tensor) -> torch.Tensor:
+            activations = activations.clone()
+            for operation in operations:
+                waits = first and operation.positions == "generated" and token < len(hidden) - 1
+                if operation.neuron.expert == expert and not waits:
+                    index = operation.neuron.index
+                    activations[index] = changed(operation, activations[index], budgets)
+            return activations
+
+        return reference_ffn.experts_by_token(experts, activation, hidden, routes, weights, edit)[0]
+
+    experts.forward = forward
+    try:
+        yield
+    finally:
+        del experts.forward
 
 
 class _Injector:
@@ -146,5 +182,10 @@ def _measured(model: Model, operations: Sequence[Operation]) -> tuple[int, torch
     if isinstance(first, Inject):
         return first.layer, first.vector
     amount = first.t if isinstance(first, Dose) else first.alpha if isinstance(first, Add) else 1.0
-    column = tiny_models.column(model, first.neuron.layer, first.neuron.index)
+    if first.neuron.expert is None:
+        column = tiny_models.column(model, first.neuron.layer, first.neuron.index)
+    else:
+        down = tiny_models.block(model, first.neuron.layer).mlp.experts.down_proj[first.neuron.expert].detach()
+        transposed = hasattr(tiny_models.block(model, first.neuron.layer).mlp.experts, "gate_up_proj_bias")
+        column = down[first.neuron.index] if transposed else down[:, first.neuron.index]
     return first.neuron.layer, -column if amount < 0 else column

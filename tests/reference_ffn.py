@@ -50,9 +50,7 @@ class Passed:
         return torch.ones(len(self.residual)) if self.gate is None else self.gate
 
 
-def run(
-    model: Model, ids: Sequence[int], layer: int, neuron: Neuron | None = None, edit: Edit | None = None
-) -> Passed:
+def run(model: Model, ids: Sequence[int], layer: int, neuron: Neuron | None = None, edit: Edit | None = None) -> Passed:
     """One sequence through the model, with one neuron of the layer edited."""
     block, seen = tiny_models.block(model, layer), dict[str, Any]()
     experts = getattr(getattr(block, "mlp", None), "experts", None)

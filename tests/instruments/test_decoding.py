@@ -87,6 +87,68 @@ def test_a_full_buffer_makes_room(llama: Model, monkeypatch: pytest.MonkeyPatch)
         assert len(cut.coordinates) in (0, len(cut.token_ids))
 
 
+@pytest.mark.parametrize("batch_rows", [5, 512])
+@pytest.mark.parametrize("share", [True, False])
+def test_drafts_change_no_token(tiny: Model, share: bool, batch_rows: int) -> None:
+    rows = rows_of(tiny)
+    whole = decode(tiny, rows, share=share)
+    generator = torch.Generator().manual_seed(1)
+    size = tiny.hf_model.config.vocab_size
+    drafted = []
+    for number, (row, found) in enumerate(zip(rows, whole, strict=True)):
+        right = found.token_ids
+        wrong = tuple(torch.randint(0, size, (HORIZON,), generator=generator).tolist())
+        kinds = [right, wrong, right[: number % 7], right[:3] + wrong, (), whole[number - 1].token_ids, right + wrong]
+        drafted.append(row._replace(draft=kinds[number % len(kinds)]))
+    found = decode(tiny, drafted, share=share, batch_rows=batch_rows)
+    assert_same(found, whole)
+    for mine, theirs in zip(found, whole, strict=True):
+        assert len(mine.coordinates) == len(theirs.coordinates)
+
+
+def test_a_confirmed_draft_is_one_pass(llama: Model) -> None:
+    rows = rows_of(llama)[:14]
+    whole = decode(llama, rows)
+    passes = 0
+
+    def count(*_args: object) -> None:
+        nonlocal passes
+        passes += 1
+
+    handle = llama.blocks[0].register_forward_hook(count)
+    try:
+        decode(llama, [row._replace(draft=found.token_ids) for row, found in zip(rows, whole, strict=True)])
+    finally:
+        handle.remove()
+    # The prompt without its last token, then that token with the draft; ties may cost a few steps more.
+    assert passes <= 4
+    assert len(whole[0].token_ids) == HORIZON
+    assert len({row.prompt_ids for row in rows}) == 1
+
+
+def test_rows_are_cut_at_the_same_token_with_and_without_a_draft(llama: Model) -> None:
+    rows = rows_of(llama)
+    whole = decode(llama, rows)
+    drafted = [row._replace(draft=found.token_ids) for row, found in zip(rows, whole, strict=True)]
+
+    def stop(row: int, tokens: object) -> bool:
+        return len(tokens) >= 2 * CHECK_EVERY and row % 2 == 0  # type: ignore[arg-type]
+
+    plain, quick = decode(llama, rows, stop_when=stop), decode(llama, drafted, stop_when=stop)
+    assert_same(quick, plain)
+    assert [row.cut for row in quick] == [row.cut for row in plain]
+    assert any(row.cut for row in plain)
+
+
+def test_a_sliding_window_takes_no_drafts() -> None:
+    model = tiny_models.llama()
+    model.hf_model.config.sliding_window = 20
+    rows = [row._replace(draft=(5, 6, 7)) for row in rows_of(model)]
+    assert Decoding(model, rows, HORIZON, batch_rows=8)._drafts == [()] * len(rows)
+    model.hf_model.config.sliding_window = 200
+    assert Decoding(model, rows, HORIZON, batch_rows=8)._drafts == [(5, 6, 7)] * len(rows)
+
+
 def test_samples_do_not_depend_on_the_batch(tiny: Model) -> None:
     rows = rows_of(tiny)
     whole = decode(tiny, rows, sample_seed=3)

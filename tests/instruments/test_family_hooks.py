@@ -53,9 +53,7 @@ def read(
         for name in ("activations", "residuals", "ffn_outputs", "routing", "gates")
     }
     with measuring(model), intervention, capturing(model, layers=[layer], **readers, **options):
-        model.decoder(
-            input_ids=batch["input_ids"], **model.forward_options(mask, (mask.cumsum(-1) - 1).clamp(min=0))
-        )
+        model.decoder(input_ids=batch["input_ids"], **model.forward_options(mask, (mask.cumsum(-1) - 1).clamp(min=0)))
     return {name: values if name == "routing" else values[0] for name, values in seen.items()}
 
 
@@ -324,8 +322,6 @@ def test_control_coordinates_follow_the_places_of_a_layer() -> None:
     batch = model.pad(ids)
     mask = batch["attention_mask"]
     with measuring(model), coordinates:
-        model.hf_model(
-            input_ids=batch["input_ids"], **model.forward_options(mask, (mask.cumsum(-1) - 1).clamp(min=0))
-        )
+        model.hf_model(input_ids=batch["input_ids"], **model.forward_options(mask, (mask.cumsum(-1) - 1).clamp(min=0)))
     close(coordinates.current[:2], expected[torch.tensor([2, 0])])
     assert coordinates.current[2:].isnan().all()

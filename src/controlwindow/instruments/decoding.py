@@ -12,14 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from transformers import Cache
 
-from controlwindow.instruments.cache import lane_cache
+from controlwindow.instruments.batch import Batch
 from controlwindow.instruments.hooks import measuring
 from controlwindow.instruments.operations import RowOperations, check_operations
 from controlwindow.instruments.parting import Parting
 from controlwindow.instruments.routes import Route, Row, route
-from controlwindow.instruments.sharing import NEVER, Bools, Ints, Lanes, Moves
+from controlwindow.instruments.sharing import NEVER, Bools, Ints, Lanes
 from controlwindow.models import Model
 
 TIE_MARGIN = 1e-4
@@ -33,6 +32,13 @@ REFILL_SHARE = 0.25
 
 SPARE_COLUMNS = 32
 """Columns of keys and values beyond the longest row, where rows come and go: a full buffer is moved to the left."""
+
+ALIKE, LEAST_GROUP = 0.85, 16
+"""Prompts are read apart from those of which they have less than this share of the length, in groups of at least so
+many rows."""
+
+LOGITS_AT_ONCE = 1 << 25
+"""Most logits held at once, 128 MiB in float32."""
 
 CHECK_EVERY = 4
 """Tokens between two questions whether a row may stop early."""
@@ -56,40 +62,6 @@ class RowRollout:
     coordinates: tuple[float, ...]
     ties: int
     cut: bool = False
-
-
-@dataclass
-class _Batch:
-    """Rows that are decoded together.
-
-    Attributes:
-        rows: Their numbers in the call, [rows].
-        lengths: Tokens read so far, those of the prompt included, [rows].
-        pending: The token each row reads next, [rows].
-        lanes: Who shares what.
-        cache: Keys and values.
-    """
-
-    rows: Ints
-    lengths: Ints
-    pending: Ints
-    lanes: Lanes
-    cache: Cache
-
-    def move(self, moves: Sequence[Moves], device: torch.device) -> bool:
-        """Copy lanes of keys and values, stage by stage; whether there was anything to copy."""
-        ends = [*self.lanes.sites[1:], len(self.cache.layers)]
-        for move, begin, end in zip(moves, self.lanes.sites, ends, strict=True):
-            if len(move.source):
-                source, target = (torch.as_tensor(lanes, device=device) for lanes in move)
-                for layer in self.cache.layers[begin:end]:
-                    layer.copy_lanes(source, target)
-        return any(len(move.source) for move in moves)
-
-    @property
-    def columns(self) -> int:
-        """Columns of keys and values in use."""
-        return int(self.cache.layers[0].length)
 
 
 class Decoding:
@@ -133,38 +105,48 @@ class Decoding:
         routes = [known[row.operations] for row in self.rows]
         self._head_from = np.array([r.head_from for r in routes], dtype=np.int64)
         self._own_from = np.array([r.own_from for r in routes], dtype=np.int64)
-        self._measured = np.array([r.measured >= 0 for r in routes], dtype=bool)
         # Where some operation begins at the last prompt position, that position is a step of its own for every row.
         self._tail = any(o.positions == "generated" for row in self.rows for o in row.operations)
         if not self._tail:
             self._head_from = self._own_from
         self._sites = sorted({0, *self._head_from.tolist(), *self._own_from.tolist()} - {NEVER})
         self._parting = Parting(model, routes, self._sites)
-        self._columns = max((len(row.prompt_ids) for row in self.rows), default=0) + max_new_tokens
-        if len(self.rows) > self.batch_rows:
-            self._columns += SPARE_COLUMNS
+        # The last token is emitted and never read, and samples do not follow a draft.
+        self._drafts = [row.draft[: max_new_tokens - 1] if sample_seed is None else () for row in self.rows]
+        self._columns = self._room(SPARE_COLUMNS if len(self.rows) > self.batch_rows else 0)
+        window = attention_window(model)
+        if window is not None and self._columns > window:
+            # A sliding window counts columns, and a draft that is not confirmed leaves a hole in them.
+            self._drafts = [() for _ in self.rows]
+            self._columns = self._room(SPARE_COLUMNS if len(self.rows) > self.batch_rows else 0)
         self._uniform: torch.Tensor | None = None
         if sample_seed is not None:
             generator = torch.Generator().manual_seed(sample_seed)
             self._uniform = torch.rand((len(self.rows), max_new_tokens), generator=generator, dtype=torch.float64)
-        self._stops = np.array(sorted(model.stop_ids), dtype=np.int64)
+        self._stops = model.stop_ids
+        self._vocabulary = model.hf_model.get_input_embeddings().weight.shape[0]
         self._tokens: list[list[int]] = [[] for _ in self.rows]
         self._ties = np.zeros(len(self.rows), dtype=np.int64)
         self._cut = np.zeros(len(self.rows), dtype=bool)
-        self._cosines: list[tuple[Ints, torch.Tensor]] = []
+        self._cosines: list[tuple[Ints, Ints, Ints, torch.Tensor]] = []
         self._done = 0
 
     def run(self) -> list[RowRollout]:
         """Decode every row; returns them in the order given."""
         waiting = deque(range(len(self.rows)))
-        batch: _Batch | None = None
+        batch: Batch | None = None
         with measuring(self.model), self._parting:
             while waiting or batch is not None:
                 free = self.batch_rows - (0 if batch is None else len(batch.rows))
                 if waiting and (batch is None or free >= REFILL_SHARE * self.batch_rows):
                     taken = [waiting.popleft() for _ in range(min(free, len(waiting)))]
-                    fresh = self._begin(np.array(taken, dtype=np.int64))
-                    batch = fresh if batch is None else self._joined(batch, fresh)
+                    for group in self._alike(taken):
+                        fresh = self._begin(group)
+                        if batch is None:
+                            batch = fresh
+                        else:
+                            batch.absorb(fresh)
+                    assert batch is not None
                     self._parting.follow(batch.lanes, batch.rows, head=False)
                 if batch is not None and len(batch.rows):
                     self._step(batch)
@@ -172,149 +154,209 @@ class Decoding:
                     batch = None
         return self._results()
 
-    def _begin(self, rows: Ints) -> _Batch:
-        """Read the prompts of rows that were waiting, and choose their first tokens."""
+    def _room(self, spare: int) -> int:
+        longest = max((len(row.prompt_ids) for row in self.rows), default=0)
+        return longest + max(map(len, self._drafts), default=0) + self.horizon + spare
+
+    def _alike(self, rows: list[int]) -> list[Ints]:
+        """Rows in groups of like length, the longest first, so that little is padded when their prompts are read."""
+        ordered = sorted(rows, key=lambda row: (-self._width(row), row))
+        widths = [self._width(row) for row in ordered]
+        groups: list[list[int]] = [[]]
+        for place, row in enumerate(ordered):
+            left = len(ordered) - place
+            if len(groups[-1]) >= LEAST_GROUP <= left and widths[place] <= ALIKE * self._width(groups[-1][0]):
+                groups.append([])
+            groups[-1].append(row)
+        return [np.array(sorted(group), dtype=np.int64) for group in groups]
+
+    def _width(self, row: int) -> int:
+        return len(self.rows[row].prompt_ids) + len(self._drafts[row])
+
+    def _begin(self, rows: Ints) -> Batch:
+        """Read prompts and drafts of rows that were waiting, and choose the tokens that follow."""
         prompts = [self.rows[row].prompt_ids for row in rows.tolist()]
-        numbers: dict[tuple[int, ...], int] = {}
-        groups = np.array([numbers.setdefault(prompt, len(numbers)) for prompt in prompts], dtype=np.int64)
-        batch = _Batch(
-            rows=rows,
-            lengths=np.zeros(len(rows), dtype=np.int64),
-            pending=np.array([prompt[-1] for prompt in prompts], dtype=np.int64),
-            lanes=Lanes(self._sites, groups, self._head_from[rows]),
-            cache=lane_cache(self.model.layers, self.batch_rows, self._columns),
+        drafts = [self._drafts[row] for row in rows.tolist()]
+        numbers: dict[object, int] = {}
+        groups = [numbers.setdefault(texts, len(numbers)) for texts in zip(prompts, drafts, strict=True)]
+        batch = Batch.empty(
+            rows,
+            Lanes(self._sites, np.array(groups, dtype=np.int64), self._head_from[rows]),
+            self.model.layers,
+            self.batch_rows,
+            self._columns,
+            self.model.device,
         )
-        heads = [prompt[:-1] for prompt in prompts] if self._tail else prompts
-        width = max(map(len, heads))
-        logits = None
-        if width:
-            tokens = np.full((len(rows), width), self.model.pad_id, dtype=np.int64)
-            for place, head in enumerate(heads):
-                tokens[place, width - len(head) :] = head
-            batch.lengths = np.array([len(head) for head in heads], dtype=np.int64)
-            self._parting.follow(batch.lanes, rows, head=self._tail)
-            logits = self._pass(batch, tokens)
+        tail = [(*prompt[-1:], *draft) for prompt, draft in zip(prompts, drafts, strict=True)]
+        keep = max(map(len, tail))
         if self._tail:
-            batch.move(batch.lanes.split(np.zeros(len(rows), dtype=np.int64), self._own_from[rows]), self.model.device)
-            self._parting.follow(batch.lanes, rows, head=False)
-            batch.lengths = batch.lengths + 1
-            logits = self._pass(batch, batch.pending[:, None])
-        assert logits is not None
-        self._choose(batch, logits)
+            heads = [prompt[:-1] for prompt in prompts]
+            if any(heads):
+                self._parting.follow(batch.lanes, rows, head=True)
+                self._pass(batch, heads, 1)
+            batch.move(batch.lanes.split(np.zeros(len(rows), dtype=np.int64), self._own_from[rows]))
+            texts = tail
+        else:
+            texts = [(*prompt, *draft) for prompt, draft in zip(prompts, drafts, strict=True)]
+        self._parting.follow(batch.lanes, rows, head=False)
+        hidden = self._pass(batch, texts, keep)
+        drafted = np.full((len(rows), keep), -1, dtype=np.int64)
+        for place, draft in enumerate(drafts):
+            drafted[place, keep - 1 - len(draft) : keep - 1] = draft
+        self._choose(batch, hidden, drafted, np.array([keep - len(text) for text in tail], dtype=np.int64))
         return batch
 
-    def _step(self, batch: _Batch) -> None:
-        if batch.columns == self._columns:
-            # Every row that goes on is shorter than the buffer is wide, so there is something to give up.
-            for layer in batch.cache.layers:
-                layer.shift(int(batch.lengths.max()) - self._columns)
-        batch.lengths = batch.lengths + 1
-        self._choose(batch, self._pass(batch, batch.pending[:, None]))
+    def _step(self, batch: Batch) -> None:
+        batch.make_room(1)
+        hidden = self._pass(batch, [(token,) for token in batch.pending.tolist()], 1)
+        none = np.full((len(batch.rows), 1), -1, dtype=np.int64)
+        self._choose(batch, hidden, none, np.zeros(len(batch.rows), dtype=np.int64))
 
-    def _pass(self, batch: _Batch, tokens: Ints) -> torch.Tensor:
-        """Run the decoder over the rows' next tokens.
+    def _pass(self, batch: Batch, texts: Sequence[Sequence[int]], keep: int) -> torch.Tensor:
+        """Run the decoder over what each row reads next.
 
         Args:
-            batch: The rows; `lengths` already counts what is read now.
-            tokens: What each row reads, right-aligned, [rows, positions].
+            batch: The rows.
+            texts: Their tokens.
+            keep: Last positions that are wanted.
 
         Returns:
-            Logits of the last position by lane of the last stage, [lanes, vocabulary].
+            Hidden states of those positions by lane of the last stage, [lanes, keep, d_model].
         """
-        device, width = self.model.device, tokens.shape[1]
+        device, width, before = self.model.device, max(map(len, texts)), batch.columns
+        tokens = np.full((len(texts), width), self.model.pad_id, dtype=np.int64)
+        real = np.zeros((len(texts), width), dtype=bool)
+        for place, text in enumerate(texts):
+            tokens[place, width - len(text) :] = text
+            real[place, width - len(text) :] = True
+        batch.seen[:, before : before + width] = real
+        positions = (batch.lengths[:, None] + real.cumsum(axis=1) - 1).clip(min=0)
+        batch.lengths = batch.lengths + real.sum(axis=1)
         members = batch.lanes.members(0)
-        # A lane without rows reads a token of no meaning, and has itself to attend to.
-        reading = np.where(members[:, None] >= 0, tokens[members], self.model.pad_id)
-        known = torch.as_tensor(np.where(members >= 0, batch.lengths[members], width), device=device)[:, None]
-        total = batch.columns + width
-        place = torch.arange(total, device=device) - (total - known)
-        self._parting.begin_pass()
-        hidden = self.model.decoder(
-            input_ids=torch.as_tensor(reading, device=device),
-            **self.model.forward_options((place >= 0).long(), place[:, total - width :].clamp(min=0), batch.cache),
+        mask = batch.seen[members, : before + width]
+        # A lane without rows reads what the last row reads, and has itself to attend to.
+        mask[members < 0, -1] = True
+        self._parting.begin_pass(keep)
+        hidden: torch.Tensor = self.model.decoder(
+            input_ids=torch.as_tensor(tokens[members], device=device),
+            **self.model.forward_options(
+                torch.as_tensor(mask, device=device).long(),
+                torch.as_tensor(positions[members], device=device),
+                batch.cache,
+            ),
         )[0]
-        return self.model.readout(hidden[:, -1])
+        return hidden[:, -keep:]
 
-    def _choose(self, batch: _Batch, logits: torch.Tensor) -> None:
-        """Take each row's next token, let rows that ended go, and part rows that chose differently."""
+    def _choose(self, batch: Batch, hidden: torch.Tensor, drafted: Ints, starts: Ints) -> None:
+        """Take each row's next tokens, let rows that ended go, and part rows that chose differently.
+
+        Args:
+            batch: The rows.
+            hidden: Hidden states of the last positions by lane, [lanes, positions, d_model].
+            drafted: The token that a row's draft has after each of them, −1 for none, [rows, positions].
+            starts: The position of each row's first new token, [rows].
+        """
+        best, tied = self._top(hidden)
         lane = batch.lanes.lane_of[-1]
-        top = logits.topk(2, dim=-1)
-        tied = (top.values[:, 0] - top.values[:, 1] < TIE_MARGIN).cpu().numpy()[lane]
-        chosen = top.indices[:, 0].cpu().numpy()[lane] if self._uniform is None else self._sampled(batch, logits)
-        if self._parting.cosines:
-            values = torch.full((len(batch.rows),), torch.nan, device=logits.device)
-            for places, cosines in self._parting.cosines:
-                values[places] = cosines
-            self._cosines.append((batch.rows, values))
-        self._ties[batch.rows] += tied
-        ended = np.isin(chosen, self._stops)
-        for place, (row, token) in enumerate(zip(batch.rows.tolist(), chosen.tolist(), strict=True)):
-            tokens = self._tokens[row]
-            tokens.append(token)
-            if len(tokens) == self.horizon:
-                ended[place] = True
-            elif self.stop_when is not None and not ended[place] and len(tokens) % CHECK_EVERY == 0:
-                self._cut[row] = ended[place] = self.stop_when(row, tokens)
-        batch.pending = chosen
+        chosen, tied = best[lane], tied[lane]
+        if self._uniform is not None:
+            chosen = self._sampled(batch, hidden)
+        places = np.arange(chosen.shape[1])
+        # The model's own choices count up to and including the first that is not the draft's.
+        last = ((chosen != drafted) & (places >= starts[:, None])).argmax(axis=1)
+        batch.pending = chosen[np.arange(len(last)), last]
+        unread = places[-1] - last
+        for place in np.flatnonzero(unread):
+            batch.seen[place, batch.columns - unread[place] : batch.columns] = False
+        batch.lengths = batch.lengths - unread
+        counts = self._record(batch, chosen, starts, last, tied)
+        ended = np.array([self._ends(row) for row in batch.rows.tolist()], dtype=bool)
+        self._keep_cosines(batch, starts, counts)
+        choices = batch.pending + (int(batch.pending.max(initial=0)) + 1) * last
         if ended.any():
-            self._leave(batch, ~ended)
+            self._done += int(ended.sum())
+            batch.leave(~ended)
+            choices = choices[~ended]
+            if self._progress is not None:
+                self._progress(self._done, len(self.rows))
         if not len(batch.rows):
             return
-        changed = batch.move(batch.lanes.split(batch.pending, self._own_from[batch.rows]), self.model.device)
+        changed = batch.move(batch.lanes.split(choices, self._own_from[batch.rows]))
         if ended.any() and batch.lanes.idle_share() >= IDLE_SHARE:
-            batch.move(batch.lanes.compact(), self.model.device)
+            batch.move(batch.lanes.compact())
         if changed or ended.any():
             self._parting.follow(batch.lanes, batch.rows, head=False)
 
-    def _sampled(self, batch: _Batch, logits: torch.Tensor) -> Ints:
+    def _top(self, hidden: torch.Tensor) -> tuple[Ints, Bools]:
+        """Best token of each state and whether the second is as good, [lanes, positions] each; logits in slices."""
+        states = hidden.reshape(-1, hidden.shape[-1])
+        best, tied = [], []
+        for part in torch.split(states, max(1, LOGITS_AT_ONCE // self._vocabulary)):
+            top = self.model.readout(part).topk(2, dim=-1)
+            best.append(top.indices[:, 0])
+            tied.append(top.values[:, 0] - top.values[:, 1] < TIE_MARGIN)
+        shape = hidden.shape[:2]
+        return torch.cat(best).view(shape).cpu().numpy(), torch.cat(tied).view(shape).cpu().numpy()
+
+    def _record(self, batch: Batch, chosen: Ints, starts: Ints, last: Ints, tied: Bools) -> Ints:
+        """Write down each row's new tokens, as far as they count; returns how many, [rows]."""
+        counts = np.zeros(len(starts), dtype=np.int64)
+        for place, row in enumerate(batch.rows.tolist()):
+            tokens = self._tokens[row]
+            for token in chosen[place, starts[place] : last[place] + 1].tolist():
+                tokens.append(token)
+                counts[place] += 1
+                self._ties[row] += tied[place, starts[place] + counts[place] - 1]
+                if self._ends(row):
+                    break
+                if self.stop_when is not None and len(tokens) % CHECK_EVERY == 0 and self.stop_when(row, tokens):
+                    self._cut[row] = True
+                    break
+        return counts
+
+    def _ends(self, row: int) -> bool:
+        tokens = self._tokens[row]
+        return bool(self._cut[row]) or len(tokens) == self.horizon or tokens[-1] in self._stops
+
+    def _keep_cosines(self, batch: Batch, starts: Ints, counts: Ints) -> None:
+        for measured, values in self._parting.cosines:
+            places = measured.cpu().numpy()
+            self._cosines.append((batch.rows[places], starts[places], counts[places], values))
+
+    def _sampled(self, batch: Batch, hidden: torch.Tensor) -> Ints:
         """Tokens drawn at temperature 1: where the cumulated softmax passes one uniform number a row and step.
 
         The number belongs to the row, so what else is in the batch does not matter.
         """
         assert self._uniform is not None
+        logits = self.model.readout(hidden[:, -1])
         drawn = torch.stack([self._uniform[row, len(self._tokens[row])] for row in batch.rows.tolist()])
         lane = torch.as_tensor(batch.lanes.lane_of[-1], device=logits.device)
         cumulated = logits.double().softmax(-1).cumsum(-1)[lane]
         passed = cumulated <= drawn.to(logits.device)[:, None] * cumulated[:, -1:]
-        return np.asarray(passed.sum(-1).clamp(max=logits.shape[-1] - 1).cpu().numpy(), dtype=np.int64)
-
-    def _leave(self, batch: _Batch, staying: Bools) -> None:
-        self._done += int((~staying).sum())
-        batch.rows, batch.lengths, batch.pending = batch.rows[staying], batch.lengths[staying], batch.pending[staying]
-        batch.lanes.keep(staying)
-        if self._progress is not None:
-            self._progress(self._done, len(self.rows))
-
-    def _joined(self, batch: _Batch, fresh: _Batch) -> _Batch:
-        """Take a fresh batch into a running one."""
-        device = self.model.device
-        batch.move(batch.lanes.compact(), device)
-        fresh.move(fresh.lanes.compact(), device)
-        missing = fresh.columns - batch.columns
-        ends = [*batch.lanes.sites[1:], self.model.layers]
-        for stage, (begin, end) in enumerate(zip(batch.lanes.sites, ends, strict=True)):
-            source = torch.arange(fresh.lanes.counts[stage], device=device)
-            for mine, theirs in zip(batch.cache.layers[begin:end], fresh.cache.layers[begin:end], strict=True):
-                if missing > 0:
-                    mine.shift(missing)
-                mine.take_lanes(theirs, source, batch.lanes.counts[stage])
-        batch.lanes.absorb(fresh.lanes)
-        batch.rows = np.concatenate([batch.rows, fresh.rows])
-        batch.lengths = np.concatenate([batch.lengths, fresh.lengths])
-        batch.pending = np.concatenate([batch.pending, fresh.pending])
-        return batch
+        chosen = passed.sum(-1, keepdim=True).clamp(max=logits.shape[-1] - 1)
+        return np.asarray(chosen.cpu().numpy(), dtype=np.int64)
 
     def _results(self) -> list[RowRollout]:
         coordinates: list[list[float]] = [[] for _ in self.rows]
-        for rows, values in self._cosines:
-            for row, value in zip(rows.tolist(), values.tolist(), strict=True):
-                coordinates[row].append(value)
+        for rows, starts, counts, values in self._cosines:
+            found = zip(rows.tolist(), starts.tolist(), counts.tolist(), values.tolist(), strict=True)
+            for row, start, count, cosines in found:
+                coordinates[row] += cosines[start : start + count]
         return [
             RowRollout(
                 token_ids=tuple(self._tokens[row]),
-                coordinates=tuple(coordinates[row]) if self._measured[row] else (),
+                coordinates=tuple(coordinates[row]),
                 ties=int(self._ties[row]),
                 cut=bool(self._cut[row]),
             )
             for row in range(len(self.rows))
         ]
+
+
+def attention_window(model: Model) -> int | None:
+    """The shortest sliding attention window of a model, in positions; None where every position sees all."""
+    if getattr(model.config, "use_sliding_window", True) is False:
+        return None
+    found = [getattr(model.config, name, None) for name in ("sliding_window", "window_size", "attention_window")]
+    return min((int(window) for window in found if isinstance(window, int)), default=None)

@@ -32,7 +32,8 @@ class BatchShape:
 
     def install(self, block: nn.Module, stack: ExitStack) -> None:
         """Read the shape of what the block is given from now on, until the stack closes."""
-        handle = block.register_forward_pre_hook(self._read, prepend=True, with_kwargs=True)
+        # Behind the hooks that were there before: they may change how many rows the block is given.
+        handle = block.register_forward_pre_hook(self._read, with_kwargs=True)
         stack.callback(handle.remove)
 
     def _read(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

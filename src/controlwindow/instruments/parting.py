@@ -29,7 +29,8 @@ class Parting:
         sites: Sites at which lanes may differ, ascending; the first is 0.
 
     Attributes:
-        cosines: Control coordinates read in the last pass, as pairs of (places in the batch, values).
+        cosines: Control coordinates read in the last pass, as pairs of places in the batch and values, [rows] and
+            [rows, positions].
     """
 
     def __init__(self, model: Model, routes: list[Route], sites: list[int]) -> None:
@@ -47,6 +48,7 @@ class Parting:
         self._hooked = sorted({layer_of(o) for r in routes for o in r.hooked})
         self._rows = len(routes)
         self._lanes_before = 0
+        self._positions = 1
         self._entries: dict[int, torch.Tensor] = {}
         self._origins: dict[int, torch.Tensor] = {}
         self._added: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
@@ -56,7 +58,6 @@ class Parting:
 
     def __enter__(self) -> Parting:
         try:
-            self._stack.enter_context(self._intervention)
             reading = {site for site in self._measured.tolist() if site >= 0}
             for site, block in enumerate(self.model.blocks):
                 if self._stage(site) or site in reading:
@@ -66,6 +67,8 @@ class Parting:
                 norm = self.model.hf_model.get_submodule(self.model.family.final_norm)
                 handle = norm.register_forward_pre_hook(self._norm_hook())
                 self._stack.callback(handle.remove)
+            # Last, so that its hooks see a block's batch with the lanes of that block.
+            self._stack.enter_context(self._intervention)
         except BaseException:
             self._stack.close()
             raise
@@ -116,8 +119,9 @@ class Parting:
             place[torch.as_tensor(rows)] = torch.as_tensor(lanes.lane_of[self._stage(layer)])
             self._intervention.place(layer, place.to(device))
 
-    def begin_pass(self) -> None:
-        """Forget what belonged to the pass before."""
+    def begin_pass(self, positions: int) -> None:
+        """Forget what belonged to the pass before; coordinates of so many last positions are wanted in the next."""
+        self._positions = positions
         self._followed.clear()
         self.cosines = []
 
@@ -159,8 +163,8 @@ class Parting:
             hidden[lanes] += vectors
         if site in self._read:
             places, lanes, directions = self._read[site]
-            residual = hidden[lanes, -1].float()
-            self.cosines.append((places, nn.functional.cosine_similarity(residual, directions, dim=-1)))
+            residual = hidden[lanes, -self._positions :].float()
+            self.cosines.append((places, nn.functional.cosine_similarity(residual, directions[:, None], dim=-1)))
         return hidden
 
     def _along(self, value: Any, origin: torch.Tensor, stage: int) -> Any:

@@ -22,10 +22,18 @@ from controlwindow.models import Model, write_direction
 
 
 class Row(NamedTuple):
-    """One row of a batch: a prompt's token ids and what happens to it."""
+    """One row of a batch.
+
+    Attributes:
+        prompt_ids: The prompt's token ids.
+        operations: What happens to the row.
+        draft: What the row may well generate, from a dose nearby. As much of it as the row itself chooses is read in
+            one pass instead of token by token; what is generated does not depend on it.
+    """
 
     prompt_ids: tuple[int, ...]
     operations: RowOperations
+    draft: tuple[int, ...] = ()
 
 
 class Route(NamedTuple):
