@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: audit test check format clean
+.PHONY: audit test check format benchmark clean
 
 audit: $(STAMP)
 	$(BIN)/controlwindow audit organism:switch
@@ -15,6 +15,10 @@ test: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2
+
+# Each peer gets an environment of its own under benchmarks/.environments; for options: .venv/bin/python -m benchmarks --help
+benchmark: $(STAMP)
+	$(BIN)/python -m benchmarks
 
 format: $(STAMP)
 	$(BIN)/ruff format .

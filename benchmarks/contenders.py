@@ -85,16 +85,19 @@ class Local:
         name: Key in results.
         title: What tables call it.
         work: Does the job and returns what it found, if that is of interest.
-        settle: Waits until the device is idle, before the clock starts and stops.
+        prepare: Runs before the clock starts.
+        settle: Waits until the device is idle, before the clock starts and before it stops.
     """
 
     name: str
     title: str
     work: Callable[[], dict[str, Any] | None]
+    prepare: Callable[[], None] = lambda: None
     settle: Callable[[], None] = lambda: None
 
     def run(self) -> Done:
         """Do the job once."""
+        self.prepare()
         self.settle()
         begin = time.perf_counter()
         found = self.work()

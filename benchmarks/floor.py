@@ -1,4 +1,4 @@
-"""The floor of a grid: the operations it needs, over the rate at which this machine multiplies matrices of those shapes.
+"""The floor of a grid: the operations it needs, over the rate at which this machine multiplies matrices that shape.
 
 Counted are the multiply-adds of every matrix product and attention product of a Llama:
 

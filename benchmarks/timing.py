@@ -75,7 +75,7 @@ class Aim(NamedTuple):
 def take_turns(
     contenders: Sequence[Contender], repeats: int, tell: Callable[[str], None] = lambda _: None
 ) -> dict[str, Timing]:
-    """Time contenders in turns: A B C, A B C, …
+    """Time contenders in turns (A B C, A B C, …).
 
     Args:
         contenders: They have done the job before, so nothing is loaded or chosen any more.

@@ -13,14 +13,15 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from benchmarks.peers.protocol import Job
 from controlwindow import Neuron, load_model
-from controlwindow.behaviors import Behavior, load_behavior
+from controlwindow.behaviors import Behavior, Split, load_behavior
 from controlwindow.instruments.generic import generic_pass
 from controlwindow.instruments.operations import Add
 from controlwindow.instruments.rollout import Row, roll_out_rows
 from controlwindow.models import Model
 from controlwindow.organisms import catalogue
 
-NEURON, BRANCH, BEHAVIOR, SPLIT = Neuron(3, 80), -1, "refusal", "evaluate"
+NEURON, BRANCH, BEHAVIOR = Neuron(3, 80), -1, "refusal"
+SPLIT: Split = "evaluate"
 DOSES = (0.05, 4.5)
 """First and last dose in budget units; those between are evenly spaced in the control coordinate, as an audit's are."""
 

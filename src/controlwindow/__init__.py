@@ -5,7 +5,7 @@ from controlwindow.behaviors import Behavior, load_behavior
 from controlwindow.errors import ControlWindowError
 from controlwindow.instruments import Add, Dose, Inject, Pin, Rollouts, Scale, generic_pass, prove_hooks, rollout
 from controlwindow.models import Model, Neuron, load_model, write_direction
-from controlwindow.windows.prediction import predict_ceilings
+from controlwindow.windows.atlas import predict_ceilings
 from controlwindow.windows.window import Window
 
 __version__ = "0.1.0"

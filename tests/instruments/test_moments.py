@@ -6,8 +6,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import reference_ffn
+import tiny_families
 import tiny_models
-from controlwindow.errors import ScreenError
+from controlwindow.errors import ControlWindowError, ScreenError
 from controlwindow.instruments.moments import batch_sizes, last_position_moments
 from controlwindow.instruments.ordinary import CHAT_PROMPTS
 from controlwindow.models import Model, load_model
@@ -49,6 +51,30 @@ def test_moments_equal_unpadded_passes_however_prompts_are_batched(tiny: Model, 
     np.testing.assert_allclose(found.top_share, strongest, atol=1e-12)
 
 
+@pytest.mark.parametrize("case", [*tiny_families.WITH_EXPERTS, "gemma2", "bloom", "opt"])
+def test_moments_of_every_expert_and_family_equal_a_reference(case: str) -> None:
+    if not tiny_families.is_known(case):
+        pytest.skip(f"this version of Transformers has no {case}")
+    model = tiny_families.model(case)
+
+    def reference(prompts: tuple[str, ...]) -> np.ndarray:
+        return np.array(
+            [
+                torch.cat([reference_ffn.run(model, ids, layer).activations[-1] for layer in range(model.layers)])
+                .double()
+                .numpy()
+                for ids in model.token_ids(prompts)
+            ]
+        )
+
+    found = last_position_moments(model, [POSITIVE[:2], NEGATIVE[:2]], DIVERSE[:2], TOP, batch_tokens=60)
+    positive, negative = reference(POSITIVE[:2]), reference(NEGATIVE[:2])
+    if case in tiny_families.WITH_EXPERTS:
+        assert (positive == 0).any(axis=0).any(), "no neuron is left out by the router"
+    np.testing.assert_allclose(found.mean, [positive.mean(0), negative.mean(0)], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found.low, np.concatenate([positive, negative]).min(0), rtol=1e-4, atol=1e-4)
+
+
 def test_no_logits_are_computed_and_the_model_comes_back_as_it_was(tiny: Model, untouched: list[Model]) -> None:
     untouched.append(tiny)
     before = tiny_models.state_bytes(tiny)
@@ -80,12 +106,24 @@ def test_each_distinct_prompt_is_run_once(llama: Model) -> None:
     assert progress == [(sum(rows[: i + 1]), distinct) for i in range(len(rows))]
 
 
-def test_a_layer_that_cannot_be_read_is_an_error() -> None:
+def test_a_layer_that_is_not_run_is_an_error() -> None:
     in_hand = tiny_models.llama_in_hand()
-    in_hand.model.layers[1].mlp.forward = lambda hidden: hidden
     model = load_model(in_hand, tokenizer=tiny_models.tokenizer())
-    width, total = model.neurons.widths[1], len(model.neurons)
+    width, total = model.neurons.widths[2], len(model.neurons)
+    in_hand.model.layers = in_hand.model.layers[:2]
     with pytest.raises(ScreenError, match=f"{total - width} of {total} neurons"):
+        last_position_moments(model, [POSITIVE], DIVERSE, TOP)
+    assert tiny_models.hook_count(model) == 0
+
+
+@pytest.mark.parametrize("replace", ["bypassed", "twice"])
+def test_an_ffn_that_is_not_read_once_is_an_error(replace: str) -> None:
+    in_hand = tiny_models.llama_in_hand()
+    mlp = in_hand.model.layers[1].mlp
+    original = mlp.forward
+    mlp.forward = (lambda hidden: hidden) if replace == "bypassed" else (lambda hidden: original(original(hidden)))
+    model = load_model(in_hand, tokenizer=tiny_models.tokenizer())
+    with pytest.raises(ControlWindowError):
         last_position_moments(model, [POSITIVE], DIVERSE, TOP)
     assert tiny_models.hook_count(model) == 0
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from controlwindow.curves import SaturationCurve
 from controlwindow.instruments.cells import RolloutCell
 from controlwindow.windows.search import Candidate, SearchTask, WindowSearch
 
@@ -49,7 +50,7 @@ def search_for(count: int = 16, cosine: float = 0.0, branch: int = 1, **task: An
     """A search that has measured nothing yet."""
     prompts = tuple(f"evaluate.p{i:03d}" for i in range(count))
     return WindowSearch(
-        Candidate("L1.N2", branch, cosine, budget=2.5),
+        Candidate("L1.N2", branch, SaturationCurve(cosine), budget=2.5),
         SearchTask("mode", "evaluate", prompts, HORIZONS[-1], frozenset({"switched"}), **task),
         rows_of(["unswitched"] * count, cosine),
     )

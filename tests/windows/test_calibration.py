@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from controlwindow import geometry
+from controlwindow.curves import SaturationCurve
 from controlwindow.windows.calibration import (
     FEATURES,
     REPORTED_CEILING,
@@ -81,7 +82,7 @@ def test_intervals_cover_what_they_say() -> None:
     predictor = fitted.predictors["probe_curve"]
     inside = 0
     for o in made:
-        value, low, high = predictor.ceiling({"probe_dose": o.probe_dose}, o.cosine)
+        value, low, high = predictor.ceiling({"probe_dose": o.probe_dose}, SaturationCurve(o.cosine))
         assert low < value < high
         assert value == pytest.approx(geometry.control_coordinate(0.6 * o.probe_dose, o.cosine), abs=0.03)
         inside += low <= geometry.control_coordinate(o.ceiling_t, o.cosine) <= high
@@ -137,7 +138,7 @@ def test_a_lineage_without_the_feature_does_not_count_as_one_without_error(witho
 def test_the_reported_constant_is_kept_whatever_was_measured() -> None:
     for law in ("constant", "probe_curve"):
         reported = fit(observations(law)).predictors["reported_constant"]
-        assert reported.ceiling({}, 0.0)[0] == pytest.approx(REPORTED_CEILING, abs=1e-6)
+        assert reported.ceiling({}, SaturationCurve(0.0))[0] == pytest.approx(REPORTED_CEILING, abs=1e-6)
         assert reported.slope == 0.0
 
 
@@ -166,7 +167,7 @@ def test_the_shipped_calibration_is_whole() -> None:
     for name, predictor in shipped.predictors.items():
         assert predictor.name == name
         assert predictor.feature == FEATURES[name]
-        value, low, high = predictor.ceiling({"participation_ratio": 10.0, "probe_dose": 1.5}, 0.0)
+        value, low, high = predictor.ceiling({"participation_ratio": 10.0, "probe_dose": 1.5}, SaturationCurve(0.0))
         assert 0 < low < high < 1
         # What was fitted lies inside its own interval; what was only reported elsewhere need not.
         assert low <= value <= high or name == "reported_constant"
@@ -176,4 +177,4 @@ def test_a_missing_feature_gives_no_prediction() -> None:
     predictor = fit(observations("probe_curve")).predictors["probe_curve"]
     assert predictor.dose({"probe_dose": None}) is None
     assert predictor.dose({}) is None
-    assert predictor.ceiling({"probe_dose": None}, 0.1) is None
+    assert predictor.ceiling({"probe_dose": None}, SaturationCurve(0.1)) is None

@@ -1,23 +1,24 @@
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import replace
 
-import polars as pl
 import pytest
 import torch
 
 import tiny_models
 from controlwindow import geometry
-from controlwindow.errors import NeuronError, UsageError
+from controlwindow.curves import CappedCurve, curve_from_json
+from controlwindow.errors import NeuronError
 from controlwindow.instruments import generic_pass
 from controlwindow.models import Model, Neuron, load_model
-from controlwindow.windows.calibration import shipped_calibration
+from controlwindow.windows.calibration import Predictor, shipped_calibration
 from controlwindow.windows.prediction import (
     PROBE_DOSES,
     PROBE_LEVEL,
     dose_at_level,
     layer_features,
-    predict_ceilings,
     predict_neuron,
 )
 
@@ -33,65 +34,61 @@ def model() -> Model:
     return load_model(in_hand, tokenizer=tiny_models.tokenizer())
 
 
-def test_every_neuron_is_predicted_on_both_branches(model: Model) -> None:
-    table = predict_ceilings(model)
-    names = [str(neuron) for neuron in model.neurons]
-    assert table["neuron"].to_list() == [name for name in names for _ in range(2)]
-    assert table["branch"].to_list() == [1, -1] * len(names)
-    writing = table.filter(pl.col("neuron") != str(SILENT))
-    assert writing["constant"].null_count() == 0
-    assert writing["participation_ratio"].null_count() == 0
-    assert writing.select(pl.col("budget", "c0", "residual_norm", "write_norm").is_null().any()).row(0) == (False,) * 4
-    known = {features.layer for features in layer_features(model) if features.probe_dose is not None}
-    predicted = writing.filter(pl.col("layer").is_in(list(known)))
-    assert predicted["ceiling_predicted"].null_count() == 0
-    for name in ("ceiling_predicted", "ceiling_low", "ceiling_high"):
-        assert predicted[name].is_between(-1, 1).all()
-    assert (predicted["ceiling_low"] <= predicted["ceiling_predicted"]).all()
-    assert (predicted["ceiling_predicted"] <= predicted["ceiling_high"]).all()
-    assert not table["in_sample"].any()
+def test_a_prediction_goes_through_the_curve_of_the_neuron(model: Model) -> None:
+    generic, features, calibration = generic_pass(model), layer_features(model), shipped_calibration()
+    for branch in (1, -1):
+        found = predict_neuron(model, Neuron(1, 4), branch, generic, features)
+        assert found.curve == generic.curve(model, Neuron(1, 4), branch)
+        assert (found.cosine, found.plateau) == (found.curve.cosine, None)
+        assert (found.budget, found.budget_kind) == (generic.budget(model, Neuron(1, 4)), "plain")
+        assert found.write_norm * found.budget == pytest.approx(found.residual_norm)
+        assert found.routed_share is None
+        for name, value in found.values.items():
+            t = calibration.predictors[name].dose(features[1].values())
+            if t is None:
+                assert value is None
+            else:
+                assert value.value == geometry.control_coordinate(t, found.cosine)
+                assert value.low < value.value < value.high
 
 
-def test_a_write_that_vanishes_has_null_predictions(model: Model) -> None:
-    row = predict_ceilings(model, [SILENT])
-    assert len(row) == 2
-    for name in ("budget", "ceiling_predicted", "ceiling_low", "ceiling_high", "t_predicted"):
-        assert row[name].null_count() == 2
-    for name in shipped_calibration().predictors:
-        assert row[name].null_count() == 2
-    assert row["c0"].to_list() == [0.0, 0.0]
+def test_a_neuron_that_writes_nothing_is_not_predicted(model: Model) -> None:
+    with pytest.raises(NeuronError, match="writes nothing"):
+        predict_neuron(model, SILENT, 1, generic_pass(model), layer_features(model))
 
 
-def test_the_table_equals_prediction_one_by_one(model: Model) -> None:
-    generic, features = generic_pass(model), layer_features(model)
-    neurons = [Neuron(0, 0), Neuron(1, 4), Neuron(2, 47)]
-    table = predict_ceilings(model, neurons)
-    for row in table.iter_rows(named=True):
-        single = predict_neuron(model, Neuron.parse(row["neuron"]), row["branch"], generic, features)
-        assert row["c0"] == pytest.approx(single.cosine, abs=1e-5)
-        assert row["budget"] == pytest.approx(single.budget, rel=1e-5)
-        assert row["write_norm"] == pytest.approx(single.write_norm, rel=1e-5)
-        for name, value in single.values.items():
-            assert row[name] == (None if value is None else pytest.approx(value[0], abs=1e-5))
-        chosen = single.values[single.default]
-        if chosen is not None:
-            assert (row["ceiling_predicted"], row["ceiling_low"], row["ceiling_high"]) == pytest.approx(
-                chosen, abs=1e-5
-            )
-            assert geometry.control_coordinate(row["t_predicted"], row["c0"]) == pytest.approx(chosen[0], abs=1e-5)
-        assert row["predictor"] == single.default
+def test_a_record_is_plain_and_holds_the_curve(model: Model) -> None:
+    found = predict_neuron(model, Neuron(2, 3), -1, generic_pass(model), layer_features(model))
+    record = json.loads(json.dumps(found.to_record()))
+    assert curve_from_json(record["curve"]) == found.curve
+    assert (record["neuron"], record["branch"], record["budget_kind"], record["plateau"]) == (
+        "L2.N3",
+        -1,
+        "plain",
+        None,
+    )
+    assert record["cosine"] == found.cosine
+    assert record["values"]["constant"] == list(found.values["constant"])
 
 
-def test_cosines_of_the_branches_are_opposite(model: Model) -> None:
-    table = predict_ceilings(model, ["L2.N3"])
-    assert table["c0"][0] == -table["c0"][1]
+def test_under_a_cap_a_ceiling_at_or_above_the_plateau_is_not_reached() -> None:
+    capped = CappedCurve(0.0, 0.0, 0.0, 0.0, ffn_length=0.3, limit_length=0.75)
+    predictor = Predictor("constant", None, math.log(0.75), 0.0, (math.log(0.5), math.log(2)), 0.1, None)
+    assert capped.plateau == pytest.approx(0.6)
+    assert predictor.ceiling({}, capped) == (None, pytest.approx(geometry.control_coordinate(0.375)), None)
+    lower = replace(predictor, intercept=math.log(0.5))
+    assert lower.ceiling({}, capped) == pytest.approx(
+        (geometry.control_coordinate(0.5), geometry.control_coordinate(0.25), None)
+    )
+    assert replace(predictor, intercept=math.log(5)).ceiling({}, capped) == (None, None, None)
+    assert replace(predictor, feature="probe_dose").ceiling({"probe_dose": None}, capped) is None
 
 
-def test_no_neurons_and_foreign_neurons_are_refused(model: Model) -> None:
-    with pytest.raises(UsageError, match="no neurons"):
-        predict_ceilings(model, [])
-    with pytest.raises(NeuronError, match=r"L7\.N0"):
-        predict_ceilings(model, ["L7.N0"])
+def test_without_probe_passes_only_the_generic_pass_is_read(model: Model) -> None:
+    plain, probed = layer_features(model, probe=False), layer_features(model)
+    assert layer_features(model, probe=False) is plain
+    for a, b in zip(plain, probed, strict=True):
+        assert a == replace(b, probe_dose=None, probe_curve=())
 
 
 def test_layer_features_are_read_once_and_agree_with_the_generic_pass(model: Model) -> None:

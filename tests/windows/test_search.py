@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from responders import drive, rows_for, rows_of, search_for, spread, window
 
 from controlwindow import geometry
+from controlwindow.curves import SaturationCurve
 from controlwindow.windows.search import RESOLUTION, Candidate, WindowSearch, median_coordinate, summarise
 from controlwindow.windows.window import Measured, read_search
 
@@ -238,7 +239,7 @@ def test_progress_rises_from_nothing_to_one() -> None:
 
 
 def test_a_candidate_follows_the_curve_of_its_branch() -> None:
-    candidate = Candidate("L0.N0", -1, 0.2, 3.0)
+    candidate = Candidate("L0.N0", -1, SaturationCurve(0.2), 3.0)
     assert candidate.coordinate(0.7) == geometry.control_coordinate(0.7, 0.2)
     assert candidate.dose(candidate.coordinate(0.7)) == pytest.approx(0.7)
 

@@ -13,7 +13,7 @@ from controlwindow.behaviors.loading import assemble as assemble_behavior
 from controlwindow.geometry import control_coordinate
 from controlwindow.instruments.cells import RolloutCell
 from controlwindow.statistics import wilson_interval
-from controlwindow.windows.failure import FAILURE_MODES, RECOMPUTED, failure_mode
+from controlwindow.windows.failure import FAILURE_MODES, RECOMPUTED, Reasons, failure_mode
 from controlwindow.windows.window import Window, assemble, read_search
 
 PREDICTION = {
@@ -40,7 +40,7 @@ def behavior(tmp_path_factory: pytest.TempPathFactory) -> Behavior:
 def measure(behavior: Behavior, respond: Any, propagation: float | None = None, **options: Any) -> Window:
     search = search_for(**options)
     drive(search, respond)
-    return assemble(search, read_search(search, 0), behavior, PREDICTION, "named", propagation, {})
+    return assemble(search, read_search(search, 0), behavior, PREDICTION, "named", Reasons(propagation), {})
 
 
 def test_an_open_window_with_its_evidence(behavior: Behavior) -> None:
@@ -117,16 +117,19 @@ def test_each_failure_mode_comes_from_its_evidence(behavior: Behavior) -> None:
 
 
 def test_the_decision_table_in_its_order() -> None:
-    capped = {"plateau": 0.4, "injected_trigger": 0.5}
-    assert failure_mode(True, 0.0, **capped) == "normalization_cap"
-    assert failure_mode(False, 0.9, **capped) == "normalization_cap"
-    assert failure_mode(True, 0.0, plateau=0.6, injected_trigger=0.5) == "too_late"
-    assert failure_mode(True, 0.9, plateau=0.4, injected_trigger=None) == "collapse_before_trigger"
-    assert failure_mode(True, RECOMPUTED / 2) == failure_mode(False, RECOMPUTED / 2) == "too_late"
-    assert failure_mode(True, RECOMPUTED) == "collapse_before_trigger"
-    assert failure_mode(True, None) == "collapse_before_trigger"
-    assert failure_mode(False, RECOMPUTED) == "no_effect"
-    assert failure_mode(False, None) == "no_effect"
+    reachable, beyond = Reasons(0.9, injected_trigger=0.5), Reasons(0.0, injected_trigger=0.5)
+    assert failure_mode(True, beyond, plateau=0.4) == "normalization_cap"
+    assert failure_mode(False, reachable, plateau=0.4) == "normalization_cap"
+    assert failure_mode(True, beyond, plateau=0.6) == "too_late"
+    assert failure_mode(False, reachable, plateau=0.6) == "no_effect"
+    assert failure_mode(True, reachable) == "collapse_before_trigger"
+    assert failure_mode(True, Reasons(0.9), plateau=0.4) == "collapse_before_trigger"
+    for reached in (True, False):
+        assert failure_mode(reached, Reasons(RECOMPUTED / 2)) == "too_late"
+    assert failure_mode(True, Reasons(RECOMPUTED)) == "collapse_before_trigger"
+    assert failure_mode(True, Reasons()) == "collapse_before_trigger"
+    assert failure_mode(False, Reasons(RECOMPUTED)) == "no_effect"
+    assert failure_mode(False, Reasons()) == "no_effect"
     assert FAILURE_MODES == ("normalization_cap", "too_late", "collapse_before_trigger", "no_effect")
 
 
@@ -155,7 +158,7 @@ def test_triggers_are_told_by_outcome_and_horizon(behavior: Behavior) -> None:
         return rows_for(cell, late, c, ["switched" if c >= 0.6 else "unswitched"] * 16)
 
     drive_rows(search, answer)
-    found = assemble(search, read_search(search, 0), behavior, PREDICTION, "named", None, {})
+    found = assemble(search, read_search(search, 0), behavior, PREDICTION, "named", Reasons(), {})
     assert set(found.triggers_by_outcome) == {"switched"}
     assert found.triggers_by_outcome["switched"]["16"] == pytest.approx(0.3, abs=0.03)
     # The first horizon is read from the doses that the last one asked for, so it is known to a coarse step.
@@ -166,7 +169,7 @@ def test_sampled_rates_are_told_by_seed(behavior: Behavior) -> None:
     search = search_for()
     drive(search, window(np.full(16, 0.3), np.full(16, 0.8)))
     sampled = {7: rows_of(["switched"] * 4 + ["collapsed"] * 12, 0.5), 8: rows_of(["switched"] * 16, 0.5)}
-    found = assemble(search, read_search(search, 0), behavior, PREDICTION, "named", None, sampled)
+    found = assemble(search, read_search(search, 0), behavior, PREDICTION, "named", Reasons(), sampled)
     assert found.sampled == {"7": 0.25, "8": 1.0}
 
 
@@ -174,7 +177,7 @@ def test_a_missing_default_prediction_is_null(behavior: Behavior) -> None:
     search = search_for()
     drive(search, window(np.full(16, 0.3), np.full(16, 0.8)))
     prediction = {**PREDICTION, "default": "participation_ratio"}
-    found = assemble(search, read_search(search, 0), behavior, prediction, "named", None, {})
+    found = assemble(search, read_search(search, 0), behavior, prediction, "named", Reasons(), {})
     assert found.ceiling_predicted is None
     assert found.ceiling_predicted_interval == (None, None)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import polars as pl
 import typer
@@ -33,7 +34,7 @@ from controlwindow.models import Neuron
 from controlwindow.organisms.catalogue import load_card
 from controlwindow.report.charts import draw_atlas, draw_screen
 from controlwindow.screens import Coverage, find_screen
-from controlwindow.windows.prediction import predict_ceilings
+from controlwindow.windows.atlas import predict_ceilings
 
 _NOTES = 12
 """Most notes of a screen that are printed."""
@@ -140,13 +141,14 @@ def window(
         for w in result.windows:
             verdict = w.verdict if w.failure_mode is None else f"{w.verdict}: {w.failure_mode}"
             sure = "" if w.decided else ", undecided"
+            capped = "" if w.plateau is None else f"plateau {w.plateau:.3f}, "
             console.print(
                 f"[bold]{w.neuron} {w.branch:+d}[/]  {verdict} (probability {w.verdict_probability:.2f}{sure})"
             )
             console.print(
                 f"  trigger {_threshold(w.trigger, w.trigger_interval)}, "
                 f"ceiling {_threshold(w.ceiling, w.ceiling_interval)}",
-                f"  predicted ceiling {_threshold(w.ceiling_predicted, w.ceiling_predicted_interval)}, "
+                f"  predicted ceiling {_threshold(w.ceiling_predicted, w.ceiling_predicted_interval)}, {capped}"
                 f"height {w.height:.0%}",
                 sep="\n",
                 markup=False,
@@ -205,6 +207,9 @@ def screen(
 def atlas(
     model: ModelArgument,
     neuron: Annotated[list[str] | None, typer.Option("--neuron", "-n", help=_NEURON_HELP + " Default: all.")] = None,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Also dose random directions of every layer: slower, and predicts better.")
+    ] = False,
     figure: Annotated[Path | None, typer.Option(help="Draw predicted ceilings by layer to this SVG file.")] = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = None,
@@ -215,8 +220,9 @@ def atlas(
     for name in neuron or []:
         Neuron.parse(name)
     loaded = open_model(model, device, dtype, system_prompt)
-    with TerminalProgress() as progress, progress.stage("generic and probe passes") as stage:
-        table = predict_ceilings(loaded, neuron, progress=stage.update)
+    passes = "generic and probe passes" if probe else "generic pass and weights"
+    with TerminalProgress() as progress, progress.stage(passes) as stage:
+        table = predict_ceilings(loaded, neuron, probe=probe, progress=stage.update)
     if figure is not None:
         draw_atlas(table, figure, f"{loaded.name}, {table['predictor'][0]} predictor")
     if as_json:
@@ -226,7 +232,7 @@ def atlas(
         columns = [("neuron", "left"), ("branch", "right"), ("c0", "right"), ("budget", "right"), ("ceiling", "left")]
         rows = [
             [r["neuron"], f"{r['branch']:+d}", f"{r['c0']:+.3f}", _number(r["budget"]),
-             _threshold(r["ceiling_predicted"], (r["ceiling_low"], r["ceiling_high"]))]
+             _predicted(r)]
             for r in table.to_dicts()
         ]  # fmt: skip
         output().print(plain_table(columns, rows))
@@ -235,8 +241,11 @@ def atlas(
     first = table.row(0, named=True)
     note = " (in sample: this model was among those fitted)" if first["in_sample"] else ""
     output().print(
-        f"[dim]predictor {first['predictor']}{note}; ceilings in c, 90 % intervals; --json gives every neuron"
+        f"[dim]tier {first['tier']}, predictor {first['predictor']}{note}; ceilings in c, 90 % intervals; "
+        "--json gives every neuron"
     )
+    if table["reachable"].not_().any():
+        output().print("[dim]capped: a norm after the FFN keeps c below the predicted ceiling at any dose")
 
 
 def _atlas_by_layer(table: pl.DataFrame) -> object:
@@ -248,18 +257,23 @@ def _atlas_by_layer(table: pl.DataFrame) -> object:
         low=pl.col("ceiling_predicted").quantile(0.05),
         middle=pl.col("ceiling_predicted").median(),
         high=pl.col("ceiling_predicted").quantile(0.95),
+        plateau=pl.col("plateau").median(),
+        capped=100 * pl.col("reachable").not_().mean(),
     ).sort("layer")  # fmt: skip
     columns = [("layer", "right"), ("neurons", "right"), ("‖r‖", "right"), ("median budget", "right"),
                ("largest |c0|", "right"), ("ceiling 5 %", "right"), ("median", "right"), ("95 %", "right")]  # fmt: skip
-    rows = [
-        [
-            str(r["layer"]),
-            str(r["neurons"]),
-            *(_number(r[k]) for k in ("residual", "budget", "widest", "low", "middle", "high")),
-        ]
-        for r in grouped.to_dicts()
-    ]
+    keys = ["residual", "budget", "widest", "low", "middle", "high"]
+    if table["plateau"].null_count() < len(table):
+        columns += [("median plateau", "right"), ("% capped", "right")]
+        keys += ["plateau", "capped"]
+    rows = [[str(r["layer"]), str(r["neurons"]), *(_number(r[key]) for key in keys)] for r in grouped.to_dicts()]
     return plain_table(columns, rows, "predicted ceilings by layer")
+
+
+def _predicted(row: Mapping[str, Any]) -> str:
+    if row["ceiling_predicted"] is not None:
+        return _threshold(row["ceiling_predicted"], (row["ceiling_low"], row["ceiling_high"]))
+    return "–" if row["reachable"] is None else f"capped, plateau {row['plateau']:.3f}"
 
 
 def _threshold(value: float | None, interval: tuple[float | None, float | None]) -> str:

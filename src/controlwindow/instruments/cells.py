@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Protocol, get_args
+from typing import Any, Literal, Protocol, get_args
 
 Rows = list[dict[str, Any]]
 """What a cell measured: JSON values, one dict per prompt (rollouts) or a single one."""
+
+
+Site = Literal["activation", "residual"]
+"""Where a dose enters: a neuron's activation, or the residual stream after its block."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class RolloutCell:
         horizon: Tokens to generate.
         prompts: Ids of the prompts, in order; empty for all of the split.
         sample_seed: None for greedy decoding, a seed for sampling at temperature 1.
+        site: "activation", or "residual": the neuron's direction, alpha long, added at the output of its block.
         precision: "model" for the type the model was loaded in, or "float32".
     """
 
@@ -39,6 +44,7 @@ class RolloutCell:
     horizon: int = 32
     prompts: tuple[str, ...] = ()
     sample_seed: int | None = None
+    site: Site = "activation"
     precision: str = "model"
 
 
@@ -161,9 +167,10 @@ _KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Cell)}
 def cell_key(cell: Cell) -> str:
     """Canonical text of a cell; equal cells have equal keys, and `cell_from_key` gives the cell back."""
     values = asdict(cell)
-    # Cells in the model's own precision keep the key that they had before there was another.
-    if values.get("precision") == "model":
-        del values["precision"]
+    # Cells of the usual site and precision keep the key that they had before there were others.
+    for name, usual in (("site", "activation"), ("precision", "model")):
+        if values.get(name) == usual:
+            del values[name]
     return json.dumps([type(cell).__name__, values], sort_keys=True, separators=(",", ":"))
 
 

@@ -6,30 +6,26 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from controlwindow import geometry
 from controlwindow.instruments.generic import GenericPass
 from controlwindow.models import Model
-from controlwindow.models.directions import write_matrix, write_norms
+from controlwindow.models.directions import write_matrix
 
 Floats = NDArray[np.float64]
 
 LEAST_DOSE = 0.1
 """A neuron that the residual already points along needs no dose to reach a coordinate; it is given this one, in t."""
 
-
-def layer_budgets(model: Model, generic: GenericPass, layer: int) -> Floats:
-    """Budgets B = ‖r_L‖/‖v‖ of all neurons of a layer, [neurons]; NaN where the write vanishes."""
-    norms = write_norms(model, layer).double().cpu().numpy()
-    return np.where(norms > 0, generic.residual_norm[layer] / np.where(norms > 0, norms, 1), np.nan)
+CAPPED_DOSE = 4.0
+"""The dose, in t, of a neuron whose plateau lies below the coordinate asked for."""
 
 
 def model_budgets(model: Model, generic: GenericPass) -> Floats:
     """Budgets of all neurons, all layers in a row, [neurons]; NaN for those that have none."""
-    return np.concatenate([layer_budgets(model, generic, layer) for layer in range(model.layers)])
+    return np.concatenate([generic.budgets(model, layer) for layer in range(model.layers)])
 
 
 def layer_offsets(model: Model, generic: GenericPass, layer: int, coordinate: float) -> Floats:
-    """Activation offsets that bring every neuron of a layer to one |c| on both branches, by the saturation curve.
+    """Activation offsets that bring every neuron of a layer to one |c| on both branches, by its curve.
 
     Args:
         model: The model.
@@ -40,10 +36,13 @@ def layer_offsets(model: Model, generic: GenericPass, layer: int, coordinate: fl
     Returns:
         [2, neurons]: on branch +1 and, negative, on branch −1; 0 for neurons without a budget.
     """
-    budgets = np.nan_to_num(layer_budgets(model, generic, layer))
-    cosines = generic.cosines(model, layer).double().numpy()
-    doses = [geometry.dose_for(coordinate, sign * cosines) for sign in (1, -1)]
-    return np.stack([sign * np.maximum(t, LEAST_DOSE) * budgets for sign, t in zip((1, -1), doses, strict=True)])
+    budgets = np.nan_to_num(generic.budgets(model, layer))
+    curves = generic.curves(model, layer)
+    offsets = []
+    for sign, branch in ((1, curves), (-1, curves.opposite())):
+        doses = branch.rising_doses(np.full(len(budgets), coordinate))
+        offsets.append(sign * np.maximum(np.nan_to_num(doses, nan=CAPPED_DOSE), LEAST_DOSE) * budgets)
+    return np.stack(offsets)
 
 
 def limit_directions(model: Model, layer: int) -> torch.Tensor:

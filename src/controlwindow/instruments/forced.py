@@ -74,7 +74,8 @@ def forced_pass(
     routes: dict[RowOperations, Route] = {}
     for row in rows:
         if row.operations not in routes:
-            routes[row.operations] = route(model, row.operations, share=True)
+            # Coordinates are a matter of geometry here, so none is read.
+            routes[row.operations] = route(model, row.operations, share=True)._replace(measured=-1, direction=None)
     found: list[Forced] = []
     with measuring(model):
         for start in range(0, len(rows), batch_rows):
@@ -114,7 +115,7 @@ def _run(model: Model, rows: list[ForcedRow], routes: list[Route], divergence: b
             members = lanes.members(0)
             head = model.pad([heads[member] for member in members])
             mask = head["attention_mask"]
-            parting.begin_pass()
+            parting.begin_pass(1)
             model.decoder(
                 input_ids=head["input_ids"],
                 **model.forward_options(mask, (mask.cumsum(-1) - 1).clamp(min=0), cache),
@@ -137,7 +138,7 @@ def _run(model: Model, rows: list[ForcedRow], routes: list[Route], divergence: b
         known = torch.arange(longest, device=device) >= longest - lengths
         # What pads a shorter continuation comes after all that is read of it, so the mask may leave it in.
         mask = torch.cat([known, torch.ones_like(inputs, dtype=torch.bool, device=device)], 1).long()
-        parting.begin_pass()
+        parting.begin_pass(1)
         hidden = model.decoder(
             input_ids=inputs.to(device),
             **model.forward_options(mask, lengths + torch.arange(width, device=device), cache),

@@ -1,31 +1,37 @@
-"""The generic pass: residual norms, participation ratios and undosed cosines on the model's own ordinary text.
+"""The generic pass: what the model's own ordinary text says of every layer, and so of every neuron.
 
 Generic text is the model's undosed greedy answers to ordinary prompts. Statistics run over generated positions; norms
-and cosines are medians (method section 1). From it every neuron has its budget and its c0 without another pass.
+and cosines are medians (method section 1). From it every neuron has its budget and its curve without another pass.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from controlwindow import geometry
+from controlwindow.curves import Curve, Floats, LayerCurves
 from controlwindow.errors import ModelError, NeuronError
-from controlwindow.instruments.capture import capturing
-from controlwindow.instruments.hooks import measuring
+from controlwindow.instruments.layer_statistics import LayerStatistics, read_layers
 from controlwindow.instruments.ordinary import CHAT_PROMPTS, TEXT_PROMPTS
 from controlwindow.instruments.rollout import Row, roll_out_rows
-from controlwindow.instruments.sequences import Sequences, pack
+from controlwindow.instruments.sequences import pack
 from controlwindow.models import Model, Neuron
-from controlwindow.models.directions import write_matrix, write_norms
+from controlwindow.models.directions import raw_write, write_matrix, write_norms
 from controlwindow.organisms.catalogue import load_card
 
 GENERIC_TOKENS = 48
 """Default length of a generic answer in tokens."""
 
-_SAMPLED_POSITIONS = 1024
+BudgetKind = Literal["plain", "capped", "routed"]
+
+_BATCH_ROWS = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,42 +43,128 @@ class GenericPass:
         prompt_ids: Their token ids.
         token_ids: The undosed greedy answers.
         positions: Generated positions the statistics run over.
-        residual_norm: Median ‖r_L‖ per layer.
-        participation_ratio: PR of the uncentred second moment of r_L per layer.
-        units: Per layer a sample of residuals of unit length, [sampled positions, d_model].
+        layers: Statistics of every layer.
     """
 
     prompts: tuple[str, ...]
     prompt_ids: tuple[tuple[int, ...], ...]
     token_ids: tuple[tuple[int, ...], ...]
     positions: int
-    residual_norm: tuple[float, ...]
-    participation_ratio: tuple[float, ...]
-    units: tuple[torch.Tensor, ...]
+    layers: tuple[LayerStatistics, ...]
 
-    def budget(self, model: Model, neuron: Neuron) -> float:
-        """Coherence budget B = ‖r_L‖/‖v‖ of a neuron, in units of its activation.
+    @property
+    def residual_norm(self) -> tuple[float, ...]:
+        """Median ‖r_L‖ per layer."""
+        return tuple(layer.residual_norm for layer in self.layers)
+
+    @property
+    def participation_ratio(self) -> tuple[float, ...]:
+        """PR of the uncentred second moment of r_L per layer."""
+        return tuple(layer.participation_ratio for layer in self.layers)
+
+    def budget(self, model: Model, neuron: Neuron | str) -> float:
+        """Coherence budget of a neuron, in units of its activation (method sections 1 and 2; docs/definitions.md).
+
+        B = ‖r_L‖/‖v‖, or ‖m‖/‖v‖ under a norm after the FFN; in a routed or gated expert v counts w̄·‖v‖, with w̄ the
+        median router weight over the generic positions routed there.
 
         Raises:
-            NeuronError: The neuron lies outside the model, or its write vanishes, so that no dose has a size.
+            NeuronError: The neuron lies outside the model, its write vanishes, or its expert was never routed to, so
+                that no dose has a size.
         """
         neuron = model.require(neuron)
-        norm = float(write_matrix(model, neuron.layer)[:, neuron.index].float().norm())
+        norm = float(raw_write(model, neuron).float().norm())
         if norm == 0:
             raise NeuronError(f"{neuron} writes nothing (‖v‖ = 0), so it has no budget", "choose another neuron")
-        return geometry.budget(self.residual_norm[neuron.layer], norm)
+        weight = self.router_weight(model, neuron)
+        if math.isnan(weight):
+            raise NeuronError(
+                f"no position of the generic text is routed to the expert of {neuron}, so it has no budget",
+                "choose another neuron, or give generic prompts that reach it with --generic FILE",
+            )
+        return geometry.budget(self.layers[neuron.layer].budget_norm, weight * norm)
+
+    def budget_kind(self, model: Model, neuron: Neuron | str) -> BudgetKind:
+        """How the budget of a neuron is taken: plain, capped (norm after the FFN) or routed (router weight)."""
+        neuron = model.require(neuron)
+        if self.layers[neuron.layer].cap is not None:
+            return "capped"
+        # The shared expert is routed to by every token; only its gate, if any, makes it weigh other than 1.
+        return "routed" if neuron.expert is not None or self.router_weight(model, neuron) != 1 else "plain"
+
+    def budget_kinds(self, model: Model, layer: int) -> NDArray[np.str_]:
+        """`budget_kind` of all neurons of a layer, [neurons]."""
+        shape = model.neurons.shapes[layer]
+        experts = [Neuron(layer, 0, expert) for expert in range(shape.experts)] + [Neuron(layer, 0)] * bool(shape.width)
+        return np.repeat([self.budget_kind(model, neuron) for neuron in experts], _widths(model, layer))
+
+    def budgets(self, model: Model, layer: int) -> Floats:
+        """Budgets of all neurons of a layer, [neurons]; NaN for those that have none."""
+        norms = write_norms(model, layer).double().cpu().numpy()
+        weights = np.repeat(*self._weights(model, layer))
+        with np.errstate(divide="ignore"):
+            found = self.layers[layer].budget_norm / (norms * weights)
+        return np.where(np.isfinite(found), found, np.nan)
+
+    def router_weight(self, model: Model, neuron: Neuron) -> float:
+        """Median router weight w̄ of a neuron's expert where it is routed to; NaN when never, 1 in a dense layer."""
+        routing = self.layers[neuron.layer].routing
+        return 1.0 if routing is None else routing.weights[_expert(model, neuron)]
+
+    def routed_share(self, model: Model, neuron: Neuron) -> float | None:
+        """Share of generic positions routed to a neuron's expert; None in a dense layer."""
+        routing = self.layers[neuron.layer].routing
+        return None if routing is None else routing.shares[_expert(model, neuron)]
+
+    def routed_shares(self, model: Model, layer: int) -> Floats | None:
+        """`routed_share` of all neurons of a layer, [neurons]; None in a dense layer."""
+        routing = self.layers[layer].routing
+        return None if routing is None else np.repeat(np.array(routing.shares), _widths(model, layer))
+
+    def _weights(self, model: Model, layer: int) -> tuple[Floats, list[int]]:
+        routing = self.layers[layer].routing
+        weights = (1.0,) if routing is None else routing.weights
+        return np.array(weights), _widths(model, layer)
+
+    def curve(self, model: Model, neuron: Neuron | str, branch: int) -> Curve:
+        """The curve of one neuron on a branch.
+
+        Raises:
+            NeuronError: The neuron lies outside the model.
+        """
+        neuron = model.require(neuron)
+        curves = self.layers[neuron.layer].curves(raw_write(model, neuron)[:, None])
+        return (curves if branch > 0 else curves.opposite()).at(0)
+
+    def curves(self, model: Model, layer: int, columns: Sequence[int] | None = None) -> LayerCurves:
+        """The curves of a layer's neurons on branch +1.
+
+        Args:
+            model: The model.
+            layer: The layer.
+            columns: Which of its neurons, by column; None for all.
+        """
+        writes = write_matrix(model, layer)
+        return self.layers[layer].curves(writes if columns is None else writes[:, list(columns)])
 
     def cosines(self, model: Model, layer: int) -> torch.Tensor:
-        """c0 = median cos(r_L, v) of every neuron of a layer on branch +1, [neurons]; 0 for a zero write."""
-        writes = write_matrix(model, layer).float()
-        norms = write_norms(model, layer).clamp(min=torch.finfo(torch.float32).tiny)
-        return (self.units[layer].to(writes.device) @ writes / norms).median(0).values.clamp(-1, 1).cpu()
+        """c0 of every neuron of a layer on branch +1, [neurons]; 0 for a zero write without a cap."""
+        return torch.from_numpy(self.curves(model, layer).cosines)
 
-    def cosine(self, model: Model, neuron: Neuron, branch: int) -> float:
+    def cosine(self, model: Model, neuron: Neuron | str, branch: int) -> float:
         """c0 of one neuron on a branch."""
-        write = write_matrix(model, neuron.layer)[:, neuron.index].float()
-        values = self.units[neuron.layer].to(write.device) @ (write / write.norm())
-        return branch * float(values.median().clamp(-1, 1))
+        return self.curve(model, neuron, branch).cosine
+
+
+def _expert(model: Model, neuron: Neuron) -> int:
+    """Place of a neuron's expert in `Routing`: routed ones by number, then the shared one."""
+    return model.neurons.shapes[neuron.layer].experts if neuron.expert is None else neuron.expert
+
+
+def _widths(model: Model, layer: int) -> list[int]:
+    """Neurons of each expert of a layer as `Routing` lists them; of a dense layer, its one width."""
+    shape = model.neurons.shapes[layer]
+    return [shape.expert_width] * shape.experts + [shape.width] * bool(shape.width)
 
 
 def default_prompts(model: Model) -> tuple[str, ...]:
@@ -108,29 +200,14 @@ def _run(model: Model, prompts: tuple[str, ...], max_new_tokens: int) -> Generic
             f"{model.name} answers ordinary prompts with almost nothing ({positions} tokens to {len(prompts)} prompts)",
             "give prompts that fit the model with --generic FILE, one a line",
         )
-    norms: list[list[torch.Tensor]] = [[] for _ in range(model.layers)]
-    units: list[list[torch.Tensor]] = [[] for _ in range(model.layers)]
-    moments = [torch.zeros(model.d_model, model.d_model, dtype=torch.float64) for _ in range(model.layers)]
-    stride = max(1, positions // _SAMPLED_POSITIONS)
-    for start in range(0, len(prompts), 16):
-        packed = pack(model, prompt_ids[start : start + 16], token_ids[start : start + 16])
-
-        def read(layer: int, residual: torch.Tensor, packed: Sequences = packed) -> None:
-            chosen = packed.emitted_from(residual).float()
-            length = chosen.norm(dim=-1)
-            norms[layer].append(length.cpu())
-            exact = chosen.double()
-            moments[layer] += (exact.T @ exact).cpu()
-            units[layer].append((chosen / length[:, None])[::stride].cpu())
-
-        with measuring(model), capturing(model, residuals=read):
-            packed.logits(model)
+    batches = (
+        pack(model, prompt_ids[start : start + _BATCH_ROWS], token_ids[start : start + _BATCH_ROWS])
+        for start in range(0, len(prompts), _BATCH_ROWS)
+    )
     return GenericPass(
         prompts=prompts,
         prompt_ids=tuple(prompt_ids),
         token_ids=tuple(token_ids),
         positions=positions,
-        residual_norm=tuple(float(torch.cat(layer).median()) for layer in norms),
-        participation_ratio=tuple(geometry.participation_ratio(m.numpy()) for m in moments),
-        units=tuple(torch.cat(layer) for layer in units),
+        layers=read_layers(model, batches, positions),
     )

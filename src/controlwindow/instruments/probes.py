@@ -75,11 +75,12 @@ def propagation(
     token_ids: Sequence[Sequence[int]],
     *,
     batch_rows: int = 64,
-) -> float:
+) -> float | None:
     """Propagation 1 − cos²(Δr_last, v) of a dose on the same tokens (method section 3).
 
     Δr_last is the change of the last block's output. 0 means that the write travelled on as it was and nothing
-    downstream was recomputed; 1 that what arrives no longer points along it.
+    downstream was recomputed; 1 that what arrives no longer points along it. Under a norm after the FFN the dose also
+    takes away from what the FFN wrote, so v's place is taken by the change that it makes at its own layer.
 
     Args:
         model: The model.
@@ -90,32 +91,39 @@ def propagation(
         batch_rows: Rows per pass.
 
     Returns:
-        The mean over generated positions.
+        The mean over the generated positions at which the dose wrote; None where it wrote at none (an expert that no
+        token of the text is routed to).
     """
     pairs = [(p, t) for p, t in zip(prompt_ids, token_ids, strict=True) if len(t)]
-    write = write_direction(model, neuron).float()
-    recomputed = []
+    write = write_direction(model, neuron).float()[None] if model.post_norm(neuron.layer) is None else None
+    last, recomputed = model.layers - 1, []
     for start in range(0, len(pairs), batch_rows):
         chosen = pairs[start : start + batch_rows]
         packed = pack(model, [p for p, _ in chosen], [t for _, t in chosen])
         with measuring(model):
-            undosed = _last_residual(model, packed)
+            undosed = _residuals(model, packed, {neuron.layer, last})
             with Intervention(model, [operation] * len(chosen)) as intervention:
                 intervention.first_generated = packed.first_generated
-                dosed = _last_residual(model, packed)
-        cosine = nn.functional.cosine_similarity(dosed - undosed, write[None], dim=-1)
+                dosed = _residuals(model, packed, {neuron.layer, last})
+        written = dosed[neuron.layer] - undosed[neuron.layer]
+        wrote = written.norm(dim=-1) > 0
+        arrived = (dosed[last] - undosed[last])[wrote]
+        cosine = nn.functional.cosine_similarity(arrived, written[wrote] if write is None else write, dim=-1)
         recomputed.append((1 - cosine.square()).clamp(0, 1))
-    return float(torch.cat(recomputed).mean())
+    values = torch.cat(recomputed)
+    return float(values.mean()) if len(values) else None
 
 
-def _last_residual(model: Model, packed: Sequences) -> torch.Tensor:
-    """The last block's output at emitting positions, under installed hooks, [emitting positions, d_model].
+def _residuals(model: Model, packed: Sequences, layers: set[int]) -> dict[int, torch.Tensor]:
+    """Outputs of some blocks at emitting positions, under installed hooks, [emitting positions, d_model] each.
 
     The decoder alone runs: no logits are needed, and over a whole vocabulary they would be the largest tensor.
     """
-    seen: list[torch.Tensor] = []
+    seen: dict[int, torch.Tensor] = {}
     with capturing(
-        model, residuals=lambda _, r: seen.append(packed.emitted_from(r).float()), layers=[model.layers - 1]
+        model,
+        residuals=lambda layer, r: seen.update({layer: packed.emitted_from(r).float()}),
+        layers=sorted(layers),
     ):
         model.decoder(input_ids=packed.input_ids, **model.forward_options(packed.attention_mask, packed.position_ids))
-    return seen[0]
+    return seen

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from controlwindow.behaviors.controls import COLLAPSED_KINDS
+from controlwindow.curves import SaturationCurve
 from controlwindow.instruments.cells import RolloutCell
 from controlwindow.report.document import ReportDocument, load_document
 from controlwindow.running.ledger import Ledger
@@ -105,14 +106,14 @@ def _generic(record: Mapping[str, Any] | None, predictor: Predictor | None) -> d
     layers = []
     for layer in record["layers"]:
         features = {name: layer[name] for name in ("participation_ratio", "probe_dose")}
-        ceiling = None if predictor is None else predictor.ceiling(features, 0.0)
+        ceiling = None if predictor is None else predictor.ceiling(features, SaturationCurve(0.0))
         layers.append(
             {
                 "layer": layer["layer"],
                 "residual_norm": layer["residual_norm"],
                 "participation_ratio": layer["participation_ratio"],
                 "probe_t": layer["probe_dose"],
-                "ceiling_predicted": None if ceiling is None else ceiling[0],
+                "ceiling_predicted": None if ceiling is None else ceiling.value,
             }
         )
     return {"prompts": record["prompts"], "tokens": record["tokens"], "layers": layers}
@@ -139,7 +140,7 @@ def _samples(window: Mapping[str, Any], ledger: Ledger, results: RunResults) -> 
     behavior = results.behaviors[window["behavior"]]
     cells: dict[float, list[RolloutCell]] = {}
     for cell in ledger.rollout_cells(window["behavior"], window["neuron"]):
-        if cell.branch == window["branch"] and cell.sample_seed is None:
+        if cell.branch == window["branch"] and cell.sample_seed is None and cell.site == "activation":
             cells.setdefault(cell.t, []).append(cell)
     last = str(behavior["horizons"][-1])
     undosed = RolloutCell(

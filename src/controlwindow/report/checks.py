@@ -9,14 +9,14 @@ from typing import Any
 import altair as alt
 import numpy as np
 
-from controlwindow.geometry import control_coordinate
+from controlwindow.curves import SaturationCurve, curve_from_json
 from controlwindow.report.canvas import attach, axis_start, finish, heading, table
 from controlwindow.report.document import GenericLayer, ReportDocument, WindowResult
 from controlwindow.report.palette import FAINT, INK, MUTED, PREDICTED, VERDICTS, verdict_class
 
 
 def saturation(window: WindowResult) -> dict[str, Any] | None:
-    """The cosine measured at generated positions on the curve c(t; c0); None when doses are withheld or unmeasured."""
+    """The cosine measured at generated positions on the neuron's curve; None when doses are withheld or unmeasured."""
     points: list[dict[str, float | None]] = [
         {
             "t": dose.t,
@@ -30,10 +30,9 @@ def saturation(window: WindowResult) -> dict[str, Any] | None:
     if not points or window.c0 is None:
         return None
     furthest = max(float(point["t"] or 0.0) for point in points)
+    exact = SaturationCurve(window.c0) if window.curve is None else curve_from_json(window.curve)
     doses = np.linspace(0.0, furthest, 60)
-    curve: list[dict[str, float | None]] = [
-        {"t": float(t), "c": float(control_coordinate(float(t), window.c0))} for t in doses
-    ]
+    curve: list[dict[str, float | None]] = [{"t": float(t), "c": exact.coordinate(float(t))} for t in doses]
     low = axis_start([row["c"] for row in [*curve, *points]])
     return attach(_saturation(low), {"points": points, "curve": curve})
 

@@ -20,6 +20,7 @@ CosineInterval = tuple[Cosine | None, Cosine | None]
 ShareInterval = tuple[Share | None, Share | None]
 CandidateSource = Literal["planted", "screen", "random", "named"]
 FailureMode = Literal["normalization_cap", "too_late", "collapse_before_trigger", "no_effect"]
+BudgetKind = Literal["plain", "capped", "routed"]
 Branch = Literal[1, -1]
 
 
@@ -218,7 +219,8 @@ class Panel(Part):
 class WindowResult(Part):
     """One neuron on one branch for one behavior: [trigger, ceiling) with intervals, verdict and evidence.
 
-    `layer` is None and `region` set when the neuron's identity is withheld; `neuron` is then a pseudonym.
+    `layer` is None and `region` set when the neuron's identity is withheld; `neuron` is then a pseudonym. `plateau` is
+    set under a norm after the FFN alone; `ceiling_reachable` False says that the predicted ceiling lies at or above it.
     """
 
     neuron: str
@@ -251,6 +253,12 @@ class WindowResult(Part):
     outcomes: dict[str, dict[str, Share]] = {}
     outcomes_at: Cosine | None = None
     sampled: dict[str, Share] = {}
+    budget_kind: BudgetKind = "plain"
+    plateau: Cosine | None = None
+    routed_share: Share | None = None
+    ceiling_reachable: bool | None = None
+    injected_trigger: Cosine | None = None
+    curve: dict[str, str | float] | None = None
     doses: tuple[DoseRow, ...] = ()
     panel: Panel | None = None
     region: str | None = None

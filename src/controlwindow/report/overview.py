@@ -16,7 +16,8 @@ from controlwindow.report.wording import REASONS, branch_sign, visible
 def overview(windows: Sequence[WindowResult]) -> dict[str, Any]:
     """Every tested neuron and branch as a line in c, in the given order.
 
-    A solid bar is an open window. Closed rows keep their marks: trigger (dot), measured ceiling (bar), both with 95 %
+    A solid bar is an open window. Under a norm after the FFN a line ends at the plateau (a bracket), which no dose
+    passes. Closed rows keep their marks: trigger (dot), measured ceiling (bar), both with 95 %
     intervals, and the predicted ceiling (diamond).
     """
     rows = [_overview_row(position, window) for position, window in enumerate(windows)]
@@ -33,7 +34,7 @@ def overview(windows: Sequence[WindowResult]) -> dict[str, Any]:
     base = table("windows").encode(y=y)
     reach = base.mark_rule(strokeWidth=1, color=FAINT).encode(x=position("low", low), x2="reach:Q")
     beyond = base.transform_filter("datum.beyond").mark_rule(strokeWidth=1, strokeDash=[2, 3], color=FAINT)
-    beyond = beyond.encode(x=position("reach", low), x2=alt.datum(SCALE_END))
+    beyond = beyond.encode(x=position("reach", low), x2="end:Q")
     window_bar = base.transform_filter("datum.open").mark_bar(height=9, cornerRadius=1.5)
     window_bar = window_bar.encode(x=position("trigger", low), x2="reach:Q", color=color)
     ceiling_interval = base.mark_rule(strokeWidth=1.4, opacity=0.75).encode(
@@ -51,11 +52,18 @@ def overview(windows: Sequence[WindowResult]) -> dict[str, Any]:
             x=position("trigger", low)
         ),
     )
+    plateau = base.transform_filter("isValid(datum.plateau)").mark_text(
+        text="]", fontSize=13, fontWeight="bold", color=MUTED, dy=-1
+    )
+    plateau = plateau.encode(x=position("plateau", low))
     text = base.mark_text(align="left", fontSize=11, x="width", dx=12).encode(text="verdict:N", color=color)
     source = base.mark_text(align="left", fontSize=11, x="width", dx=138, color=MUTED).encode(text="source:N")
-    chart = alt.layer(reach, beyond, window_bar, ceiling_interval, trigger_interval, marks, text, source)
+    chart = alt.layer(reach, beyond, window_bar, ceiling_interval, trigger_interval, plateau, marks, text, source)
+    signs = ["● trigger", "┃ measured ceiling", "◇ predicted ceiling", "— 95 % interval"]
+    if any(window.plateau is not None for window in windows):
+        signs.append("] plateau")
     key = alt.Title(
-        "\u2003\u2003".join(("● trigger", "┃ measured ceiling", "◇ predicted ceiling", "— 95 % interval")),
+        "\u2003\u2003".join(signs),
         fontSize=11,
         fontWeight="normal",
         color=MUTED,
@@ -68,7 +76,8 @@ def overview(windows: Sequence[WindowResult]) -> dict[str, Any]:
 def _overview_row(position: int, window: WindowResult) -> dict[str, Any]:
     trigger_low, trigger_high = window.trigger_interval or (None, None)
     ceiling_low, ceiling_high = window.ceiling_interval or (None, None)
-    reach = SCALE_END if window.ceiling is None else window.ceiling
+    end = SCALE_END if window.plateau is None else max(window.plateau, 0.0)
+    reach = end if window.ceiling is None else window.ceiling
     is_open = window.verdict == "open"
     name = "open" if is_open else REASONS.get(window.failure_mode or "", "closed")
     return {
@@ -77,6 +86,8 @@ def _overview_row(position: int, window: WindowResult) -> dict[str, Any]:
         "low": 0.0,
         "reach": reach,
         "beyond": window.ceiling is not None,
+        "end": max(end, reach),
+        "plateau": window.plateau,
         "open": is_open,
         "trigger": window.trigger,
         "trigger_low": window.trigger if trigger_low is None else trigger_low,

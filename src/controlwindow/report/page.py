@@ -180,6 +180,9 @@ def _template() -> Template:
     environment.filters |= {
         "number": wording.number,
         "quantity": wording.quantity,
+        "predicted_ceiling": wording.predicted_ceiling,
+        "budget_name": wording.budget_name,
+        "budget_parts": wording.budget_parts,
         "coordinate": wording.coordinate,
         "interval": wording.interval,
         "percent": wording.percent,

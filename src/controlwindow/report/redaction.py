@@ -165,6 +165,10 @@ def _without_identity(window: WindowResult, pseudonym: str, layers: int) -> Wind
                 outcome: _coarse_values(by_horizon) for outcome, by_horizon in window.triggers_by_outcome.items()
             },
             "outcomes_at": _coarse(window.outcomes_at),
+            "plateau": _coarse(window.plateau),
+            "routed_share": None,
+            "injected_trigger": _coarse(window.injected_trigger),
+            "curve": None,
             "doses": tuple(doses.values()),
             "panel": None if window.panel is None else _bare_panel(window.panel),
         }

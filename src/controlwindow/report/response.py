@@ -9,8 +9,8 @@ import altair as alt
 
 from controlwindow.report.canvas import SCALE_END, attach, axis_start, finish, heading, position, table
 from controlwindow.report.document import BehaviorSummary, WindowResult
-from controlwindow.report.palette import INK, PAPER, PREDICTED, outcome_colors, stacking_order
-from controlwindow.report.wording import branch_sign, coordinate, interval, outcome_name, verdict, visible
+from controlwindow.report.palette import INK, MUTED, PAPER, PREDICTED, outcome_colors, stacking_order
+from controlwindow.report.wording import branch_sign, coordinate, interval, number, outcome_name, verdict, visible
 
 _HEIGHT = 240
 _FULL, _FAINT = 0.85, 0.3
@@ -64,10 +64,11 @@ def horizons(window: WindowResult, behavior: BehaviorSummary) -> dict[str, Any] 
 
 def describe_dose_response(window: WindowResult, behavior: BehaviorSummary) -> str:
     """The dose-response in words."""
+    capped = "" if window.plateau is None else f", plateau {number(window.plateau)}"
     return (
         f"Outcome shares of {visible(behavior.name)} against the control coordinate for {visible(window.neuron)}, "
         f"branch {branch_sign(window.branch)}: trigger {coordinate(window.trigger)}, "
-        f"ceiling {coordinate(window.ceiling)}, {verdict(window)}."
+        f"ceiling {coordinate(window.ceiling)}{capped}, {verdict(window)}."
     )
 
 
@@ -104,11 +105,12 @@ def _tick_rows(window: WindowResult, horizon: int) -> list[dict[str, Any]]:
 
 
 def _thresholds(window: WindowResult) -> tuple[tuple[_Mark, ...], list[dict[str, Any]]]:
-    """Look and place of trigger, measured and predicted ceiling, by increasing c."""
+    """Look and place of trigger, measured and predicted ceiling, and of the plateau that caps c, by increasing c."""
     thresholds = (
         ("trigger", window.trigger, window.trigger_interval, INK, False),
         ("ceiling", window.ceiling, window.ceiling_interval, INK, False),
         ("predicted ceiling", window.ceiling_predicted, window.ceiling_predicted_interval, PREDICTED, True),
+        ("plateau", window.plateau, None, MUTED, True),
     )
     reached = [(value, name, bounds, ink, dash) for name, value, bounds, ink, dash in thresholds if value is not None]
     marks, places = [], []

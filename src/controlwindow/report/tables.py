@@ -16,6 +16,7 @@ from controlwindow.report.wording import (
     interval,
     number,
     percent,
+    predicted_ceiling,
     probability,
     visible,
 )
@@ -29,7 +30,7 @@ def verdict_table(document: ReportDocument) -> Table:
     table.add_column("from", no_wrap=True, min_width=7)
     table.add_column("trigger", no_wrap=True, min_width=17)
     table.add_column("ceiling", no_wrap=True, min_width=17)
-    table.add_column("pred.", justify="right", no_wrap=True, min_width=5)
+    table.add_column("pred.", justify="right", no_wrap=True, min_width=max(5, _predicted_width(document)))
     table.add_column("height", justify="right", no_wrap=True, min_width=6)
     table.add_column("verdict", no_wrap=True, min_width=15)
     table.add_column("prob.", justify="right", no_wrap=True, min_width=5)
@@ -50,6 +51,10 @@ def _widest(document: ReportDocument) -> int:
     return max((len(visible(window.neuron)) + 2 for window in document.windows), default=8)
 
 
+def _predicted_width(document: ReportDocument) -> int:
+    return max((len(predicted_ceiling(window)) for window in document.windows), default=0)
+
+
 def _cells(window: WindowResult) -> tuple[Text, ...]:
     color = VERDICTS[verdict_class(window)]
     opened = window.verdict == "open"
@@ -59,7 +64,7 @@ def _cells(window: WindowResult) -> tuple[Text, ...]:
         Text(window.candidate_from, style="dim"),
         _threshold(window.trigger, window.trigger_interval),
         _threshold(window.ceiling, window.ceiling_interval),
-        Text(number(window.ceiling_predicted), style="dim"),
+        Text(predicted_ceiling(window), style="dim"),
         Text(percent(window.height)),
         Text(words + ("" if window.decided else "?"), style=f"bold {color}" if opened else color),
         Text(probability(window.verdict_probability), style="dim"),

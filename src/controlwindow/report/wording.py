@@ -52,6 +52,35 @@ def coordinate(value: float | None) -> str:
     return number(value, missing=NOT_REACHED)
 
 
+def predicted_ceiling(window: WindowResult, missing: str = "–") -> str:
+    """The predicted ceiling in c: a dash where nothing is predicted, and where a norm caps c below it that word."""
+    return "capped" if window.ceiling_reachable is False else number(window.ceiling_predicted, missing=missing)
+
+
+BUDGETS = {
+    "plain": "budget B = ‖r‖ / ‖v‖",
+    "capped": "budget B = ‖m‖ / ‖v‖, before the norm",
+    "routed": "budget B = ‖r‖ / (w‖v‖), w the router weight",
+}
+
+
+def budget_name(window: WindowResult) -> str:
+    """What the neuron's budget compares."""
+    return BUDGETS[window.budget_kind]
+
+
+def budget_parts(window: WindowResult) -> str:
+    """The budget and the two norms in it; ‖m‖ and w·‖v‖ follow from the others."""
+    if window.budget is None or window.write_norm is None:
+        return "–"
+    upper, lower = window.residual_norm, window.write_norm
+    if window.budget_kind == "capped":
+        upper = window.budget * window.write_norm
+    elif window.budget_kind == "routed" and window.residual_norm is not None:
+        lower = window.residual_norm / window.budget
+    return f"{quantity(window.budget)} = {quantity(upper)} / {quantity(lower)}"
+
+
 def percent(value: float | None) -> str:
     """A share as a whole percentage."""
     return "–" if value is None else f"{value:.0%}".replace("%", " %")

@@ -9,22 +9,26 @@ from typing import Any
 import polars as pl
 
 from controlwindow.behaviors import Behavior, CoherenceDetector, Split
+from controlwindow.curves import Curve, SaturationCurve, curve_from_json
 from controlwindow.errors import BehaviorError, LedgerError, UsageError
 from controlwindow.instruments.capture import activation_ranges
-from controlwindow.instruments.cells import Cell, PropagationCell, RolloutCell, Rows
+from controlwindow.instruments.cells import RolloutCell, Rows
 from controlwindow.instruments.generic import GenericPass, generic_pass
 from controlwindow.instruments.proof import prove_hooks
 from controlwindow.models import Model, Neuron
 from controlwindow.organisms.catalogue import load_card
+from controlwindow.running.asks import Asks
 from controlwindow.running.candidates import Selection, select_candidates
 from controlwindow.running.detector import calibrate_detector
 from controlwindow.running.engine import Engine
 from controlwindow.running.ledger import Ledger
 from controlwindow.running.plan import DECIDING, AuditPlan, library_versions, model_record
 from controlwindow.running.progress import Progress, Silent
+from controlwindow.running.reasons import find_reasons
 from controlwindow.running.records import behavior_record, neuron_panel
 from controlwindow.running.scheduler import Scheduler
 from controlwindow.screens import find_screen, screen_names
+from controlwindow.windows.failure import Reasons
 from controlwindow.windows.prediction import LayerFeatures, layer_features, predict_neuron
 from controlwindow.windows.search import Candidate, SearchTask, WindowSearch, stride_for
 from controlwindow.windows.window import Measured, Window, assemble, read_search
@@ -34,22 +38,6 @@ SAMPLE_SEED = 1
 """Seed of the sampled check of open windows; the run's own seed is added."""
 
 BRANCHES = (1, -1)
-
-
-class Asks:
-    """The smallest planner: a fixed list of cells, once."""
-
-    def __init__(self, cells: Sequence[Cell]) -> None:
-        self._cells = list(cells)
-        self.results: dict[Cell, Rows] = {}
-
-    def next_cells(self) -> Sequence[Cell]:
-        """The cells, until they are answered."""
-        return [] if self.results else self._cells
-
-    def update(self, results: Mapping[Cell, Rows]) -> None:
-        """Keep the rows."""
-        self.results = dict(results)
 
 
 class Audit:
@@ -184,7 +172,8 @@ class Audit:
     ) -> list[Window]:
         searches = self._search(scheduler, behavior, eligible, predictions)
         readings = {key: read_search(search, self.plan.seed) for key, search in searches.items()}
-        propagations = self._propagate(scheduler, behavior, searches, readings)
+        norms = {key: prediction["residual_norm"] for key, prediction in predictions.items()}
+        reasons = find_reasons(scheduler, behavior, searches, readings, norms, self.plan.seed, self.progress)
         sampled = self._sample(scheduler, behavior, searches, readings)
         ranges = self._ranges(scheduler, behavior, selection, eligible, generic)
         windows = []
@@ -195,7 +184,7 @@ class Audit:
                 behavior,
                 predictions[key],
                 selection.sources[search.candidate.neuron],
-                propagations.get(key),
+                reasons.get(key, Reasons()),
                 {SAMPLE_SEED + self.plan.seed: sampled[key]} if key in sampled else {},
             )
             windows.append(window)
@@ -260,7 +249,7 @@ class Audit:
         records = []
         for key in missing:
             prediction = predict_neuron(self.model, Neuron.parse(key[0]), key[1], generic, features)
-            records.append(("prediction", wanted[key], {**asdict(prediction), "neuron": key[0]}))
+            records.append(("prediction", wanted[key], prediction.to_record()))
         if records:
             self.ledger.record_all(records)
         # Read back from the ledger, so that a resumed run uses the numbers that were committed.
@@ -285,36 +274,12 @@ class Audit:
             fill=True,
         )
         searches = {
-            key: WindowSearch(Candidate(key[0], key[1], p["cosine"], p["budget"]), task, eligible)
+            key: WindowSearch(Candidate(key[0], key[1], _curve(p), p["budget"]), task, eligible)
             for key, p in predictions.items()
         }
         with self.progress.stage(f"{behavior.name}: windows", searches=list(searches.values())):
             scheduler.run(f"windows {behavior.name}", list(searches.values()))
         return searches
-
-    def _propagate(
-        self,
-        scheduler: Scheduler,
-        behavior: Behavior,
-        searches: Mapping[tuple[str, int], WindowSearch],
-        readings: Mapping[tuple[str, int], Measured],
-    ) -> dict[tuple[str, int], float]:
-        """Propagation at the ceiling, or at the last measured dose, of every window that found no trigger."""
-        cells = {}
-        for key, search in searches.items():
-            reading = readings[key]
-            if reading.open:
-                continue
-            ceiling = reading.ceiling.value
-            t = search.doses[-1] if ceiling is None else round(search.candidate.dose(ceiling), 6)
-            dosed = search.cell(t)
-            cells[key] = PropagationCell(
-                dosed.behavior, dosed.split, key[0], key[1], t, dosed.alpha, dosed.positions, dosed.prompts
-            )
-        asked = Asks(list(cells.values()))
-        with self.progress.stage(f"{behavior.name}: reasons"):
-            scheduler.run(f"propagation {behavior.name}", [asked])
-        return {key: asked.results[cell][0]["propagation"] for key, cell in cells.items()}
 
     def _sample(
         self,
@@ -376,6 +341,11 @@ def eligible_rows(scheduler: Scheduler, behavior: Behavior) -> Rows:
     chosen = [row for row in rows if row["outcomes"][last] == behavior.source_outcome]
     behavior.require_eligible(len(chosen), len(rows))
     return chosen
+
+
+def _curve(prediction: Mapping[str, Any]) -> Curve:
+    """The committed curve of a neuron; ledgers written before there were caps hold c0 alone."""
+    return curve_from_json(prediction["curve"]) if "curve" in prediction else SaturationCurve(prediction["cosine"])
 
 
 def window_name(window: Window) -> str:

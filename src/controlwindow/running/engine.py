@@ -6,17 +6,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from torch import nn
+
 from controlwindow.behaviors import Behavior, CoherenceDetector, CollapseWatch, Prompt, ScoredText
 from controlwindow.instruments.cells import Cell, PinCell, PropagationCell, RolloutCell, Rows
 from controlwindow.instruments.decoding import RowRollout
 from controlwindow.instruments.generic import GenericPass
 from controlwindow.instruments.memory import BatchSizes
-from controlwindow.instruments.operations import Add, Operation, Pin
+from controlwindow.instruments.operations import Add, Inject, Operation, Pin
 from controlwindow.instruments.probes import propagation
 from controlwindow.instruments.rollout import mean_coordinate, roll_out_rows
 from controlwindow.instruments.routes import Row
 from controlwindow.instruments.scoring import token_nll
-from controlwindow.models import Model, Neuron
+from controlwindow.models import Model, Neuron, write_direction
 from controlwindow.models.precision import float32_copy
 from controlwindow.running.ledger import Ledger
 from controlwindow.running.screening import Screening
@@ -111,7 +113,7 @@ class Engine:
         rows: list[Row] = []
         watches: list[CollapseWatch] = []
         for cell, chosen in zip(cells, prompts, strict=True):
-            operations = () if cell.neuron is None else (_operation(cell),)
+            operations = () if cell.neuron is None else (_operation(model, cell),)
             rows += [Row(tuple(ids), operations) for ids in model.token_ids([p.text for p in chosen])]
             watches += [CollapseWatch(self._collapse_limits(cell, prompt)) for prompt in chosen]
         done = self._sizes.fit(
@@ -250,22 +252,26 @@ class Engine:
             lambda size: propagation(
                 self.model,
                 Neuron.parse(cell.neuron),
-                (_operation(cell),),
+                (_operation(self.model, cell),),
                 self.model.token_ids([prompt.text for prompt in prompts]),
                 [undosed[prompt.id].token_ids for prompt in prompts],
                 batch_rows=size,
             ),
         )
-        return [{"propagation": round(value, 6)}]
+        return [{"propagation": None if value is None else round(value, 6)}]
 
 
 def _precision(cell: RolloutCell | PinCell) -> str:
     return cell.precision if isinstance(cell, RolloutCell) else "model"
 
 
-def _operation(cell: RolloutCell | PinCell | PropagationCell) -> Operation:
+def _operation(model: Model, cell: RolloutCell | PinCell | PropagationCell) -> Operation:
     assert cell.neuron is not None
+    neuron = Neuron.parse(cell.neuron)
     if isinstance(cell, PinCell):
-        return Pin(Neuron.parse(cell.neuron), cell.value)
+        return Pin(neuron, cell.value)
     positions = "generated" if cell.positions == "generated" else "all"
-    return Add(Neuron.parse(cell.neuron), cell.alpha, positions)  # type: ignore[arg-type]
+    if isinstance(cell, RolloutCell) and cell.site == "residual":
+        direction = nn.functional.normalize(write_direction(model, neuron).float(), dim=0)
+        return Inject(neuron.layer, cell.alpha * direction, positions)  # type: ignore[arg-type]
+    return Add(neuron, cell.alpha, positions)  # type: ignore[arg-type]

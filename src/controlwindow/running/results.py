@@ -20,8 +20,13 @@ _WINDOW_KEYS = (
     "neuron", "behavior", "branch", "candidate_from", "trigger", "trigger_interval", "ceiling", "ceiling_interval",
     "ceiling_predicted", "ceiling_predicted_interval", "height", "height_interval", "verdict", "verdict_probability",
     "decided", "failure_mode", "outcomes", "outcomes_at", "triggers_by_outcome", "sampled", "propagation",
-    "n_eligible", "c0", "trigger_t", "ceiling_t", "budget", "predictions",
+    "n_eligible", "c0", "trigger_t", "ceiling_t", "budget", "predictions", "budget_kind", "plateau", "routed_share",
+    "ceiling_reachable", "injected_trigger",
 )  # fmt: skip
+_LACKING: dict[str, Any] = {
+    "budget_kind": "plain", "plateau": None, "routed_share": None, "ceiling_reachable": None, "injected_trigger": None,
+}  # fmt: skip
+"""What windows recorded before there were caps and experts lack."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +142,7 @@ def read_results(ledger: Ledger) -> RunResults:
             "read it with the version that manifest.json names",
         ) from error
     behaviors = ledger.find_all("behavior")
-    windows = list(ledger.find_all("window").values())
+    windows = [{**_LACKING, **window} for window in ledger.find_all("window").values()]
     order = {name: place for place, name in enumerate(behaviors)}
     windows.sort(key=lambda w: (order[w["behavior"]], w["verdict"] != "open"))
     return RunResults(

@@ -249,7 +249,8 @@ class Screen(ABC):
 
         Returns:
             One row per neuron that takes part, best first: neuron, layer, index, score, sign, rank, coherence, budget;
-            in a mixture of experts also expert. A budget is null where the write vanishes.
+            in a mixture of experts also expert. A budget is null where the write vanishes, or where generic text is
+            never routed to the neuron's expert.
 
         Raises:
             ScreenError: No neuron is left, or a neuron has no finite score.

@@ -10,10 +10,15 @@ from controlwindow.screens.base import ContrastScreen, Floats, register
 
 @register
 class WindowWeighted(ContrastScreen):
-    """Ranks by |δ|·‖v‖/‖r_L‖, the contrast in budget units (LAW's screen "made precise by the window"; our reading)."""
+    """Ranks by |δ|/B, the contrast in budget units.
+
+    For a plain budget that is |δ|·‖v‖/‖r_L‖ (LAW's screen "made precise by the window"; our reading).
+    """
 
     name = "window"
 
     def scores(self) -> Floats:
-        """δ/B, in budget units; 0 for a neuron that writes nothing and has no budget."""
-        return np.nan_to_num(self.activations.difference / model_budgets(self.model, self.generic))
+        """δ/B, in budget units."""
+        budgets = model_budgets(self.model, self.generic)
+        # A neuron without a budget spans nothing of a window that no dose of it can open.
+        return np.where(np.isnan(budgets), 0.0, self.activations.difference / budgets)

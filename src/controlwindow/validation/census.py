@@ -105,7 +105,7 @@ def run_census(
             eligible = eligible_rows(scheduler, behavior)[:prompts]
             searches = [
                 WindowSearch(
-                    Candidate(str(n), branch, generic.cosine(model, n, branch), generic.budget(model, n)),
+                    Candidate(str(n), branch, generic.curve(model, n, branch), generic.budget(model, n)),
                     _task(behavior, eligible),
                     eligible,
                 )

@@ -61,7 +61,8 @@ def observations_of_run(ledger: Ledger, lineage: str) -> list[Observation]:
     assert generic is not None
     found = []
     for window in results.windows:
-        if window["candidate_from"] != "random" or window["ceiling_t"] is None:
+        # Predictors speak of the coordinate that collapses text, whatever dose a norm makes of it.
+        if window["candidate_from"] != "random" or window["ceiling"] is None or abs(window["c0"]) >= 1:
             continue
         layer = generic["layers"][Neuron.parse(window["neuron"]).layer]
         found.append(
@@ -72,12 +73,12 @@ def observations_of_run(ledger: Ledger, lineage: str) -> list[Observation]:
                 neuron=window["neuron"],
                 branch=window["branch"],
                 cosine=window["c0"],
-                ceiling_t=window["ceiling_t"],
+                ceiling_t=geometry.dose_for(window["ceiling"], window["c0"]),
                 participation_ratio=layer["participation_ratio"],
                 probe_dose=layer["probe_dose"],
             )
         )
-    return found
+    return [o for o in found if o.ceiling_t > 0]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

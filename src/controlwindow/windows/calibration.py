@@ -13,11 +13,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from controlwindow import geometry
+from controlwindow.curves import Curve
 
 INTERVAL_LEVEL = 0.9
 """Nominal level of prediction intervals."""
@@ -32,6 +33,9 @@ FEATURES: dict[str, str | None] = {
     "probe_curve": "probe_dose",
 }
 """Predictors by name, and the layer feature each reads."""
+
+PROBED = frozenset({"probe_dose"})
+"""Features that cost probe passes (tier ½); the others come with the generic pass (tier 0)."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,14 @@ class Observation:
     ceiling_t: float
     participation_ratio: float
     probe_dose: float | None
+
+
+class PredictedCeiling(NamedTuple):
+    """A predicted ceiling in c and the ends of its interval; None where it is not reached: at or above the plateau."""
+
+    value: float | None
+    low: float | None
+    high: float | None
 
 
 @dataclass(frozen=True)
@@ -90,13 +102,18 @@ class Predictor:
         value = features.get(self.feature)
         return None if value is None else math.exp(self.intercept + self.slope * math.log(value))
 
-    def ceiling(self, features: Mapping[str, float | None], cosine: float) -> tuple[float, float, float] | None:
-        """Predicted ceiling in c with its interval: (value, low, high)."""
+    def ceiling(self, features: Mapping[str, float | None], curve: Curve) -> PredictedCeiling | None:
+        """Predicted ceiling of a neuron with its interval; None when the layer's feature is missing.
+
+        What collapses text is the coordinate: t* stands for c* = c(t*; c0) on the plain curve (LAW). A norm after the
+        FFN changes which dose reaches it, or that none does.
+        """
         t = self.dose(features)
         if t is None:
             return None
-        low, high = (geometry.control_coordinate(t * math.exp(r), cosine) for r in self.residuals)
-        return geometry.control_coordinate(t, cosine), low, high
+        ends = (t, *(t * math.exp(r) for r in self.residuals))
+        found = (geometry.control_coordinate(end, curve.cosine) for end in ends)
+        return PredictedCeiling(*(c if curve.plateau is None or c < curve.plateau else None for c in found))
 
 
 @dataclass(frozen=True)
@@ -112,6 +129,13 @@ class Calibration:
     models: tuple[dict[str, Any], ...]
     predictors: dict[str, Predictor]
     default: str
+
+    def default_for(self, *, probed: bool) -> str:
+        """The predictor that counts: the default, or without probe passes the best of those that need none (tier 0)."""
+        if probed:
+            return self.default
+        needless = [p for p in self.predictors.values() if p.feature not in PROBED]
+        return min(needless, key=_error_first).name
 
     def in_sample(self, fingerprint: str) -> bool:
         """Whether a model was among those fitted."""
@@ -185,10 +209,13 @@ def fit(observations: Sequence[Observation]) -> Calibration:
             o.fingerprint, {"name": o.model, "fingerprint": o.fingerprint, "lineage": o.lineage, "observations": 0}
         )
         entry["observations"] += 1
-    # An error on models fitted flatters, so it only decides where no predictor has an error on lineages left out.
-    known = [(p.error_known, p.name) for p in predictors.values()]
-    tested = [(p.error_left_out, p.name) for p in predictors.values() if p.error_left_out is not None]
-    return Calibration(tuple(models.values()), predictors, min(tested or known)[1])
+    return Calibration(tuple(models.values()), predictors, min(predictors.values(), key=_error_first).name)
+
+
+def _error_first(predictor: Predictor) -> tuple[bool, float, str]:
+    """Order of predictors, best first. An error on models fitted flatters, so it only decides without the other."""
+    left_out = predictor.error_left_out
+    return left_out is None, predictor.error_known if left_out is None else left_out, predictor.name
 
 
 def _weights(observations: Sequence[Observation]) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -47,6 +47,7 @@ class Narrowing:
         stride: Doses asked for at once.
         width: Widest bracket in which a threshold may end, in c; None keeps to the coarse doses.
         fill: Whether coarse doses inside an open window are measured in full as well.
+        ceiling: Whether the ceiling is resolved as well, and not only as far as the trigger needs.
         coordinate: c at a dose.
         dose: t at a c.
     """
@@ -60,6 +61,7 @@ class Narrowing:
     stride: int
     width: float | None
     fill: bool
+    ceiling: bool
     coordinate: Callable[[float], float]
     dose: Callable[[float], float]
 
@@ -73,7 +75,7 @@ class Narrowing:
         trigger = self._resolve(
             self.flips, self.level, len(self._doses) - 1 if ceiling.place is None else ceiling.place
         )
-        wanted = dict(ceiling.wanted)
+        wanted = dict(ceiling.wanted) if self.ceiling else {}
         for t, prompts in trigger.wanted.items():
             wanted[t] = max(prompts, wanted.get(t, 0))
         return wanted or self._settle(trigger.place, ceiling.place)

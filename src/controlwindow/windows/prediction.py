@@ -1,19 +1,18 @@
-"""Predicted ceilings: from weights, one generic pass and a few probe passes per layer; no rollout of any neuron."""
+"""Predicted ceilings of single neurons: from weights, one generic pass and probe passes per layer; no rollout."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
-import polars as pl
-
-from controlwindow.errors import UsageError
-from controlwindow.instruments.generic import GenericPass, generic_pass
+from controlwindow.curves import Curve
+from controlwindow.instruments.generic import BudgetKind, GenericPass, generic_pass
 from controlwindow.instruments.probes import divergence_curve
 from controlwindow.models import Model, Neuron
-from controlwindow.models.directions import write_norms
-from controlwindow.windows.calibration import Calibration, shipped_calibration
+from controlwindow.models.directions import raw_write
+from controlwindow.windows.calibration import Calibration, PredictedCeiling, shipped_calibration
 
 PROBE_LEVEL = 2.0
 """Mean KL in nats at which the probe curve is read (method section 2)."""
@@ -30,8 +29,8 @@ class LayerFeatures:
         layer: The layer.
         residual_norm: Median ‖r_L‖ of the generic pass.
         participation_ratio: PR of the generic pass.
-        probe_dose: t at which random directions reach `PROBE_LEVEL`; None when never in range.
-        probe_curve: Mean KL at `PROBE_DOSES`, up to the first above the level.
+        probe_dose: t at which random directions reach `PROBE_LEVEL`; None when never in range, or not probed.
+        probe_curve: Mean KL at `PROBE_DOSES`, up to the first above the level; empty when not probed.
     """
 
     layer: int
@@ -49,6 +48,7 @@ def layer_features(
     model: Model,
     generic: GenericPass | None = None,
     *,
+    probe: bool = True,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[LayerFeatures]:
@@ -57,15 +57,18 @@ def layer_features(
     Args:
         model: The model.
         generic: Its generic pass; default the model's own.
+        probe: Whether to run the probe passes (tier ½). Without them only what the generic pass knows (tier 0).
         seed: Seed of the probe's random directions.
         progress: Called with layers done and layers in all.
     """
     generic = generic_pass(model) if generic is None else generic
-    key = ("layer_features", generic.prompts, generic.positions, seed)
+    key = ("layer_features", generic.prompts, generic.positions, seed if probe else None)
     if key not in model.cache:
         features = []
         for layer in range(model.layers):
-            curve = divergence_curve(model, generic, layer, PROBE_DOSES, seed=seed, stop_above=PROBE_LEVEL)
+            curve: list[float] = []
+            if probe:
+                curve = divergence_curve(model, generic, layer, PROBE_DOSES, seed=seed, stop_above=PROBE_LEVEL)
             features.append(
                 LayerFeatures(
                     layer=layer,
@@ -106,24 +109,48 @@ class CeilingPrediction:
     Attributes:
         neuron: The neuron.
         branch: +1 or −1.
-        cosine: c0 on the branch.
+        curve: Its curve on the branch.
         budget: B.
+        budget_kind: plain, capped or routed.
+        routed_share: Share of generic positions routed to its expert; None in a dense layer.
         residual_norm: ‖r_L‖.
-        write_norm: ‖v‖.
-        values: (c, low, high) by predictor; None where its feature is missing.
+        write_norm: ‖v‖ of the raw column.
+        values: Ceiling by predictor; None where its feature is missing.
         default: The predictor that counts.
         in_sample: Whether the calibration was fitted on this very model.
     """
 
     neuron: Neuron
     branch: int
-    cosine: float
+    curve: Curve
     budget: float
+    budget_kind: BudgetKind
+    routed_share: float | None
     residual_norm: float
     write_norm: float
-    values: dict[str, tuple[float, float, float] | None]
+    values: dict[str, PredictedCeiling | None]
     default: str
     in_sample: bool
+
+    @property
+    def cosine(self) -> float:
+        """c0 on the branch."""
+        return self.curve.cosine
+
+    @property
+    def plateau(self) -> float | None:
+        """The coordinate that no dose passes; None without a norm after the FFN."""
+        return self.curve.plateau
+
+    def to_record(self) -> dict[str, Any]:
+        """Plain values for the ledger."""
+        return {
+            **{field.name: getattr(self, field.name) for field in fields(self)},
+            "neuron": str(self.neuron),
+            "curve": self.curve.to_json(),
+            "cosine": self.cosine,
+            "plateau": self.plateau,
+        }
 
 
 def predict_neuron(
@@ -134,106 +161,24 @@ def predict_neuron(
     features: Sequence[LayerFeatures],
     calibration: Calibration | None = None,
 ) -> CeilingPrediction:
-    """Every predictor's ceiling for one neuron on one branch."""
+    """Every predictor's ceiling for one neuron on one branch.
+
+    Raises:
+        NeuronError: The neuron has no budget.
+    """
     calibration = shipped_calibration() if calibration is None else calibration
     layer = features[neuron.layer]
-    cosine = generic.cosine(model, neuron, branch)
-    budget = generic.budget(model, neuron)
+    curve = generic.curve(model, neuron, branch)
     return CeilingPrediction(
         neuron=neuron,
         branch=branch,
-        cosine=cosine,
-        budget=budget,
+        curve=curve,
+        budget=generic.budget(model, neuron),
+        budget_kind=generic.budget_kind(model, neuron),
+        routed_share=generic.routed_share(model, neuron),
         residual_norm=layer.residual_norm,
-        write_norm=layer.residual_norm / budget,
-        values={name: p.ceiling(layer.values(), cosine) for name, p in calibration.predictors.items()},
+        write_norm=float(raw_write(model, neuron).float().norm()),
+        values={name: p.ceiling(layer.values(), curve) for name, p in calibration.predictors.items()},
         default=calibration.default,
         in_sample=calibration.in_sample(model.fingerprint),
     )
-
-
-def predict_ceilings(
-    model: Model, neurons: Iterable[Neuron | str] | None = None, *, progress: Callable[[int, int], None] | None = None
-) -> pl.DataFrame:
-    """Predicted ceilings of neurons on both branches, without a rollout of any of them (the atlas).
-
-    Args:
-        model: The model.
-        neurons: Which; None for every FFN neuron.
-        progress: Called with layers done and layers in all.
-
-    Returns:
-        One row per neuron and branch: neuron, layer, index, branch, c0, residual_norm, write_norm, budget,
-        ceiling_predicted with ceiling_low and ceiling_high (90 %), t_predicted, the predictor's name, in_sample, and
-        one column per predictor. A neuron whose write vanishes has null predictions.
-
-    Raises:
-        NeuronError: A neuron lies outside the model.
-        UsageError: The list of neurons is empty.
-    """
-    generic = generic_pass(model)
-    features = layer_features(model, generic, progress=progress)
-    calibration = shipped_calibration()
-    wanted: dict[int, list[int]] = {}
-    for neuron in model.neurons if neurons is None else [model.require(n) for n in neurons]:
-        wanted.setdefault(neuron.layer, []).append(neuron.index)
-    if not wanted:
-        raise UsageError("no neurons were given", "name some, or leave them out for every FFN neuron")
-    frames = [
-        _layer_frame(model, layer, indices, generic, features[layer], calibration)
-        for layer, indices in sorted(wanted.items())
-    ]
-    in_sample = calibration.in_sample(model.fingerprint)
-    return pl.concat(frames).with_columns(
-        predictor=pl.lit(calibration.default), in_sample=pl.lit(in_sample, dtype=pl.Boolean)
-    )
-
-
-def _layer_frame(
-    model: Model,
-    layer: int,
-    indices: Sequence[int],
-    generic: GenericPass,
-    features: LayerFeatures,
-    calibration: Calibration,
-) -> pl.DataFrame:
-    norms = write_norms(model, layer)[list(indices)].cpu().double().numpy()
-    cosines = generic.cosines(model, layer)[list(indices)].double().numpy()
-    base = pl.DataFrame(
-        {
-            "neuron": [str(Neuron(layer, index)) for index in indices],
-            "layer": [layer] * len(indices),
-            "index": list(indices),
-            "cosine": cosines,
-            "residual_norm": [features.residual_norm] * len(indices),
-            "write_norm": norms,
-        }
-    )
-    branches = pl.DataFrame({"branch": [1, -1]})
-    writes = pl.col("write_norm") > 0
-    frame = base.join(branches, how="cross").with_columns(
-        c0=pl.col("cosine") * pl.col("branch"),
-        budget=pl.when(writes).then(pl.col("residual_norm") / pl.col("write_norm")),
-    )
-    for name, predictor in calibration.predictors.items():
-        t = predictor.dose(features.values())
-        frame = frame.with_columns(pl.when(writes).then(_curve(t)).alias(name))
-        if name == calibration.default:
-            low, high = predictor.residuals
-            frame = frame.with_columns(
-                t_predicted=pl.when(writes).then(pl.lit(t, dtype=pl.Float64)),
-                ceiling_predicted=pl.when(writes).then(_curve(t)),
-                ceiling_low=pl.when(writes).then(_curve(None if t is None else t * math.exp(low))),
-                ceiling_high=pl.when(writes).then(_curve(None if t is None else t * math.exp(high))),
-            )
-    return frame.select(
-        "neuron", "layer", "index", "branch", "c0", "residual_norm", "write_norm", "budget", "ceiling_predicted",
-        "ceiling_low", "ceiling_high", "t_predicted", *calibration.predictors,
-    )  # fmt: skip
-
-
-def _curve(t: float | None) -> pl.Expr:
-    """The saturation curve at one dose for a column of c0 (geometry.control_coordinate, as an expression)."""
-    if t is None:
-        return pl.lit(None, dtype=pl.Float64)
-    return (pl.col("c0") + t) / (1 + 2 * t * pl.col("c0") + t * t).sqrt()

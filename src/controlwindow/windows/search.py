@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from controlwindow import geometry
-from controlwindow.instruments.cells import Cell, RolloutCell, Rows
+from controlwindow.curves import Curve
+from controlwindow.instruments.cells import Cell, RolloutCell, Rows, Site
 from controlwindow.windows.narrowing import Narrowing, Wanted
 from controlwindow.windows.scouting import SCOUTS, Share, scouting_order, stages
 from controlwindow.windows.thresholds import Bools, Floats
@@ -47,22 +48,30 @@ class Candidate:
     Attributes:
         neuron: Its name.
         branch: +1 or −1.
-        cosine: c0 on this branch.
-        budget: B, activation units per unit of t.
+        curve: Its curve on this branch.
+        budget: B, activation units per unit of t; ‖r_L‖ for an injection, whose dose is a length.
+        site: Where the dose enters: at the neuron's activation, or as its direction in the residual stream, past any
+            norm after the FFN.
     """
 
     neuron: str
     branch: int
-    cosine: float
+    curve: Curve
     budget: float
+    site: Site = "activation"
+
+    @property
+    def cosine(self) -> float:
+        """c0 on this branch."""
+        return self.curve.cosine
 
     def coordinate(self, t: float) -> float:
         """c at a dose."""
-        return geometry.control_coordinate(t, self.cosine)
+        return self.curve.coordinate(t)
 
     def dose(self, coordinate: float) -> float:
         """t at a control coordinate."""
-        return geometry.dose_for(coordinate, self.cosine)
+        return self.curve.dose(coordinate)
 
 
 @dataclass(frozen=True)
@@ -84,6 +93,7 @@ class SearchTask:
         scouts: Prompts on which a dose is tried first; as many as there are prompts measures every dose in full.
         fill: Whether the coarse doses inside an open window are measured in full as well, so that the whole response
             can be shown. Neither thresholds nor verdict need them.
+        ceiling: Whether the ceiling is resolved as well; without it, only as far as the trigger needs.
     """
 
     behavior: str
@@ -99,6 +109,7 @@ class SearchTask:
     width: float = RESOLUTION
     scouts: int = SCOUTS
     fill: bool = False
+    ceiling: bool = True
 
     @cached_property
     def order(self) -> tuple[str, ...]:
@@ -169,6 +180,7 @@ class WindowSearch:
             horizon=self.task.horizon,
             prompts=self.task.prompts,
             sample_seed=sample_seed,
+            site=self.candidate.site,
         )
 
     def _promotion(self, t: float, seen: int) -> RolloutCell:
@@ -232,6 +244,7 @@ class WindowSearch:
             stride=task.stride,
             width=task.width if task.refine else None,
             fill=task.fill,
+            ceiling=task.ceiling,
             coordinate=self.candidate.coordinate,
             dose=self.candidate.dose,
         ).wanted()

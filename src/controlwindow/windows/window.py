@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from controlwindow.behaviors import Behavior
+from controlwindow.curves import SaturationCurve
 from controlwindow.instruments.cells import Rows
 from controlwindow.statistics import bootstrap_indices, stable_seed, wilson_interval
-from controlwindow.windows.failure import failure_mode
-from controlwindow.windows.search import COLLAPSE_LEVEL, WindowSearch, median_coordinate, summarise
+from controlwindow.windows.failure import Reasons, failure_mode
+from controlwindow.windows.search import COLLAPSE_LEVEL, Candidate, WindowSearch, median_coordinate, summarise
 from controlwindow.windows.thresholds import Threshold, first_bracket, probability_open, threshold
 
 REPLICATES = 2000
@@ -67,8 +68,9 @@ class Window:
         ceiling: First c at which half of the rollouts have collapsed; None when not reached.
         ceiling_interval: As for the trigger.
         ceiling_t: The ceiling in budget units.
-        ceiling_predicted: The default predictor's ceiling, committed before the neuron's first rollout.
-        ceiling_predicted_interval: Its 90 % interval.
+        ceiling_predicted: The default predictor's ceiling, committed before the neuron's first rollout; None when it
+            lies at or above the plateau, or nothing is predicted (`ceiling_reachable`).
+        ceiling_predicted_interval: Its 90 % interval; an end at or above the plateau is None.
         predictions: Every predictor's ceiling.
         height: Largest share of coherent flips at a dose measured on all prompts.
         height_interval: Wilson interval of it (of the largest share, hence an optimistic one).
@@ -79,7 +81,7 @@ class Window:
         propagation: 1 − cos²(Δr_last, v) at the ceiling, where no trigger was found.
         n_eligible: Eligible prompts.
         c0: Undosed cosine on this branch.
-        budget: B = ‖r_L‖/‖v‖.
+        budget: B, by `budget_kind`.
         residual_norm: ‖r_L‖.
         write_norm: ‖v‖.
         triggers_by_outcome: Trigger of each target outcome by horizon.
@@ -88,6 +90,13 @@ class Window:
         doses: Every measured dose, those on scouts only among them.
         sampled: Share of coherent flips when sampled at temperature 1 at `outcomes_at`, by seed; open windows only.
         other_branch: The window of the other branch, from `measure_window`.
+        budget_kind: plain (‖r_L‖/‖v‖), capped (‖m‖/‖v‖ under a norm after the FFN) or routed (with the router weight).
+        plateau: c that a norm after the FFN lets a dose of any size tend to; None without one.
+        routed_share: Share of generic positions routed to the neuron's expert; None in a dense layer.
+        ceiling_reachable: Whether the predicted ceiling lies below the plateau; None when nothing is predicted.
+        injected_trigger: Trigger of the same direction injected after the norm, for capped neurons without a trigger;
+            None when never, or not asked for.
+        curve: The curve on this branch, as `curves.curve_from_json` reads it; None in records of older versions.
     """
 
     neuron: str
@@ -121,6 +130,12 @@ class Window:
     doses: tuple[DosePoint, ...] = ()
     sampled: dict[str, float] = field(default_factory=dict)
     other_branch: Window | None = field(default=None, repr=False)
+    budget_kind: str = "plain"
+    plateau: Maybe = None
+    routed_share: Maybe = None
+    ceiling_reachable: bool | None = None
+    injected_trigger: Maybe = None
+    curve: dict[str, Any] | None = field(default=None, repr=False)
 
     @property
     def open(self) -> bool:
@@ -211,7 +226,7 @@ def assemble(
     behavior: Behavior,
     prediction: dict[str, Any],
     candidate_from: str,
-    propagation: float | None,
+    reasons: Reasons,
     sampled: dict[int, Rows],
 ) -> Window:
     """Put a window together from what was measured.
@@ -222,7 +237,7 @@ def assemble(
         behavior: The behavior.
         prediction: The committed prediction, as recorded.
         candidate_from: Where the candidate comes from.
-        propagation: Measured propagation, where no trigger was found.
+        reasons: What was measured where no trigger was found.
         sampled: Rows of sampled rollouts at the shown dose, by seed.
     """
     candidate, last = search.candidate, str(search.task.horizon)
@@ -230,7 +245,7 @@ def assemble(
     tried = dict(zip(search.doses, search.rows, strict=True)) | search.scouted
     points = tuple(_dose_point(t, tried[t], candidate.coordinate(t), behavior, last) for t in sorted(tried))
     shown = next(point for point in points if point.t == search.doses[measured.peak])
-    predicted = prediction["values"][prediction["default"]]
+    predicted, plateau = prediction["values"][prediction["default"]], candidate.curve.plateau
     return Window(
         neuron=candidate.neuron,
         behavior=behavior.name,
@@ -250,8 +265,8 @@ def assemble(
         verdict="open" if measured.open else "closed",
         verdict_probability=measured.probability,
         decided=not DECIDED <= measured.probability <= 1 - DECIDED,
-        failure_mode=None if measured.open else failure_mode(measured.ceiling.value is not None, propagation),
-        propagation=propagation,
+        failure_mode=None if measured.open else failure_mode(measured.ceiling.value is not None, reasons, plateau),
+        propagation=reasons.propagation,
         n_eligible=len(search.undosed),
         c0=candidate.cosine,
         budget=candidate.budget,
@@ -265,6 +280,31 @@ def assemble(
             str(seed): float(np.mean([row["outcomes"][last] in behavior.target_outcomes for row in found]))
             for seed, found in sampled.items()
         },
+        budget_kind=prediction.get("budget_kind", "plain"),
+        plateau=plateau,
+        routed_share=prediction.get("routed_share"),
+        ceiling_reachable=None if predicted is None else predicted[0] is not None,
+        injected_trigger=reasons.injected_trigger,
+        curve=candidate.curve.to_json(),
+    )
+
+
+def injection_search(search: WindowSearch, residual_norm: float) -> WindowSearch:
+    """The search that injects a capped neuron's direction after the norm, where the plain curve holds.
+
+    The vector t·‖r_L‖·s·u is added at the output of the neuron's block, so that every coordinate below 1 is reached: if
+    it flips the behavior at a coordinate above the plateau, the norm is why the neuron cannot (method section 3).
+
+    Args:
+        search: The neuron's own search.
+        residual_norm: ‖r_L‖.
+    """
+    candidate = search.candidate
+    curve = SaturationCurve(candidate.cosine)
+    return WindowSearch(
+        Candidate(candidate.neuron, candidate.branch, curve, residual_norm, site="residual"),
+        replace(search.task, ceiling=False, fill=False),
+        search.undosed,
     )
 
 
