@@ -79,10 +79,12 @@ def audit(
     Tests an organism's planted neurons, those named, the screen's top K and K random ones. A directory that already
     holds the same audit is gone on with.
     """
-    find_screen(screen)
+    chosen = find_screen(screen)
     behaviors = behavior or _default_behaviors(model)
     for name in behaviors:
-        load_behavior(name)
+        wanted = load_behavior(name)
+        if top:
+            chosen.check(wanted)
     for name in neuron or []:
         Neuron.parse(name)
     prompts = None if generic is None else read_lines(generic, "prompts")
@@ -176,8 +178,9 @@ def screen(
     as_json: JsonOption = False,
 ) -> None:
     """Rank every FFN neuron for a behavior."""
-    find_screen(method)
-    name = load_behavior(behavior).name
+    chosen, wanted = find_screen(method), load_behavior(behavior)
+    chosen.check(wanted, split, control)
+    name = wanted.name
     loaded = open_model(model, device, dtype, system_prompt)
     with TerminalProgress() as progress:
         found = api.run_screen(loaded, behavior, method, split=split, control=control, seed=seed, progress=progress)

@@ -21,7 +21,7 @@ from controlwindow.instruments.scoring import token_nll
 from controlwindow.models import Model, Neuron, write_direction
 from controlwindow.models.precision import float32_copy
 from controlwindow.running.ledger import Ledger
-from controlwindow.running.screening import Screening
+from controlwindow.running.screening import ScreenRunner
 
 _SCORED_ROWS = 128
 _PROPAGATED_ROWS = 64
@@ -50,14 +50,14 @@ class Engine:
     _limits: dict[tuple[Cell, str], Mapping[int, int]] = field(default_factory=dict)
     _float32: Model | None = None
     _sizes: BatchSizes = field(init=False)
-    _screening: Screening = field(init=False)
+    _screening: ScreenRunner = field(init=False)
 
     def __post_init__(self) -> None:
         # A run gone on with keeps to the batches that fitted before, whose rounding its earlier rows have.
         known = self.ledger.find_all("memory").values()
         limits = {work: min(r["rows"] for r in known if r["work"] == work) for work in {r["work"] for r in known}}
         self._sizes = BatchSizes(limits, self._note_memory)
-        self._screening = Screening(self.model, self.behaviors, self.generic, self._sizes, self.progress)
+        self._screening = ScreenRunner(self.model, self.behaviors, self.generic, self._sizes, self.progress)
 
     def _note_memory(self, work: str, rows: int) -> None:
         """Leave in the ledger that batches became smaller: from here on, rounding may differ."""

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from controlwindow.behaviors import Behavior
-from controlwindow.errors import ScreenError
 from controlwindow.instruments.arrays import pack_array
 from controlwindow.instruments.cells import (
     ActivationCell,
@@ -42,7 +41,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass
-class Screening:
+class ScreenRunner:
     """Measures screens' cells.
 
     Attributes:
@@ -100,7 +99,7 @@ class Screening:
 
     def _gradient(self, cell: GradientCell, behavior: Behavior, tally: Tally) -> dict[str, Any]:
         if cell.paired:
-            pairs = self._pairs(behavior)
+            pairs = behavior.perturbation_pairs()
             prompts, others = [one for one, _ in pairs], [other for _, other in pairs]
             objectives = self._answers.objectives(behavior, prompts, others, tally)
         else:
@@ -172,7 +171,7 @@ class Screening:
         return row
 
     def _perturbation(self, cell: PerturbationCell, behavior: Behavior, tally: Tally) -> dict[str, Any]:
-        pairs = self._pairs(behavior)
+        pairs = behavior.perturbation_pairs()
         prompts, others = [one for one, _ in pairs], [other for _, other in pairs]
         encoded = list(zip(self.model.token_ids(prompts), self.model.token_ids(others), strict=True))
         objectives = self._answers.objectives(behavior, prompts, others, tally)
@@ -243,20 +242,6 @@ class Screening:
         mates = [prompt.text for prompt in partners(contrast.positive, contrast.negative)]
         return prompts, self._answers.objectives(behavior, prompts, mates, tally)
 
-    def _pairs(self, behavior: Behavior) -> tuple[tuple[str, str], ...]:
-        pairs = behavior.perturbation_pairs()
-        if not pairs:
-            raise ScreenError(
-                f"behavior '{behavior.name}' defines no perturbation",
-                "add [perturbation] to its file, see docs/behaviors.md",
-            )
-        if all(one == other for one, other in pairs):
-            raise ScreenError(
-                f"behavior '{behavior.name}': the perturbation changes none of its {len(pairs)} prompts",
-                'give pairs that differ with kind = "pairs"',
-            )
-        return pairs
-
     def _last_activations(self, prompts: Sequence[str], tally: Tally) -> list[np.ndarray[Any, Any]]:
         """Every neuron's activation at the last position of each prompt by layer, [prompts, neurons]."""
         if not prompts:
@@ -296,10 +281,10 @@ class _Moments:
 
 
 _MEASURES: dict[type[Any], Any] = {
-    ActivationCell: Screening._activations,
-    ReadoutCell: Screening._readout,
-    GradientCell: Screening._gradient,
-    ReferenceCell: Screening._reference,
-    PerturbationCell: Screening._perturbation,
-    DosedCell: Screening._dosed,
+    ActivationCell: ScreenRunner._activations,
+    ReadoutCell: ScreenRunner._readout,
+    GradientCell: ScreenRunner._gradient,
+    ReferenceCell: ScreenRunner._reference,
+    PerturbationCell: ScreenRunner._perturbation,
+    DosedCell: ScreenRunner._dosed,
 }

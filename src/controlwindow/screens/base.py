@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, NamedTuple
 
@@ -169,10 +169,12 @@ class Screen(ABC):
         notes: What a reader of the table should know.
 
     Raises:
-        ScreenError: The control is unknown, or the split is the one that is evaluated.
+        ScreenError: As `check`.
+        BehaviorError: As `check`.
     """
 
     name: ClassVar[str]
+    needs_contrast: ClassVar[bool] = True
     needs_rollouts: ClassVar[bool] = False
     selects: ClassVar[bool] = False
     """Whether the control "random" is taken inside, because the screen selects neurons on the way."""
@@ -186,12 +188,7 @@ class Screen(ABC):
         seed: int = 0,
         control: str | None = None,
     ) -> None:
-        if control not in (None, *CONTROLS):
-            raise ScreenError(f"unknown control {control!r}", f"controls: {', '.join(CONTROLS)}")
-        if split not in ("find", "select"):
-            raise ScreenError(
-                f"a screen does not read the split {split!r}", "use find or select: what is reported must be unseen"
-            )
+        self.check(behavior, split, control)
         self.model = model
         self.behavior = shuffle_labels(behavior, split, seed) if control == "shuffled" else behavior
         self.generic = generic
@@ -201,6 +198,24 @@ class Screen(ABC):
         self.cost = Cost()
         self.notes: list[str] = []
         self.rows: dict[Cell, Mapping[str, Any]] = {}
+
+    @classmethod
+    def check(cls, behavior: Behavior, split: str = "find", control: str | None = None) -> None:
+        """Hold a request against the behavior, before any model is at hand.
+
+        Raises:
+            ScreenError: The control is unknown, the split is the one that is evaluated, or the behavior lacks what the
+                screen reads.
+            BehaviorError: The split has no contrast.
+        """
+        if control not in (None, *CONTROLS):
+            raise ScreenError(f"unknown control {control!r}", f"controls: {', '.join(CONTROLS)}")
+        if split not in ("find", "select"):
+            raise ScreenError(
+                f"a screen does not read the split {split!r}", "use find or select: what is reported must be unseen"
+            )
+        if cls.needs_contrast or control == "shuffled":
+            behavior.contrast(split)  # type: ignore[arg-type]
 
     def cells(self) -> Sequence[Cell]:
         """Cells that the scores are made of; a screen that goes on from what it finds overrides `next_cells`."""
@@ -330,7 +345,7 @@ def screen_names() -> tuple[str, ...]:
     return tuple(sorted(_SCREENS))
 
 
-def find_screen(name: str) -> Callable[..., Screen]:
+def find_screen(name: str) -> type[Screen]:
     """A screen by name.
 
     Raises:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from controlwindow.behaviors import Behavior
+from controlwindow.errors import ScreenError
 from controlwindow.instruments.arrays import unpack_array
 from controlwindow.instruments.cells import Cell, PerturbationCell, Rows
 from controlwindow.screens.base import Floats, Screen, register
@@ -21,16 +23,37 @@ def agreement(mean: Floats, mean_square: Floats) -> Floats:
 class PerturbationScreen(Screen):
     """Ranks by |mean I|, I = (d_F·v)·(a(X~) − a(X)) over pairs of a prompt and a perturbed one (PP, arXiv 2604.27401).
 
-    The sign is that of the dose that moves F as the perturbation does not: it raises F, towards the target.
+    The sign says which way the perturbation's change of this neuron moves F: + towards the target.
     """
 
     name = "perturbation"
+    needs_contrast = False
+
+    @classmethod
+    def check(cls, behavior: Behavior, split: str = "find", control: str | None = None) -> None:
+        """Also require perturbation pairs that differ.
+
+        Raises:
+            ScreenError: There are none.
+        """
+        super().check(behavior, split, control)
+        pairs = behavior.perturbation_pairs()
+        if not pairs:
+            raise ScreenError(
+                f"behavior '{behavior.name}' defines no perturbation",
+                "add [perturbation] to its file, see docs/behaviors.md",
+            )
+        if all(one == other for one, other in pairs):
+            raise ScreenError(
+                f"behavior '{behavior.name}': the perturbation changes none of its {len(pairs)} prompts",
+                'give pairs that differ with kind = "pairs"',
+            )
 
     def cells(self) -> Sequence[Cell]:
         """The behavior's perturbation pairs."""
         return [PerturbationCell(self.behavior.name, self.split)]
 
-    def update(self, results: dict[Cell, Rows]) -> None:  # type: ignore[override]
+    def update(self, results: Mapping[Cell, Rows]) -> None:
         """Take the pairs, and note those that flip nothing."""
         super().update(results)
         pairs = self.rows[self.cells()[0]]["pairs"]
