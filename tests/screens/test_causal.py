@@ -4,9 +4,9 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from small_behaviors import SEQUENCES, make_behavior
 
 import tiny_models
-from behaviors import SEQUENCES, make_behavior
 from controlwindow import Dose, generic_pass, load_model, run_screen
 from controlwindow.behaviors import Behavior
 from controlwindow.instruments.arrays import pack_array

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from small_behaviors import PAIRS, SEQUENCES, make_behavior
 
 import tiny_models
-from behaviors import PAIRS, SEQUENCES, make_behavior
 from controlwindow import load_model, run_screen, screen
 from controlwindow.behaviors import Behavior
 from controlwindow.errors import BehaviorError, ScreenError

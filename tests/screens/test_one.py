@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from small_behaviors import SEQUENCES, make_behavior
 
 import tiny_models
-from behaviors import SEQUENCES, make_behavior
 from controlwindow import generic_pass, run_screen
 from controlwindow.behaviors import Behavior
 from controlwindow.instruments.arrays import pack_array

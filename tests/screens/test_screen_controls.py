@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from small_behaviors import PAIRS, SEQUENCES, make_behavior
 
 import tiny_families
-from behaviors import PAIRS, SEQUENCES, make_behavior
 from controlwindow import screen
 from controlwindow.errors import ScreenError
 from controlwindow.models import Model, Neuron
