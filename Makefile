@@ -4,8 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+LOWEST := .venv-lowest
+LOWEST_STAMP := $(LOWEST)/.installed
 
-.PHONY: audit test check format benchmark clean
+.PHONY: audit test test-lowest format benchmark clean
 
 audit: $(STAMP)
 	$(BIN)/controlwindow audit organism:switch
@@ -15,6 +17,10 @@ test: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2
+
+# What touches Transformers, on the lowest version that pyproject.toml allows.
+test-lowest: $(LOWEST_STAMP)
+	$(LOWEST)/bin/pytest -n 2 tests/models tests/instruments
 
 # Each peer gets an environment of its own under benchmarks/.environments; for options: .venv/bin/python -m benchmarks --help
 benchmark: $(STAMP)
@@ -32,5 +38,11 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $(STAMP)
 
+$(LOWEST_STAMP): pyproject.toml constraints-lowest.txt
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --upgrade pip
+	$(LOWEST)/bin/python -m pip install --quiet --constraint constraints-lowest.txt --editable '.[dev]'
+	@touch $(LOWEST_STAMP)
+
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(LOWEST) build dist .mypy_cache .ruff_cache .pytest_cache

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -28,8 +27,7 @@ from controlwindow.running.detector import calibrate_detector
 from controlwindow.running.engine import Engine
 from controlwindow.running.ledger import Ledger
 from controlwindow.running.scheduler import Scheduler
-from controlwindow.windows import search
-from controlwindow.windows.search import COLLAPSE_LEVEL, Candidate, SearchTask, WindowSearch
+from controlwindow.windows.search import COLLAPSE_LEVEL, Candidate, SearchTask, WindowSearch, stride_for
 from controlwindow.windows.thresholds import first_bracket
 
 POINTS = 16
@@ -69,15 +67,11 @@ class Search:
             target_outcomes=self.behavior.target_outcomes,
             level=self.behavior.threshold,
             positions=self.behavior.positions,
-            **self._narrowing(),
+            # The baselines' interval width, as many doses at once as fill a batch, and no dose that is not needed.
+            width=self.width,
+            stride=stride_for(1),
+            fill=False,
         )
-
-    def _narrowing(self) -> dict[str, Any]:
-        """The baselines' interval width, as many doses at once as fill a batch, and no dose that is not needed."""
-        known = {field.name for field in fields(SearchTask)}
-        stride = search.stride_for(1) if hasattr(search, "stride_for") else 3
-        wanted = {"width": self.width, "fill": False, "stride": stride}
-        return {name: value for name, value in wanted.items() if name in known}
 
     def _prepare(self) -> Rows:
         """A ledger of its own that knows the undosed answers only; returns the eligible ones."""

@@ -136,9 +136,9 @@ def test_a_checkpoint_with_nan_is_refused(command, behavior, organism_copy):
 
 def test_an_unsupported_architecture_is_refused_by_name(command, behavior, organism_copy):
     config = json.loads((organism_copy / "config.json").read_text())
-    config.update(model_type="bloom", architectures=["BloomForCausalLM"])
+    config.update(model_type="mpt", architectures=["MptForCausalLM"])
     (organism_copy / "config.json").write_text(json.dumps(config))
-    assert_one_clear_error(command("audit", organism_copy, "-b", behavior), "bloom", "llama")
+    assert_one_clear_error(command("audit", organism_copy, "-b", behavior), "mpt", "llama")
 
 
 def test_a_model_of_ones_own_needs_a_behavior(command, organism_copy):

@@ -13,7 +13,7 @@ import torch
 import budget_models
 from controlwindow.curves import CappedCurve, SaturationCurve
 from controlwindow.errors import NeuronError
-from controlwindow.instruments import Add, generic_pass, rollout
+from controlwindow.instruments import Add, generic_pass, layer_statistics, rollout
 from controlwindow.instruments.generic import GenericPass
 from controlwindow.instruments.hooks import Intervention, measuring
 from controlwindow.instruments.layer_statistics import read_layers
@@ -303,3 +303,26 @@ def test_statistics_do_not_depend_on_how_the_text_is_batched(model: Model) -> No
         column = torch.randn(32, 1, generator=torch.Generator().manual_seed(0))
         assert numbers(other.curves(column).at(0)) == pytest.approx(numbers(layer.curves(column).at(0)), abs=1e-4)
         assert isinstance(layer.curves(column).at(0), CappedCurve if layer.cap else SaturationCurve)
+
+
+def test_long_texts_and_wide_models_are_sampled_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = budget_models.gemma2()
+    generic = generic_pass(model)
+    packed = [pack(model, generic.prompt_ids, generic.token_ids)]
+    monkeypatch.setattr(layer_statistics, "MOMENT_POSITIONS", generic.positions // 2)
+    monkeypatch.setattr(layer_statistics, "_SAMPLED_NUMBERS", generic.positions // 6 * 32)
+    halves = [pack(model, generic.prompt_ids[:13], generic.token_ids[:13])]
+    halves.append(pack(model, generic.prompt_ids[13:], generic.token_ids[13:]))
+    for whole, parts in zip(
+        read_layers(model, packed, generic.positions), read_layers(model, halves, generic.positions), strict=True
+    ):
+        assert whole.cap.skip.shape == whole.cap.ffn.shape == (generic.positions // 6, 32)
+        # The same positions, whatever the batches.
+        torch.testing.assert_close(parts.cap.ffn, whole.cap.ffn, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(parts.cap.skip, whole.cap.skip, rtol=1e-3, atol=1e-4)
+        assert parts.participation_ratio == pytest.approx(whole.participation_ratio, rel=1e-4)
+    for sampled, full in zip(read_layers(model, packed, generic.positions), generic.layers, strict=True):
+        assert sampled.residual_norm == full.residual_norm
+        assert sampled.budget_norm == full.budget_norm
+        assert sampled.participation_ratio == pytest.approx(full.participation_ratio, rel=0.1)
+        assert sampled.participation_ratio != full.participation_ratio

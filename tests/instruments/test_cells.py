@@ -35,3 +35,12 @@ def test_doses_survive_the_key_exactly(t: float, alpha: float, branch: int) -> N
 
 def test_different_cells_have_different_keys() -> None:
     assert len({cell_key(cell) for cell in CELLS}) == len(CELLS)
+
+
+def test_the_model_s_own_precision_is_not_part_of_a_key() -> None:
+    # Ledgers written before there was another precision keep their keys.
+    cell = RolloutCell("refusal", "evaluate", "L3.N7")
+    exact = RolloutCell("refusal", "evaluate", "L3.N7", precision="float32")
+    assert "precision" not in cell_key(cell)
+    assert cell_key(cell) != cell_key(exact)
+    assert cell_from_key(cell_key(exact)) == exact

@@ -106,6 +106,14 @@ def test_drafts_change_no_token(tiny: Model, share: bool, batch_rows: int) -> No
         assert len(mine.coordinates) == len(theirs.coordinates)
 
 
+@pytest.mark.parametrize("batch_rows", [4, 512])
+def test_rows_may_end_with_their_draft(llama: Model, batch_rows: int) -> None:
+    rows = [row for row in rows_of(llama) if all(o.positions == "all" for o in row.operations)]
+    whole = decode(llama, rows)
+    drafted = [row._replace(draft=found.token_ids) for row, found in zip(rows, whole, strict=True)]
+    assert_same(decode(llama, drafted, batch_rows=batch_rows), whole)
+
+
 def test_a_confirmed_draft_is_one_pass(llama: Model) -> None:
     rows = rows_of(llama)[:14]
     whole = decode(llama, rows)

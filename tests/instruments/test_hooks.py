@@ -9,7 +9,7 @@ import tiny_models
 from controlwindow.errors import OperationError
 from controlwindow.instruments import Add, Dose, Inject, Intervention, Pin, Scale, prove_hooks, rollout
 from controlwindow.instruments.capture import capturing
-from controlwindow.instruments.hooks import ControlCoordinates, measuring
+from controlwindow.instruments.hooks import measuring
 from controlwindow.instruments.operations import row_operations
 from controlwindow.models import Model, Neuron, load_model
 from tiny_models import PROMPTS
@@ -152,15 +152,8 @@ def test_dropout_is_off_while_measuring_and_modes_come_back() -> None:
 def test_control_coordinates_are_measured_after_the_dose(tiny: Model) -> None:
     # A dose that dwarfs everything turns the residual into the write itself.
     n = Neuron(1, 4)
-    batch = tiny.encode([PROMPTS[0]] * 3)
-    write = tiny_models.column(tiny, 1, 4)
-    rows = [(Add(n, 1e6),), (Add(n, -1e6),), ()]
-    coordinates = ControlCoordinates(tiny, [1, 1, -1], torch.stack([write, write, torch.zeros_like(write)]))
-    with measuring(tiny), Intervention(tiny, rows), coordinates:
-        tiny.hf_model(**batch, use_cache=False)
-    assert coordinates.current[0].item() == pytest.approx(1, abs=1e-5)
-    assert coordinates.current[1].item() == pytest.approx(-1, abs=1e-5)
-    assert coordinates.current[2].isnan()
+    out = rollout(tiny, PROMPTS[:1], [Add(n, 1e6), Add(n, -1e6), Pin(n, 1e6)], max_new_tokens=2)
+    assert [row[0] for row in out.control_coordinate] == pytest.approx([1, 1, 1], abs=1e-5)
 
 
 def test_selected_rows_keep_their_operations(tiny: Model) -> None:

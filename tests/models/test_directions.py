@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+import tiny_families
 import tiny_models
 from controlwindow.errors import NeuronError
 from controlwindow.models import Model, Neuron, write_direction
@@ -76,3 +77,19 @@ def test_token_effects_are_the_readout_of_the_gained_write(tiny: Model) -> None:
     assert [value for _, value in raised] == pytest.approx(sorted(logits.tolist(), reverse=True)[:5], rel=1e-5)
     assert [value for _, value in lowered] == pytest.approx(sorted(logits.tolist())[:5], rel=1e-5)
     assert raised[0][0] == tiny.tokenizer.decode([int(logits.argmax())])
+
+
+@pytest.mark.parametrize("case", ["olmo", "gemma", "nemotron", "cohere", "granite", "phi", "qwen3_moe:mixed"])
+def test_token_effects_are_what_the_final_norm_and_the_readout_make_of_the_write(case: str) -> None:
+    model = tiny_families.model(case)
+    name = str(model.neurons.at(1, 3))
+    write = write_direction(model, name)
+    norm = model.hf_model.get_submodule(model.family.final_norm)
+    # A residual that is all write, with either sign, so that every bias cancels.
+    with torch.no_grad():
+        ahead, behind = (model.readout(norm(sign * 1e4 * write[None]))[0] for sign in (1, -1))
+    length = write.std(correction=0) if model.family.centred else write.square().mean().sqrt()
+    logits = (ahead - behind) / 2 * length
+    raised, lowered = token_effects(model, name, count=4)
+    assert [value for _, value in raised] == pytest.approx(logits.topk(4).values.tolist(), rel=1e-3)
+    assert [value for _, value in lowered] == pytest.approx((-(-logits).topk(4).values).tolist(), rel=1e-3)

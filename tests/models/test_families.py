@@ -10,6 +10,7 @@ import torch
 import reference_ffn
 import tiny_families
 import tiny_models
+from controlwindow.errors import NeuronError
 from controlwindow.models import Model, Neuron, raw_write, write_direction
 from controlwindow.models.adapters import FAMILIES
 from controlwindow.models.directions import write_matrix, write_norms
@@ -151,3 +152,18 @@ def test_a_left_padded_batch_equals_one_by_one(family: Model) -> None:
         padded = family.hf_model(input_ids=batch["input_ids"], **options).logits[:, -1]
     for row, ids in enumerate(family.token_ids(PROMPTS)):
         torch.testing.assert_close(padded[row], tiny_models.forward(family, ids)[-1], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("L1.E4.N0", "layer 1 has L1.E0 to E3 with 24 FFN neurons each, and L1.N0 to N39 in the shared expert"),
+        ("L1.N40", "layer 1 has L1.E0 to E3"),
+        ("L0.E0.N0", "L0 to L1 with 40 FFN neurons each, and no experts there"),
+        ("L2.N0", "L0 to L1 with 40 FFN neurons each"),
+    ],
+)
+def test_neurons_outside_a_mixed_model_are_refused_with_its_shape(name: str, hint: str) -> None:
+    with pytest.raises(NeuronError, match=name) as caught:
+        write_direction(tiny_families.model("qwen2_moe:mixed"), name)
+    assert hint in caught.value.hint

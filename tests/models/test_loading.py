@@ -16,6 +16,7 @@ from transformers import (
     PreTrainedModel,
 )
 
+import tiny_families
 import tiny_models
 from controlwindow.errors import ArchitectureError, ControlWindowError, ModelError, OrganismError
 from controlwindow.models import load_model
@@ -71,6 +72,15 @@ def test_gpt2_comes_back_the_same(tmp_path: Path) -> None:
     model.hf_model.save_pretrained(tmp_path)
     model.tokenizer.save_pretrained(tmp_path)
     assert load_model(str(tmp_path), device="cpu").fingerprint == model.fingerprint
+
+
+# Checkpoints hold experts one by one and a multimodal model under other names; both are converted when loaded.
+@pytest.mark.parametrize("case", ["mixtral", "qwen2_moe:mixed", "gpt_oss", "gemma3", "phi3", "falcon:new", "cohere2"])
+def test_other_families_come_back_the_same(tmp_path: Path, case: str) -> None:
+    model = tiny_families.model(case)
+    model.hf_model.save_pretrained(tmp_path)
+    model.tokenizer.save_pretrained(tmp_path)
+    assert load_model(tmp_path, device="cpu").fingerprint == model.fingerprint
 
 
 def test_half_precision_checkpoints_are_measured_in_float32_on_cpu(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
+from controlwindow.instruments import generic_pass
 from controlwindow.models import Neuron
 from controlwindow.running.candidates import select_candidates
 
@@ -19,7 +20,7 @@ def ranking(llama) -> pl.DataFrame:
 
 def choose(llama, ranking, **given):
     values = {"planted": [], "named": [], "top": 4, "seed": 0, **given}
-    return select_candidates(llama, "b", "contrastive", {"contrastive": ranking}, **values)
+    return select_candidates(llama, generic_pass(llama), "b", "contrastive", {"contrastive": ranking}, **values)
 
 
 def test_reasons_in_order_and_nothing_twice(llama, ranking):
@@ -43,7 +44,7 @@ def test_the_random_draw_is_seeded(llama, ranking):
 
 
 def test_top_zero_needs_no_ranking(llama):
-    found = select_candidates(llama, "b", "contrastive", {}, [], [Neuron(0, 1)], 0, 0)
+    found = select_candidates(llama, generic_pass(llama), "b", "contrastive", {}, [], [Neuron(0, 1)], 0, 0)
     assert found.sources == {"L0.N1": "named"}
 
 

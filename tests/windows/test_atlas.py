@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import polars as pl
 import pytest
@@ -9,12 +10,12 @@ import torch
 import budget_models
 import tiny_models
 from controlwindow import geometry
-from controlwindow.curves import CappedCurve
 from controlwindow.errors import NeuronError, UsageError
 from controlwindow.instruments import generic_pass
 from controlwindow.models import Model, Neuron, load_model
+from controlwindow.windows import atlas
 from controlwindow.windows.atlas import predict_ceilings
-from controlwindow.windows.calibration import PROBED, shipped_calibration
+from controlwindow.windows.calibration import PROBED, Calibration, shipped_calibration
 from controlwindow.windows.prediction import layer_features, predict_neuron
 
 SILENT = Neuron(1, 5)
@@ -74,20 +75,42 @@ def test_the_table_equals_prediction_one_by_one(every: Model, probe: bool) -> No
             assert single.curve.coordinate(row["t_predicted"]) == pytest.approx(row["ceiling_predicted"], abs=1e-5)
 
 
-def test_a_capped_table_tells_what_no_dose_reaches_from_what_is_not_predicted() -> None:
-    table = predict_ceilings(budget_models.gemma2())
+def calibration_at(dose: float) -> Calibration:
+    """Every predictor gives one dose."""
+    shipped = shipped_calibration()
+    predictors = {name: replace(p, intercept=math.log(dose), slope=0.0) for name, p in shipped.predictors.items()}
+    return replace(shipped, predictors=predictors)
+
+
+@pytest.mark.parametrize(("name", "dose"), [("gemma2", 0.35), ("olmo2", 0.7)])
+def test_a_capped_table_tells_what_no_dose_reaches_from_what_is_not_predicted(
+    name: str, dose: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The dose lies where the plateaus of these random models lie, so that both sides are met.
+    model, early = budget_models.CAPPED[name](), calibration_at(dose)
+    monkeypatch.setattr(atlas, "shipped_calibration", lambda: early)
+    generic, features = generic_pass(model), layer_features(model, probe=False)
+    chosen = early.default_for(probed=False)
+    table = predict_ceilings(model)
     assert set(table["budget_kind"]) == {"capped"}
     assert table["plateau"].null_count() == 0
-    beyond = table.filter(pl.col("reported_constant").is_null())
-    assert len(beyond) > 0
-    assert set(beyond["reachable"]) == {False}
-    # Plateaus of small norms lie low, so a small t* is needed for a ceiling below one.
-    below = predict_ceilings(budget_models.gemma2(), probe=True).filter("reachable")
-    assert (below["ceiling_predicted"] < below["plateau"]).all()
-    for row in below.head(20).iter_rows(named=True):
-        curve = generic_pass(budget_models.gemma2()).curve(budget_models.gemma2(), row["neuron"], row["branch"])
-        assert isinstance(curve, CappedCurve)
-        assert curve.coordinate(row["t_predicted"]) == pytest.approx(row["ceiling_predicted"], abs=1e-5)
+    assert table["reachable"].null_count() == 0
+    assert 10 < table["reachable"].sum() < len(table) - 10
+    for row in table.iter_rows(named=True):
+        neuron = Neuron.parse(row["neuron"])
+        curve = generic.curve(model, neuron, row["branch"])
+        ceiling = geometry.control_coordinate(dose, curve.cosine)
+        if row["reachable"]:
+            assert row["ceiling_predicted"] == pytest.approx(ceiling, abs=1e-5)
+            assert row["ceiling_predicted"] < row["plateau"]
+            assert curve.coordinate(row["t_predicted"]) == pytest.approx(ceiling, abs=1e-5)
+            assert row["t_predicted"] > 0
+        else:
+            assert (row["ceiling_predicted"], row["t_predicted"]) == (None, None)
+            assert ceiling > curve.plateau - 1e-5
+        single = predict_neuron(model, neuron, row["branch"], generic, features, early).values[chosen]
+        for column, value in zip(("ceiling_predicted", "ceiling_low", "ceiling_high"), single, strict=True):
+            assert row[column] == (None if value is None else pytest.approx(value, abs=1e-5))
 
 
 def test_a_write_that_vanishes_has_null_predictions(model: Model) -> None:

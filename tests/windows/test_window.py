@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ from responders import drive, drive_rows, rows_for, rows_of, search_for, spread,
 
 from controlwindow.behaviors.definition import Behavior, BehaviorDefinition
 from controlwindow.behaviors.loading import assemble as assemble_behavior
+from controlwindow.curves import CappedCurve
 from controlwindow.geometry import control_coordinate
 from controlwindow.instruments.cells import RolloutCell
 from controlwindow.statistics import wilson_interval
 from controlwindow.windows.failure import FAILURE_MODES, RECOMPUTED, Reasons, failure_mode
-from controlwindow.windows.window import Window, assemble, read_search
+from controlwindow.windows.search import WindowSearch
+from controlwindow.windows.window import Window, assemble, injection_search, read_search
 
 PREDICTION = {
     "values": {"constant": (0.7, 0.6, 0.8), "probe_curve": (0.72, 0.65, 0.79), "participation_ratio": None},
@@ -195,3 +198,68 @@ def test_the_bootstrap_follows_the_seed() -> None:
 
     assert reading(0) == reading(0)
     assert len({reading(seed) for seed in range(4)}) > 1
+
+
+def capped_search(limit_length: float) -> WindowSearch:
+    """A search whose doses cannot pass a plateau."""
+    curve = CappedCurve(0.05, 0.1, 0.0, 0.0, ffn_length=0.3, limit_length=limit_length)
+    search = search_for()
+    return replace(search, candidate=replace(search.candidate, curve=curve))
+
+
+def measure_capped(behavior: Behavior, limit_length: float, respond: Any, propagation: float | None = 0.7) -> Window:
+    """A capped neuron's window as an audit measures it: its own search, and an injection if that finds no trigger."""
+    search = capped_search(limit_length)
+    drive(search, respond)
+    measured = read_search(search, 0)
+    injection = injection_search(search, 10.0)
+    drive(injection, respond)
+    injected = None if measured.open else read_search(injection, 0).trigger.value
+    prediction = {**PREDICTION, "values": {"probe_curve": (None, 0.4, None)}, "budget_kind": "capped"}
+    return assemble(search, measured, behavior, prediction, "named", Reasons(propagation, injected), {})
+
+
+def test_a_trigger_that_only_an_injection_past_the_norm_reaches_is_a_cap(behavior: Behavior) -> None:
+    respond = window(spread(0.62, 0.1, 16), spread(0.9, 0.05, 16))
+    found = measure_capped(behavior, 0.5, respond)
+    assert found.plateau == pytest.approx(control_coordinate(0.5, 0.05))
+    assert found.failure_mode == "normalization_cap"
+    assert found.injected_trigger == pytest.approx(0.62, abs=0.03)
+    assert (found.trigger, found.ceiling, found.ceiling_predicted, found.ceiling_reachable) == (None, None, None, False)
+    assert found.ceiling_predicted_interval == (0.4, None)
+    assert found.budget_kind == "capped"
+    assert all(point.c < found.plateau + 0.01 for point in found.doses)
+    assert found.c0 == found.doses[0].c == CappedCurve(**{k: v for k, v in found.curve.items() if k != "kind"}).cosine
+    assert Window.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+
+
+def test_without_a_trigger_past_the_norm_a_cap_is_no_reason(behavior: Behavior) -> None:
+    nothing = window(np.full(16, 2.0), np.full(16, 2.0))
+    assert measure_capped(behavior, 0.5, nothing).failure_mode == "no_effect"
+    assert measure_capped(behavior, 0.5, nothing, propagation=0.01).failure_mode == "too_late"
+    # Past the norm the text collapses before it flips.
+    assert measure_capped(behavior, 0.5, window(np.full(16, 0.8), np.full(16, 0.6))).failure_mode == "no_effect"
+
+
+def test_a_capped_neuron_with_a_trigger_below_its_plateau_is_open(behavior: Behavior) -> None:
+    found = measure_capped(behavior, 1.2, window(spread(0.4, 0.1, 16), spread(0.72, 0.05, 16)))
+    assert found.open
+    assert found.trigger == pytest.approx(0.4, abs=0.03)
+    assert found.ceiling == pytest.approx(0.72, abs=0.03)
+    assert found.plateau > found.ceiling
+    curve = capped_search(1.2).candidate.curve
+    assert curve.coordinate(found.trigger_t) == pytest.approx(found.trigger)
+    assert curve.coordinate(found.ceiling_t) == pytest.approx(found.ceiling)
+    assert (found.failure_mode, found.injected_trigger) == (None, None)
+
+
+def test_an_injection_measures_the_ceiling_no_further_than_its_trigger_needs(behavior: Behavior) -> None:
+    respond = window(spread(0.35, 0.1, 16), spread(0.8, 0.3, 16))
+    whole, injection = search_for(), injection_search(capped_search(0.5), 10.0)
+    drive(whole, respond)
+    drive(injection, respond)
+    assert sum(map(len, injection.measured.values())) < sum(map(len, whole.measured.values()))
+    assert read_search(injection, 0).trigger.value == pytest.approx(0.35, abs=0.03)
+    for cell in injection_search(capped_search(0.5), 10.0).next_cells():
+        assert isinstance(cell, RolloutCell)
+        assert (cell.site, cell.alpha) == ("residual", pytest.approx(10 * cell.t))

@@ -130,7 +130,7 @@ class _LayerReader:
     def check_passes(self) -> None:
         if self._given != self._shape.passes:
             raise OperationError(
-                f"layer {self._layer} ran {self._shape.passes} times, but its activations were read {self._given} times",
+                f"layer {self._layer} ran {self._shape.passes} times, its activations were read {self._given} times",
                 "this variant of the architecture does not run the module that its adapter names; please report it",
             )
 

@@ -146,8 +146,8 @@ class Decoding:
                             batch = fresh
                         else:
                             batch.absorb(fresh)
-                    assert batch is not None
-                    self._parting.follow(batch.lanes, batch.rows, head=False)
+                    if batch is not None and len(batch.rows):
+                        self._parting.follow(batch.lanes, batch.rows, head=False)
                 if batch is not None and len(batch.rows):
                     self._step(batch)
                 if batch is not None and not len(batch.rows):

@@ -98,9 +98,15 @@ class GenericPass:
         experts = [Neuron(layer, 0, expert) for expert in range(shape.experts)] + [Neuron(layer, 0)] * bool(shape.width)
         return np.repeat([self.budget_kind(model, neuron) for neuron in experts], _widths(model, layer))
 
-    def budgets(self, model: Model, layer: int) -> Floats:
-        """Budgets of all neurons of a layer, [neurons]; NaN for those that have none."""
-        norms = write_norms(model, layer).double().cpu().numpy()
+    def budgets(self, model: Model, layer: int, lengths: torch.Tensor | None = None) -> Floats:
+        """Budgets of all neurons of a layer, [neurons]; NaN for those that have none.
+
+        Args:
+            model: The model.
+            layer: The layer.
+            lengths: `write_norms` of the layer, where they are at hand.
+        """
+        norms = (write_norms(model, layer) if lengths is None else lengths).double().cpu().numpy()
         weights = np.repeat(*self._weights(model, layer))
         with np.errstate(divide="ignore"):
             found = self.layers[layer].budget_norm / (norms * weights)
@@ -136,16 +142,26 @@ class GenericPass:
         curves = self.layers[neuron.layer].curves(raw_write(model, neuron)[:, None])
         return (curves if branch > 0 else curves.opposite()).at(0)
 
-    def curves(self, model: Model, layer: int, columns: Sequence[int] | None = None) -> LayerCurves:
+    def curves(
+        self,
+        model: Model,
+        layer: int,
+        columns: Sequence[int] | None = None,
+        lengths: torch.Tensor | None = None,
+    ) -> LayerCurves:
         """The curves of a layer's neurons on branch +1.
 
         Args:
             model: The model.
             layer: The layer.
             columns: Which of its neurons, by column; None for all.
+            lengths: `write_norms` of the layer, where they are at hand.
         """
         writes = write_matrix(model, layer)
-        return self.layers[layer].curves(writes if columns is None else writes[:, list(columns)])
+        if columns is None:
+            return self.layers[layer].curves(writes, lengths)
+        chosen = list(columns)
+        return self.layers[layer].curves(writes[:, chosen], None if lengths is None else lengths[chosen])
 
     def cosines(self, model: Model, layer: int) -> torch.Tensor:
         """c0 of every neuron of a layer on branch +1, [neurons]; 0 for a zero write without a cap."""

@@ -1,7 +1,8 @@
 """Statistics of every layer over given text, from one teacher-forced pass that reads no vocabulary.
 
-Norms are medians over all generated positions. Cosines are medians over a sample of them, evenly spaced: 1,024 up to a
-width of 1,024, fewer beyond it in proportion, since the spread of a cosine over positions falls as 1/√d.
+Norms are medians over all generated positions. Cosines are medians over evenly spaced ones, so many that positions ×
+d_model stays below 2²⁰: the spread of a cosine over positions falls as 1/√d, so that wide models need fewer for the
+same error, and the cost of all neurons' cosines stays a small part of the pass.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ from controlwindow.models import Model
 MOMENT_POSITIONS = 2048
 """Most positions that the participation ratio runs over."""
 
-_SAMPLED_POSITIONS = 1024
 _SAMPLED_NUMBERS = 2**20
 _COLUMNS = 8192
 """Neurons whose cosines at all sampled positions are held at once."""
@@ -53,10 +53,9 @@ class Cap:
     inverse_skip_norm: float
     epsilon: float
 
-    def curves(self, columns: torch.Tensor) -> LayerCurves:
-        """Curves of raw columns v, [d_model, neurons], on branch +1."""
+    def curves(self, columns: torch.Tensor, raw: torch.Tensor) -> LayerCurves:
+        """Curves of raw columns v, [d_model, neurons], of length `raw`, [neurons], on branch +1."""
         columns = columns.float()
-        raw = columns.norm(dim=0)
         gained = torch.sqrt(self.gain.square() @ columns.square())
         by_gain = nn.functional.normalize(self.ffn * self.gain, dim=-1) * self.gain
         # γ goes to the sample's side of the products, so that no gained copy of the weights is made.
@@ -111,15 +110,19 @@ class LayerStatistics:
         """What a budget compares a write with: ‖r_L‖, or ‖m‖ under a cap."""
         return self.residual_norm if self.cap is None else self.cap.ffn_norm
 
-    def curves(self, columns: torch.Tensor) -> LayerCurves:
-        """Curves of columns v, [d_model, neurons], on branch +1; a column of zeros has c0 = 0."""
+    def curves(self, columns: torch.Tensor, lengths: torch.Tensor | None = None) -> LayerCurves:
+        """Curves of columns v on branch +1; a column of zeros has c0 = 0.
+
+        Args:
+            columns: v, [d_model, neurons].
+            lengths: ‖v‖, [neurons], where it is at hand.
+        """
+        lengths = columns.float().norm(dim=0) if lengths is None else lengths
         if self.cap is not None:
-            return self.cap.curves(columns)
+            return self.cap.curves(columns, lengths)
         assert self.units is not None
-        return LayerCurves(
-            SaturationCurve.kind,
-            {"cosine": _numbers(_median_cosines(self.units, columns, columns.float().norm(dim=0)))},
-        )
+        cosines = _median_cosines(self.units, columns, lengths)
+        return LayerCurves(SaturationCurve.kind, {"cosine": _numbers(cosines)})
 
 
 def _median_cosines(sample: torch.Tensor, columns: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
@@ -147,9 +150,9 @@ class _LayerReader:
     def __init__(self, model: Model, layer: int, positions: int) -> None:
         self._post_norm = model.post_norm(layer)
         self._shape = model.neurons.shapes[layer]
-        sampled = max(1, min(_SAMPLED_POSITIONS, _SAMPLED_NUMBERS // model.d_model))
         self._moment_stride = math.ceil(positions / MOMENT_POSITIONS)
-        self._sample_stride = max(1, math.ceil(positions / self._moment_stride) // sampled)
+        kept = math.ceil(positions / self._moment_stride)
+        self._sample_stride = math.ceil(kept * model.d_model / _SAMPLED_NUMBERS)
         self._seen = 0
         self._norms: list[torch.Tensor] = []
         self._residuals: list[torch.Tensor] = []

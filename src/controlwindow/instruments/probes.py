@@ -12,7 +12,7 @@ from controlwindow.instruments.capture import capturing
 from controlwindow.instruments.generic import GenericPass
 from controlwindow.instruments.hooks import Intervention, measuring
 from controlwindow.instruments.operations import Inject, RowOperations
-from controlwindow.instruments.sequences import Sequences, pack
+from controlwindow.instruments.sequences import pack
 from controlwindow.models import Model, Neuron, write_direction
 from controlwindow.statistics import stable_seed
 
@@ -79,8 +79,8 @@ def propagation(
     """Propagation 1 − cos²(Δr_last, v) of a dose on the same tokens (method section 3).
 
     Δr_last is the change of the last block's output. 0 means that the write travelled on as it was and nothing
-    downstream was recomputed; 1 that what arrives no longer points along it. Under a norm after the FFN the dose also
-    takes away from what the FFN wrote, so v's place is taken by the change that it makes at its own layer.
+    downstream was recomputed; 1 that what arrives no longer points along it. Under a post-FFN norm a dose does not
+    move the residual along one direction, so v is the move of that position at the neuron's own layer (ours).
 
     Args:
         model: The model.
@@ -91,39 +91,44 @@ def propagation(
         batch_rows: Rows per pass.
 
     Returns:
-        The mean over the generated positions at which the dose wrote; None where it wrote at none (an expert that no
-        token of the text is routed to).
+        The mean over generated positions that moved at all; None if none did.
     """
     pairs = [(p, t) for p, t in zip(prompt_ids, token_ids, strict=True) if len(t)]
-    write = write_direction(model, neuron).float()[None] if model.post_norm(neuron.layer) is None else None
-    last, recomputed = model.layers - 1, []
+    recomputed = []
     for start in range(0, len(pairs), batch_rows):
         chosen = pairs[start : start + batch_rows]
-        packed = pack(model, [p for p, _ in chosen], [t for _, t in chosen])
-        with measuring(model):
-            undosed = _residuals(model, packed, {neuron.layer, last})
-            with Intervention(model, [operation] * len(chosen)) as intervention:
-                intervention.first_generated = packed.first_generated
-                dosed = _residuals(model, packed, {neuron.layer, last})
-        written = dosed[neuron.layer] - undosed[neuron.layer]
-        wrote = written.norm(dim=-1) > 0
-        arrived = (dosed[last] - undosed[last])[wrote]
-        cosine = nn.functional.cosine_similarity(arrived, written[wrote] if write is None else write, dim=-1)
-        recomputed.append((1 - cosine.square()).clamp(0, 1))
-    values = torch.cat(recomputed)
-    return float(values.mean()) if len(values) else None
+        own, last = _moves(model, neuron.layer, operation, [p for p, _ in chosen], [t for _, t in chosen])
+        write = write_direction(model, neuron).float()[None] if model.post_norm(neuron.layer) is None else own
+        cosine = nn.functional.cosine_similarity(last, write, dim=-1)
+        recomputed.append((1 - cosine.square()).clamp(0, 1)[last.norm(dim=-1) > 0])
+    found = torch.cat(recomputed)
+    return float(found.mean()) if len(found) else None
 
 
-def _residuals(model: Model, packed: Sequences, layers: set[int]) -> dict[int, torch.Tensor]:
-    """Outputs of some blocks at emitting positions, under installed hooks, [emitting positions, d_model] each.
+def _moves(
+    model: Model,
+    layer: int,
+    operation: RowOperations,
+    prompt_ids: Sequence[Sequence[int]],
+    token_ids: Sequence[Sequence[int]],
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """How far an operation moves the residual of a layer and of the last one, [emitting positions, d_model] each.
 
     The decoder alone runs: no logits are needed, and over a whole vocabulary they would be the largest tensor.
     """
-    seen: dict[int, torch.Tensor] = {}
-    with capturing(
-        model,
-        residuals=lambda layer, r: seen.update({layer: packed.emitted_from(r).float()}),
-        layers=sorted(layers),
-    ):
-        model.decoder(input_ids=packed.input_ids, **model.forward_options(packed.attention_mask, packed.position_ids))
-    return seen
+    packed = pack(model, prompt_ids, token_ids)
+    moves: dict[int, torch.Tensor] = {}
+
+    def read(site: int, residual: torch.Tensor) -> None:
+        # The undosed pass comes first and leaves minus its residual.
+        value = packed.emitted_from(residual).float()
+        moves[site] = value + moves[site] if site in moves else -value
+
+    options = model.forward_options(packed.attention_mask, packed.position_ids)
+    with measuring(model):
+        for rows in ([()] * len(prompt_ids), [operation] * len(prompt_ids)):
+            with Intervention(model, rows) as intervention:
+                intervention.first_generated = packed.first_generated
+                with capturing(model, residuals=read, layers=sorted({layer, model.layers - 1})):
+                    model.decoder(input_ids=packed.input_ids, **options)
+    return moves[layer], moves[model.layers - 1]

@@ -44,10 +44,10 @@ class Affine:
         """
         rows = places[self.rows]
         keep = (rows >= 0).nonzero()[:, 0]
-        keys = list(zip(rows[keep].tolist(), self.columns[keep].tolist(), strict=True))
-        if len(set(keys)) < len(keys):
-            first = sorted({key: place for place, key in reversed(list(enumerate(keys)))}.values())
-            keep = keep[torch.tensor(first, device=keep.device)]
+        unique, group = torch.unique((rows[keep] << 32) | self.columns[keep], return_inverse=True)
+        if len(unique) < len(keep):
+            order = torch.arange(len(keep), device=keep.device)
+            keep = keep[torch.full_like(unique, len(keep)).scatter_reduce(0, group, order, "amin")]
         return self._chosen(keep, rows)
 
     def within(self, begin: int, end: int) -> Affine:
@@ -63,7 +63,8 @@ class Affine:
         """Change activations, [rows, positions, neurons], in place."""
         if len(self.rows) == 0:
             return
-        for part, span in enumerate((slice(0, first_generated), slice(first_generated, activations.shape[1]))):
+        spans = slice(0, first_generated), slice(first_generated, activations.shape[1])
+        for part, span in enumerate(spans):
             if span.start < span.stop:
                 values = activations[self.rows, span, self.columns]
                 values = values * self.scale[:, part, None] + self.offset[:, part, None]
@@ -93,13 +94,12 @@ class Affine:
         numbers, indices = self.columns // experts.width, self.columns % experts.width
         columns = experts.columns(numbers, indices)
         share = (weights[self.rows] * (routes[self.rows] == numbers[:, None, None])).sum(-1)
-        delta = torch.zeros_like(share)
-        for part, span in enumerate((slice(0, first_generated), slice(first_generated, output.shape[1]))):
-            delta[:, span] = self.offset[:, part, None].to(delta.dtype)
+        before = torch.arange(output.shape[1], device=output.device) < first_generated
+        delta = torch.where(before, self.offset[:, :1], self.offset[:, 1:])
         if not self.additive:
             activations = experts.activations_of(hidden[self.rows], numbers, indices)
-            for part, span in enumerate((slice(0, first_generated), slice(first_generated, output.shape[1]))):
-                delta[:, span] += (activations[:, span] * (self.scale[:, part, None] - 1)).to(delta.dtype)
+            scale = torch.where(before, self.scale[:, :1], self.scale[:, 1:])
+            delta = delta + activations * (scale - 1)
         moved = (share * delta)[..., None] * columns[:, None, :]
         output.index_add_(0, self.rows, moved.to(output.dtype))
 

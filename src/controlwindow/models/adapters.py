@@ -85,7 +85,7 @@ class Family:
         gate: The gate projection; None where the FFN has none, or where `fused` says that it lies in `up`.
         up: The up projection, or the only input projection.
         fused: How gate and up lie in `up` when they are one projection.
-        activation: `config` attribute that names the activation.
+        activation: `config` attribute that names the activation; None where it is fixed.
         parallel: Whether attention and FFN read the same residual; or the `config` attributes of which one says so.
         post_norm: RMS norm of the FFN output before the residual add.
         gain_offset: What the norms add to their stored gain.
@@ -110,7 +110,7 @@ class Family:
     gate: str | None = "mlp.gate_proj"
     up: str = "mlp.up_proj"
     fused: Fused | None = None
-    activation: str = "hidden_act"
+    activation: str | None = "hidden_act"
     parallel: bool | tuple[str, ...] = False
     post_norm: str | None = None
     gain_offset: float = 0.0
@@ -259,6 +259,7 @@ FAMILIES: tuple[Family, ...] = (
         ffn_output="mlp.dense_4h_to_h",
         gate=None,
         up="mlp.dense_h_to_4h",
+        activation=None,
         final_norm="transformer.ln_f",
         centred=True,
         takes_positions=False,
@@ -355,5 +356,8 @@ def blocks_of(hf_model: nn.Module, family: Family) -> tuple[nn.Module, ...]:
     """The decoder blocks in order."""
     blocks = hf_model.get_submodule(family.blocks)
     if not isinstance(blocks, nn.ModuleList):
-        raise ArchitectureError(f"{family.blocks} of this {family.name} model is {type(blocks).__name__}, not a list")
+        raise ArchitectureError(
+            f"{family.blocks} of this {family.name} model is {type(blocks).__name__}, not a list",
+            "give the causal language model as Transformers builds it",
+        )
     return tuple(blocks)

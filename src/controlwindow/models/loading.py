@@ -84,7 +84,7 @@ def load_model(
         AutoModelForCausalLM, location, local, dtype=loaded_type, use_safetensors=True, output_loading_info=True
     )
     _check_complete(location, report)
-    loaded_tokenizer = tokenizer or _from_pretrained(AutoTokenizer, location, local)
+    loaded_tokenizer = tokenizer or _tokenizer(location, local)
     model = hf_model.to(target).eval()
     return _wrap(model, loaded_tokenizer, name=name, system_prompt=system_prompt, source=text, organism=organism)
 
@@ -150,6 +150,17 @@ def _from_pretrained(loader: Any, location: str, local: bool, **options: Any) ->
             f"cannot load {location}: {text[:300]}",
             "check that the directory is complete: config.json, model.safetensors, tokenizer files",
         ) from error
+
+
+def _tokenizer(location: str, local: bool) -> Any:
+    tokenizer = _from_pretrained(AutoTokenizer, location, local)
+    # Transformers 5.0 makes up a tokenizer of special tokens alone where the files are absent.
+    if len(tokenizer) <= len(tokenizer.added_tokens_decoder):
+        raise ModelError(
+            f"cannot load {location}: its tokenizer knows no words, only special tokens",
+            "check that the directory is complete: config.json, model.safetensors, tokenizer files",
+        )
+    return tokenizer
 
 
 @contextmanager

@@ -72,7 +72,13 @@ def check_structure(hf_model: Any, family: Family) -> None:
 
 
 def _attributes(family: Family) -> list[str]:
-    named = [family.residual_multiplier, family.logit_multiplier, family.logit_divisor, family.softcap]
+    named = [
+        family.activation,
+        family.residual_multiplier,
+        family.logit_multiplier,
+        family.logit_divisor,
+        family.softcap,
+    ]
     parallel = () if isinstance(family.parallel, bool) else family.parallel
     return [attribute for attribute in (*named, *parallel) if attribute is not None]
 

@@ -130,9 +130,14 @@ def _window(window: Mapping[str, Any], ledger: Ledger, results: RunResults) -> d
     return {
         **window,
         "layer": int(window["neuron"].split(".")[0][1:]),
+        "float32_check": _checked(window.get("float32_check")),
         "doses": [{key: dose[key] for key in _DOSE_KEYS} for dose in window["doses"]],
         "panel": {**window["panel"], "samples": _samples(window, ledger, results)},
     }
+
+
+def _checked(check: Mapping[str, Any] | None) -> str | None:
+    return None if check is None else "held" if check["holds"] else "changed"
 
 
 def _samples(window: Mapping[str, Any], ledger: Ledger, results: RunResults) -> list[dict[str, Any]]:

@@ -259,6 +259,7 @@ class WindowResult(Part):
     ceiling_reachable: bool | None = None
     injected_trigger: Cosine | None = None
     curve: dict[str, str | float] | None = None
+    float32_check: Literal["held", "changed"] | None = None
     doses: tuple[DoseRow, ...] = ()
     panel: Panel | None = None
     region: str | None = None

@@ -16,6 +16,7 @@ from controlwindow.instruments.cells import RolloutCell, Rows
 from controlwindow.instruments.generic import GenericPass, generic_pass
 from controlwindow.instruments.proof import prove_hooks
 from controlwindow.models import Model, Neuron
+from controlwindow.models.precision import is_half
 from controlwindow.organisms.catalogue import load_card
 from controlwindow.running.asks import Asks
 from controlwindow.running.candidates import Selection, select_candidates
@@ -23,12 +24,14 @@ from controlwindow.running.detector import calibrate_detector
 from controlwindow.running.engine import Engine
 from controlwindow.running.ledger import Ledger
 from controlwindow.running.plan import DECIDING, AuditPlan, library_versions, model_record
+from controlwindow.running.precision import check_in_float32
 from controlwindow.running.progress import Progress, Silent
 from controlwindow.running.reasons import find_reasons
 from controlwindow.running.records import behavior_record, neuron_panel
 from controlwindow.running.scheduler import Scheduler
 from controlwindow.screens import find_screen, screen_names
 from controlwindow.windows.failure import Reasons
+from controlwindow.windows.precision import Float32Check
 from controlwindow.windows.prediction import LayerFeatures, layer_features, predict_neuron
 from controlwindow.windows.search import Candidate, SearchTask, WindowSearch, stride_for
 from controlwindow.windows.window import Measured, Window, assemble, read_search
@@ -172,6 +175,12 @@ class Audit:
     ) -> list[Window]:
         searches = self._search(scheduler, behavior, eligible, predictions)
         readings = {key: read_search(search, self.plan.seed) for key, search in searches.items()}
+        checks: Mapping[tuple[str, int], Float32Check] = {}
+        if is_half(self.model):
+            with self.progress.stage(f"{behavior.name}: float32 check"):
+                searches, readings, checks = check_in_float32(
+                    scheduler, behavior.name, searches, readings, self.plan.seed
+                )
         norms = {key: prediction["residual_norm"] for key, prediction in predictions.items()}
         reasons = find_reasons(scheduler, behavior, searches, readings, norms, self.plan.seed, self.progress)
         sampled = self._sample(scheduler, behavior, searches, readings)
@@ -186,6 +195,7 @@ class Audit:
                 selection.sources[search.candidate.neuron],
                 reasons.get(key, Reasons()),
                 {SAMPLE_SEED + self.plan.seed: sampled[key]} if key in sampled else {},
+                checks.get(key),
             )
             windows.append(window)
         missing = [w for w in windows if self.ledger.find("window", window_name(w)) is None]
@@ -210,6 +220,7 @@ class Audit:
             tables: dict[str, pl.DataFrame] = {name: screen.table() for name, screen in screens.items()}
         selection = select_candidates(
             self.model,
+            generic,
             behavior.name,
             self.plan.screen,
             tables,

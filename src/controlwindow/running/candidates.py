@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from controlwindow.instruments.generic import GenericPass
 from controlwindow.models import Model, Neuron
-from controlwindow.models.directions import write_norms
 from controlwindow.statistics import stable_seed
 
 
@@ -32,6 +32,7 @@ class Selection:
 
 def select_candidates(
     model: Model,
+    generic: GenericPass,
     behavior: str,
     screen: str,
     tables: Mapping[str, pl.DataFrame],
@@ -43,10 +44,12 @@ def select_candidates(
     """Choose candidates. A neuron keeps the first of its reasons: planted, named, screen, random.
 
     The random neurons are drawn uniformly from all that are not tested for another reason, so that their open rate
-    speaks for the rest of the model. Neurons that write nothing have no dose and are not chosen by screen or chance.
+    speaks for the rest of the model. Neurons without a budget, which write nothing or whose expert generic text never
+    reaches, have no dose and are not chosen by screen or chance.
 
     Args:
         model: The model.
+        generic: Its generic pass.
         behavior: The behavior's name.
         screen: The screen whose top is taken.
         tables: Ranked tables by screen.
@@ -61,9 +64,9 @@ def select_candidates(
     for neuron in named:
         sources.setdefault(str(neuron), "named")
     silent = {
-        str(Neuron(layer, index))
+        str(model.neurons.at(layer, int(column)))
         for layer in range(model.layers)
-        for index in (write_norms(model, layer) == 0).nonzero()[:, 0].tolist()
+        for column in np.flatnonzero(np.isnan(generic.budgets(model, layer)))
     }
     if top:
         for name in tables[screen]["neuron"].to_list():

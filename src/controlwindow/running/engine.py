@@ -9,10 +9,11 @@ from typing import Any
 from torch import nn
 
 from controlwindow.behaviors import Behavior, CoherenceDetector, CollapseWatch, Prompt, ScoredText
+from controlwindow.errors import DeviceMemoryError
 from controlwindow.instruments.cells import Cell, PinCell, PropagationCell, RolloutCell, Rows
 from controlwindow.instruments.decoding import RowRollout
 from controlwindow.instruments.generic import GenericPass
-from controlwindow.instruments.memory import BatchSizes
+from controlwindow.instruments.memory import BatchSizes, out_of_memory
 from controlwindow.instruments.operations import Add, Inject, Operation, Pin
 from controlwindow.instruments.probes import propagation
 from controlwindow.instruments.rollout import mean_coordinate, roll_out_rows
@@ -21,6 +22,7 @@ from controlwindow.instruments.scoring import token_nll
 from controlwindow.models import Model, Neuron, write_direction
 from controlwindow.models.precision import float32_copy
 from controlwindow.running.ledger import Ledger
+from controlwindow.running.neighbours import Neighbours, already_judged, whole_rows
 from controlwindow.running.screening import ScreenRunner
 
 _SCORED_ROWS = 128
@@ -51,6 +53,7 @@ class Engine:
     _float32: Model | None = None
     _sizes: BatchSizes = field(init=False)
     _screening: ScreenRunner = field(init=False)
+    _neighbours: Neighbours = field(init=False)
 
     def __post_init__(self) -> None:
         # A run gone on with keeps to the batches that fitted before, whose rounding its earlier rows have.
@@ -58,6 +61,7 @@ class Engine:
         limits = {work: min(r["rows"] for r in known if r["work"] == work) for work in {r["work"] for r in known}}
         self._sizes = BatchSizes(limits, self._note_memory)
         self._screening = ScreenRunner(self.model, self.behaviors, self.generic, self._sizes, self.progress)
+        self._neighbours = Neighbours(self.ledger)
 
     def _note_memory(self, work: str, rows: int) -> None:
         """Leave in the ledger that batches became smaller: from here on, rounding may differ."""
@@ -99,7 +103,15 @@ class Engine:
         if precision == "model":
             return self.model
         if self._float32 is None:
-            self._float32 = float32_copy(self.model)
+            try:
+                self._float32 = float32_copy(self.model)
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
+                    raise
+                raise DeviceMemoryError(
+                    f"no memory for a float32 copy of {self.model.name}, on which close verdicts are checked",
+                    "resume the run on a device with more memory, or load the model with --dtype float32",
+                ) from error
         return self._float32
 
     def release_float32(self) -> None:
@@ -112,10 +124,18 @@ class Engine:
         prompts = [self._prompts(cell) for cell in cells]
         rows: list[Row] = []
         watches: list[CollapseWatch] = []
+        neighbours: list[dict[str, Any] | None] = []
         for cell, chosen in zip(cells, prompts, strict=True):
             operations = () if cell.neuron is None else (_operation(model, cell),)
-            rows += [Row(tuple(ids), operations) for ids in model.token_ids([p.text for p in chosen])]
+            ids = [prompt.id for prompt in chosen]
+            nearest = self._neighbours.nearest(cell, ids) if isinstance(cell, RolloutCell) else {}
+            near = [self._near(cell, prompt, nearest) for prompt in chosen]
+            rows += [
+                Row(tuple(tokens), operations, () if row is None else tuple(row["token_ids"]))
+                for tokens, row in zip(model.token_ids([p.text for p in chosen]), near, strict=True)
+            ]
             watches += [CollapseWatch(self._collapse_limits(cell, prompt)) for prompt in chosen]
+            neighbours += near
         done = self._sizes.fit(
             "rollouts",
             len(rows),
@@ -129,18 +149,34 @@ class Engine:
                 progress=self.progress,
             ),
         )
-        scored = self.score([row.prompt_ids for row in rows], [row.token_ids for row in done], model)
+        new = [
+            place
+            for place, (rollout, row) in enumerate(zip(done, neighbours, strict=True))
+            if not already_judged(rollout, row)
+        ]
+        scored = self.score([rows[i].prompt_ids for i in new], [done[i].token_ids for i in new], model)
+        texts = dict(zip(new, scored, strict=True))
         results: dict[Cell, Rows] = {}
-        start = 0
+        place = 0
         for cell, chosen in zip(cells, prompts, strict=True):
-            span = slice(start, start + len(chosen))
-            start = span.stop
             undosed = None if cell.neuron is None else self.undosed(cell.behavior, cell.split, cell.horizon)
-            results[cell] = [
-                self._row(cell, prompt, rollout, text, undosed)
-                for prompt, rollout, text in zip(chosen, done[span], scored[span], strict=True)
-            ]
+            results[cell] = []
+            for prompt in chosen:
+                row = neighbours[place] if place not in texts else self._judged(cell, prompt, texts[place], undosed)
+                assert row is not None
+                results[cell].append({**row, **_measured(done[place])})
+                place += 1
         return results
+
+    def _near(
+        self, cell: RolloutCell | PinCell, prompt: Prompt, nearest: Mapping[str, dict[str, Any]]
+    ) -> dict[str, Any] | None:
+        """What may well be said: a row of the nearest dose, or only the text of the undosed model."""
+        if cell.neuron is None or getattr(cell, "sample_seed", None) is not None:
+            return None
+        if prompt.id in nearest:
+            return nearest[prompt.id]
+        return {"token_ids": list(self.undosed(cell.behavior, cell.split, cell.horizon)[prompt.id].token_ids)}
 
     def _collapse_limits(self, cell: RolloutCell | PinCell, prompt: Prompt) -> Mapping[int, int]:
         """What makes a row's collapse certain; the undosed model's rows are never cut."""
@@ -176,14 +212,10 @@ class Engine:
         }
         return [found[pair] for pair in pairs]
 
-    def _row(
-        self,
-        cell: RolloutCell | PinCell,
-        prompt: Prompt,
-        rollout: RowRollout,
-        text: ScoredText,
-        undosed: Mapping[str, ScoredText] | None,
+    def _judged(
+        self, cell: RolloutCell | PinCell, prompt: Prompt, text: ScoredText, undosed: Mapping[str, ScoredText] | None
     ) -> dict[str, Any]:
+        """What is said of a text, whatever was done to bring it about."""
         assert self.detector is not None
         behavior = self.behaviors[cell.behavior]
         reference = text if undosed is None else undosed[prompt.id]
@@ -197,17 +229,10 @@ class Engine:
         row: dict[str, Any] = {
             "prompt": prompt.id,
             "outcomes": outcomes,
-            "coordinate": round(mean_coordinate(rollout), 6) if rollout.coordinates else None,
-            "ties": rollout.ties,
-            "tokens": len(rollout.token_ids),
             "coherence": [round(float(value), 4) for value in features[:3]],
             "reason": reason,
             "text": text.text,
-            "token_ids": list(rollout.token_ids),
         }
-        if rollout.cut:
-            # The text ends here because it had certainly collapsed, not because the model was done.
-            row["cut"] = True
         if cell.neuron is None:
             row["surprisals"] = [round(value, 5) for value in text.surprisals]
         return row
@@ -226,10 +251,7 @@ class Engine:
         key = (behavior, split)
         if key not in self._undosed:
             cell = RolloutCell(behavior, split, horizon=horizon, positions=self.behaviors[behavior].positions)
-            rows = self.ledger.rows(cell)
-            if rows is not None and self.is_sensitive(cell):
-                completions = self.ledger.completions(cell)
-                rows = None if completions is None else [{**a, **b} for a, b in zip(rows, completions, strict=True)]
+            rows = whole_rows(self.ledger, cell)
             if rows is None:
                 rows = self._roll_out([cell])[cell]
             self._undosed[key] = {
@@ -263,6 +285,20 @@ class Engine:
 
 def _precision(cell: RolloutCell | PinCell) -> str:
     return cell.precision if isinstance(cell, RolloutCell) else "model"
+
+
+def _measured(rollout: RowRollout) -> dict[str, Any]:
+    """What a row holds of the rollout itself."""
+    measured: dict[str, Any] = {
+        "coordinate": round(mean_coordinate(rollout), 6) if rollout.coordinates else None,
+        "ties": rollout.ties,
+        "tokens": len(rollout.token_ids),
+        "token_ids": list(rollout.token_ids),
+    }
+    if rollout.cut:
+        # The text ends here because it had certainly collapsed, not because the model was done.
+        measured["cut"] = True
+    return measured
 
 
 def _operation(model: Model, cell: RolloutCell | PinCell | PropagationCell) -> Operation:

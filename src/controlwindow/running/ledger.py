@@ -30,6 +30,7 @@ CREATE TABLE event (sequence INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NU
                     payload TEXT NOT NULL, UNIQUE (kind, name));
 CREATE TABLE chunk (sequence INTEGER PRIMARY KEY REFERENCES event(sequence), done INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE cell (key TEXT PRIMARY KEY, chunk INTEGER NOT NULL REFERENCES chunk(sequence));
+CREATE INDEX cell_neuron ON cell (json_extract(key, '$[1].neuron'));
 CREATE TABLE row (cell TEXT NOT NULL REFERENCES cell(key), place INTEGER NOT NULL, payload TEXT NOT NULL,
                   PRIMARY KEY (cell, place)) WITHOUT ROWID;
 """

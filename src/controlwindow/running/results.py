@@ -21,12 +21,13 @@ _WINDOW_KEYS = (
     "ceiling_predicted", "ceiling_predicted_interval", "height", "height_interval", "verdict", "verdict_probability",
     "decided", "failure_mode", "outcomes", "outcomes_at", "triggers_by_outcome", "sampled", "propagation",
     "n_eligible", "c0", "trigger_t", "ceiling_t", "budget", "predictions", "budget_kind", "plateau", "routed_share",
-    "ceiling_reachable", "injected_trigger",
+    "ceiling_reachable", "injected_trigger", "float32_check",
 )  # fmt: skip
 _LACKING: dict[str, Any] = {
     "budget_kind": "plain", "plateau": None, "routed_share": None, "ceiling_reachable": None, "injected_trigger": None,
+    "float32_check": None,
 }  # fmt: skip
-"""What windows recorded before there were caps and experts lack."""
+"""What windows recorded before there were caps, experts and float32 checks lack."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ class RunResults:
             "fingerprint": self.model["fingerprint"],
             "finished": self.finished,
             "coverage": self.coverage(),
-            "windows": [{key: window[key] for key in _WINDOW_KEYS} for window in self.windows],
+            "windows": [{key: window.get(key) for key in _WINDOW_KEYS} for window in self.windows],
         }
         rounded: dict[str, Any] = round_floats(document)
         return rounded

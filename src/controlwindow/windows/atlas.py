@@ -90,8 +90,10 @@ def _layer_frame(
 ) -> pl.DataFrame:
     shape = model.neurons.shapes[layer]
     place = np.arange(shape.total) if columns is None else np.array(columns)
-    curves = generic.curves(model, layer, columns)
-    budgets = generic.budgets(model, layer)[place]
+    lengths = write_norms(model, layer)
+    curves = generic.curves(model, layer, columns, lengths)
+    budgets = generic.budgets(model, layer, lengths)[place]
+    norms = lengths.double().cpu().numpy()[place]
     shares = generic.routed_shares(model, layer)
     values = features.values()
     branches = [
@@ -101,7 +103,7 @@ def _layer_frame(
                 "column": place,
                 "branch": branch,
                 "c0": on_branch.cosines,
-                "write_norm": write_norms(model, layer).double().cpu().numpy()[place],
+                "write_norm": norms,
                 "budget": budgets,
                 "budget_kind": generic.budget_kinds(model, layer)[place],
                 "plateau": np.full(len(place), np.nan) if on_branch.plateaus is None else on_branch.plateaus,

@@ -16,8 +16,8 @@ class Reasons:
     """What was measured to say why a window is closed; both None for an open one.
 
     Attributes:
-        propagation: 1 − cos²(Δr_last, v) at the ceiling, or at the end of the range; None also where the dose wrote
-            nowhere.
+        propagation: 1 − cos²(Δr_last, v) at the ceiling, or at the end of the range; None also where the dose
+            moved nothing.
         injected_trigger: c at which the same direction, injected after the norm, flips the behavior; None when never,
             or where no norm follows the FFN.
     """

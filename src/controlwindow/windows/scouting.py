@@ -19,13 +19,14 @@ from scipy import stats
 from controlwindow.statistics import stable_seed, wilson_interval
 
 SCOUTS = 8
-"""Prompts a dose is tried on first. Six cost less by dose and send more doses on; eight need fewest rows in all."""
+"""Prompts a dose is tried on first. Fewer cost less a dose and send more doses on: eight need fewest rows in all."""
 
 MISS = 0.005
 """Largest probability with which a dose whose share reaches the level may be set aside after its scouts.
 
-With 8 scouts of 40 prompts a dose at the level goes unseen with probability 0.0016 (no scout flips), one at 60 % with
-0.0001.
+With 8 scouts of 40 prompts only a dose at which no scout flips is set aside at once: one at a level of a half with
+probability 0.0016, one at 60 % with 0.0002. With the second look at 16 prompts, 0.3 % of 6,000 synthetic neurons that
+are at the level at one dose and nowhere else were missed, and 0.07 % of 6,000 with a share of 55 %.
 """
 
 

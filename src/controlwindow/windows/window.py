@@ -12,6 +12,7 @@ from controlwindow.curves import SaturationCurve
 from controlwindow.instruments.cells import Rows
 from controlwindow.statistics import bootstrap_indices, stable_seed, wilson_interval
 from controlwindow.windows.failure import Reasons, failure_mode
+from controlwindow.windows.precision import Float32Check
 from controlwindow.windows.search import COLLAPSE_LEVEL, Candidate, WindowSearch, median_coordinate, summarise
 from controlwindow.windows.thresholds import Threshold, first_bracket, probability_open, threshold
 
@@ -97,6 +98,7 @@ class Window:
         injected_trigger: Trigger of the same direction injected after the norm, for capped neurons without a trigger;
             None when never, or not asked for.
         curve: The curve on this branch, as `curves.curve_from_json` reads it; None in records of older versions.
+        float32_check: What a check in float32 found, where the model is in half precision and the verdict is close.
     """
 
     neuron: str
@@ -136,6 +138,7 @@ class Window:
     ceiling_reachable: bool | None = None
     injected_trigger: Maybe = None
     curve: dict[str, Any] | None = field(default=None, repr=False)
+    float32_check: Float32Check | None = None
 
     @property
     def open(self) -> bool:
@@ -162,7 +165,15 @@ class Window:
             for dose in values["doses"]
         )
         intervals = {name: _pair(value) for name, value in values.items() if name.endswith("_interval")}
-        return cls(**{**values, **intervals, "doses": doses})
+        check = values.get("float32_check")
+        return cls(
+            **{
+                **values,
+                **intervals,
+                "doses": doses,
+                "float32_check": None if check is None else Float32Check.from_dict(check),
+            }
+        )
 
 
 def _pair(value: Any) -> Any:
@@ -177,6 +188,11 @@ class Measured:
     ceiling: Threshold
     probability: float
     peak: int
+
+    @property
+    def decided(self) -> bool:
+        """Whether the bootstrap's probability lies outside 5–95 %."""
+        return not DECIDED <= self.probability <= 1 - DECIDED
 
     @property
     def open(self) -> bool:
@@ -228,6 +244,7 @@ def assemble(
     candidate_from: str,
     reasons: Reasons,
     sampled: dict[int, Rows],
+    float32_check: Float32Check | None = None,
 ) -> Window:
     """Put a window together from what was measured.
 
@@ -239,6 +256,7 @@ def assemble(
         candidate_from: Where the candidate comes from.
         reasons: What was measured where no trigger was found.
         sampled: Rows of sampled rollouts at the shown dose, by seed.
+        float32_check: What a check in float32 found, if there was one.
     """
     candidate, last = search.candidate, str(search.task.horizon)
     flips = search.flips
@@ -264,7 +282,7 @@ def assemble(
         height_interval=wilson_interval(int(flips.sum(axis=1).max()), len(search.undosed)),
         verdict="open" if measured.open else "closed",
         verdict_probability=measured.probability,
-        decided=not DECIDED <= measured.probability <= 1 - DECIDED,
+        decided=measured.decided,
         failure_mode=None if measured.open else failure_mode(measured.ceiling.value is not None, reasons, plateau),
         propagation=reasons.propagation,
         n_eligible=len(search.undosed),
@@ -280,6 +298,7 @@ def assemble(
             str(seed): float(np.mean([row["outcomes"][last] in behavior.target_outcomes for row in found]))
             for seed, found in sampled.items()
         },
+        float32_check=float32_check,
         budget_kind=prediction.get("budget_kind", "plain"),
         plateau=plateau,
         routed_share=prediction.get("routed_share"),
