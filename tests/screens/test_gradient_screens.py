@@ -140,6 +140,16 @@ def test_answers_stand_in_where_no_texts_are_given(llama: Model) -> None:
         screen(load_model(in_hand, tokenizer=tiny_models.tokenizer()), behavior, "gradient")
 
 
+def test_a_first_token_of_both_sides_is_left_out_and_said(llama: Model, caplog: pytest.LogCaptureFixture) -> None:
+    shared = {"kind": "tokens", "target": ["sky", "cat day"], "control": ["bread", "cat blue"]}
+    plain = {"kind": "tokens", "target": ["sky"], "control": ["bread"]}
+    found = screen(llama, make_behavior(log_odds=shared), "readout")
+    assert found.equals(screen(llama, make_behavior(log_odds=plain), "readout"))
+    assert "both begin with 'cat', left out of both" in caplog.text
+    with pytest.raises(ScreenError, match="at least one token"):
+        screen(llama, make_behavior(log_odds={**shared, "target": ["cat day"]}), "readout")
+
+
 def test_whole_sequences_can_be_followed(llama: Model) -> None:
     found = run_screen(llama, make_behavior(log_odds=SEQUENCES), "gradient")
     assert found.cost.forward == 9 * 4

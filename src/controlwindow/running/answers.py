@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -13,6 +14,8 @@ from controlwindow.instruments.objectives import Objective, TokenIds, text_token
 from controlwindow.instruments.rollout import roll_out_rows
 from controlwindow.instruments.routes import Row
 from controlwindow.models import Model
+
+_log = logging.getLogger(__name__)
 
 DEFAULT_TOKENS = 8
 """Tokens of an undosed answer that stand for it, where the behavior does not say."""
@@ -88,11 +91,19 @@ class Answers:
         wanted = behavior.log_odds
         if wanted.kind != "answers":
             first_only = wanted.kind == "tokens"
-            objective = Objective(
-                text_tokens(self.model, wanted.target, first_only=first_only),
-                text_tokens(self.model, wanted.control, first_only=first_only),
-            )
-            return [objective] * len(prompts)
+            targets = text_tokens(self.model, wanted.target, first_only=first_only)
+            controls = text_tokens(self.model, wanted.control, first_only=first_only)
+            shared = set(targets) & set(controls)
+            if shared:
+                # Different words may begin with one token, which then tells nothing apart.
+                _log.warning(
+                    "behavior '%s': target and control both begin with %s, left out of both",
+                    behavior.name,
+                    ", ".join(repr(self.model.decode(ids)) for ids in sorted(shared)),
+                )
+                targets = tuple(ids for ids in targets if ids not in shared)
+                controls = tuple(ids for ids in controls if ids not in shared)
+            return [Objective(targets, controls)] * len(prompts)
         answers = self.undosed([*prompts, *partners], wanted.answer_tokens, tally)
         source, target = answers[: len(prompts)], answers[len(prompts) :]
         same = [prompt for prompt, one, other in zip(prompts, source, target, strict=True) if one == other]
