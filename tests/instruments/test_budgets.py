@@ -322,7 +322,7 @@ def test_long_texts_and_wide_models_are_sampled_evenly(monkeypatch: pytest.Monke
         torch.testing.assert_close(parts.cap.skip, whole.cap.skip, rtol=1e-3, atol=1e-4)
         assert parts.participation_ratio == pytest.approx(whole.participation_ratio, rel=1e-4)
     for sampled, full in zip(read_layers(model, packed, generic.positions), generic.layers, strict=True):
-        assert sampled.residual_norm == full.residual_norm
-        assert sampled.budget_norm == full.budget_norm
+        assert sampled.residual_norm == pytest.approx(full.residual_norm, rel=1e-5)
+        assert sampled.budget_norm == pytest.approx(full.budget_norm, rel=1e-5)
         assert sampled.participation_ratio == pytest.approx(full.participation_ratio, rel=0.1)
         assert sampled.participation_ratio != full.participation_ratio

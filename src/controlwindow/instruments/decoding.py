@@ -76,6 +76,8 @@ class Decoding:
         share: Whether rows that agree share layers. Off, every row is computed alone and every operation acts through
             hooks: the same tokens, slower; for tests and benchmarks.
         stop_when: Asked every few tokens whether a row may stop.
+        before_pass: Called before each pass whose last position emits tokens, with the lanes of the first block's batch
+            that have a row.
         progress: Called with rows done and rows in all.
     """
 
@@ -89,6 +91,7 @@ class Decoding:
         sample_seed: int | None = None,
         share: bool = True,
         stop_when: StopWhen | None = None,
+        before_pass: Callable[[torch.Tensor], None] | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
         self.model = model
@@ -96,6 +99,7 @@ class Decoding:
         self.horizon = max_new_tokens
         self.batch_rows = max(1, min(batch_rows, len(self.rows)))
         self.stop_when = stop_when
+        self._before_pass = before_pass
         self._progress = progress
         check_operations(model, [row.operations for row in self.rows])
         known: dict[RowOperations, Route] = {}
@@ -236,6 +240,8 @@ class Decoding:
         mask = batch.seen[members, : before + width]
         # A lane without rows reads what the last row reads, and has itself to attend to.
         mask[members < 0, -1] = True
+        if self._before_pass is not None:
+            self._before_pass(torch.as_tensor(np.flatnonzero(members >= 0), device=device))
         self._parting.begin_pass(keep)
         hidden: torch.Tensor = self.model.decoder(
             input_ids=torch.as_tensor(tokens[members], device=device),

@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 from controlwindow import geometry
 from controlwindow.curves import Curve, Floats, LayerCurves
 from controlwindow.errors import ModelError, NeuronError
-from controlwindow.instruments.layer_statistics import LayerStatistics, read_layers
+from controlwindow.instruments.layer_statistics import LayerReading, LayerStatistics
 from controlwindow.instruments.ordinary import CHAT_PROMPTS, TEXT_PROMPTS
 from controlwindow.instruments.rollout import Row, roll_out_rows
-from controlwindow.instruments.sequences import pack
 from controlwindow.models import Model, Neuron
 from controlwindow.models.directions import raw_write, write_matrix, write_norms
 from controlwindow.organisms.catalogue import load_card
@@ -31,7 +30,7 @@ GENERIC_TOKENS = 48
 
 BudgetKind = Literal["plain", "capped", "routed"]
 
-_BATCH_ROWS = 16
+_BATCH_ROWS = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,7 +207,23 @@ def generic_pass(
 
 def _run(model: Model, prompts: tuple[str, ...], max_new_tokens: int) -> GenericPass:
     prompt_ids = [tuple(ids) for ids in model.token_ids(prompts)]
-    answers = roll_out_rows(model, [Row(ids, ()) for ids in prompt_ids], max_new_tokens, batch_rows=64)
+    # Statistics come from the passes that generate the text, so that there is no second one over it.
+    found = LayerReading(model, len(prompts) * max_new_tokens)
+    lanes = torch.zeros(0, dtype=torch.long)
+
+    def follow(live: torch.Tensor) -> None:
+        nonlocal lanes
+        lanes = live
+
+    with found.reading(lambda values: values[lanes, -1], slice(-1, None)):
+        answers = roll_out_rows(
+            model,
+            [Row(ids, ()) for ids in prompt_ids],
+            max_new_tokens,
+            batch_rows=_BATCH_ROWS,
+            share=False,
+            before_pass=follow,
+        )
     token_ids = [row.token_ids for row in answers]
     positions = sum(map(len, token_ids))
     if positions < len(prompts) + 1:
@@ -216,14 +231,10 @@ def _run(model: Model, prompts: tuple[str, ...], max_new_tokens: int) -> Generic
             f"{model.name} answers ordinary prompts with almost nothing ({positions} tokens to {len(prompts)} prompts)",
             "give prompts that fit the model with --generic FILE, one a line",
         )
-    batches = (
-        pack(model, prompt_ids[start : start + _BATCH_ROWS], token_ids[start : start + _BATCH_ROWS])
-        for start in range(0, len(prompts), _BATCH_ROWS)
-    )
     return GenericPass(
         prompts=prompts,
         prompt_ids=tuple(prompt_ids),
         token_ids=tuple(token_ids),
         positions=positions,
-        layers=read_layers(model, batches, positions),
+        layers=found.result(),
     )

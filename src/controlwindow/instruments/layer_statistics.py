@@ -1,4 +1,4 @@
-"""Statistics of every layer over given text, from one teacher-forced pass that reads no vocabulary.
+"""Statistics of every layer over text: while it is generated, or from teacher-forced passes without a readout.
 
 Norms are medians over all generated positions. Cosines are medians over evenly spaced ones, so many that positions ×
 d_model stays below 2²⁰: the spread of a cosine over positions falls as 1/√d, so that wide models need fewer for the
@@ -8,7 +8,8 @@ same error, and the cost of all neurons' cosines stays a small part of the pass.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -244,33 +245,58 @@ def _participation_ratio(residuals: torch.Tensor) -> float:
     return float(products.diagonal().sum()) ** 2 / square if square > 0 else 0.0
 
 
+class LayerReading:
+    """Statistics of every layer, collected from any passes of the model while `reading` is open.
+
+    Args:
+        model: The model.
+        positions: Generated positions in all, or a bound on them; it sets how many are kept.
+    """
+
+    def __init__(self, model: Model, positions: int) -> None:
+        self._model = model
+        self._readers = [_LayerReader(model, layer, positions) for layer in range(model.layers)]
+
+    @contextmanager
+    def reading(
+        self, at: Callable[[torch.Tensor], torch.Tensor], positions: slice = slice(None)
+    ) -> Iterator[LayerReading]:
+        """Read what passes the sites.
+
+        Args:
+            at: Selects the generated positions of a pass from [rows, positions, …] values: [generated positions, …].
+            positions: Positions of interest, before `at` selects among them.
+        """
+        readers, model = self._readers, self._model
+        capped = any(model.post_norm(layer) is not None for layer in range(model.layers))
+        experts = any(shape.experts for shape in model.neurons.shapes)
+        with capturing(
+            model,
+            residuals=lambda layer, r: readers[layer].read_residuals(at(r)),
+            ffn_outputs=(lambda layer, m: readers[layer].read_ffn(at(m))) if capped else None,
+            routing=(lambda layer, i, w: readers[layer].read_routing(at(i), at(w))) if experts else None,
+            gates=(lambda layer, g: readers[layer].read_gates(at(g))) if experts else None,
+            positions=positions,
+        ):
+            yield self
+
+    def result(self) -> tuple[LayerStatistics, ...]:
+        """The statistics; what was collected for them is let go."""
+        return tuple(reader.result() for reader in self._readers)
+
+
 def read_layers(model: Model, batches: Iterable[Sequences], positions: int) -> tuple[LayerStatistics, ...]:
-    """Statistics of every layer over the generated positions of some text.
+    """Statistics of every layer over the generated positions of given text, by teacher-forced passes.
 
     Args:
         model: The model.
         batches: The text, packed.
         positions: Generated positions in all.
     """
-    readers = [_LayerReader(model, layer, positions) for layer in range(model.layers)]
-    capped = any(model.post_norm(layer) is not None for layer in range(model.layers))
-    experts = any(shape.experts for shape in model.neurons.shapes)
+    found = LayerReading(model, positions)
     for packed in batches:
-
-        def at(values: torch.Tensor, packed: Sequences = packed) -> torch.Tensor:
-            return packed.emitted_from(values)
-
-        with (
-            measuring(model),
-            capturing(
-                model,
-                residuals=lambda layer, r: readers[layer].read_residuals(at(r)),
-                ffn_outputs=(lambda layer, m: readers[layer].read_ffn(at(m))) if capped else None,
-                routing=(lambda layer, i, w: readers[layer].read_routing(at(i), at(w))) if experts else None,
-                gates=(lambda layer, g: readers[layer].read_gates(at(g))) if experts else None,
-            ),
-        ):
+        with measuring(model), found.reading(packed.emitted_from):
             # The decoder alone: the readout costs as much as several layers, and nothing here reads it.
             options = model.forward_options(packed.attention_mask, packed.position_ids)
             model.decoder(input_ids=packed.input_ids, **options)
-    return tuple(reader.result() for reader in readers)
+    return found.result()

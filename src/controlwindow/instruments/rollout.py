@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
+
 from controlwindow.errors import UsageError
 from controlwindow.instruments.decoding import Decoding, RowRollout, StopWhen
 from controlwindow.instruments.operations import Operation, row_operations
@@ -97,6 +99,7 @@ def roll_out_rows(
     sample_seed: int | None = None,
     share: bool = True,
     stop_when: StopWhen | None = None,
+    before_pass: Callable[[torch.Tensor], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[RowRollout]:
     """Roll out rows that need not share anything; returns them in the order given.
@@ -111,6 +114,8 @@ def roll_out_rows(
             hooks: the same tokens, slower; for tests and benchmarks.
         stop_when: Given a row's number and its tokens so far, whether nothing that may follow matters; asked every few
             tokens.
+        before_pass: Called before each pass whose last position emits tokens, with the lanes of the first block's batch
+            that have a row: without sharing and operations, a reader of residuals sees the generated positions there.
         progress: Called with rows done and rows in all.
 
     Raises:
@@ -135,6 +140,7 @@ def roll_out_rows(
         sample_seed=sample_seed,
         share=share,
         stop_when=stop_when,
+        before_pass=before_pass,
         progress=progress,
     )
     return decoding.run()
