@@ -140,7 +140,8 @@ def test_requests_that_a_screen_cannot_meet(command, behavior):
     assert_one_clear_error(command(*screen, "perturbation"), "defines no perturbation")
     assert_one_clear_error(command(*screen, "gradient", "--control", "magic"), "unknown control 'magic'")
     assert_one_clear_error(command(*screen, "gradient", "--split", "evaluate"), "does not read the split 'evaluate'")
-    assert_one_clear_error(command("audit", "organism:none", "-b", behavior, "--screen", "perturbation"), "perturbation")
+    audit = ("audit", "organism:none", "-b", behavior, "--screen", "perturbation")
+    assert_one_clear_error(command(*audit), "defines no perturbation")
 
 
 def test_an_unsupported_architecture_is_refused_by_name(command, behavior, organism_copy):
