@@ -1,6 +1,6 @@
 """Audit single-neuron steering of language models: triggers, ceilings and control windows, with intervals."""
 
-from controlwindow.api import AuditResult, audit, measure_window, resume, screen
+from controlwindow.api import AuditResult, Screening, audit, measure_window, resume, run_screen, screen
 from controlwindow.behaviors import Behavior, load_behavior
 from controlwindow.errors import ControlWindowError
 from controlwindow.instruments import Add, Dose, Inject, Pin, Rollouts, Scale, generic_pass, prove_hooks, rollout
@@ -22,6 +22,7 @@ __all__ = [
     "Pin",
     "Rollouts",
     "Scale",
+    "Screening",
     "Window",
     "audit",
     "generic_pass",
@@ -32,6 +33,7 @@ __all__ = [
     "prove_hooks",
     "resume",
     "rollout",
+    "run_screen",
     "screen",
     "write_direction",
 ]

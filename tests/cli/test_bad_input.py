@@ -134,6 +134,16 @@ def test_a_checkpoint_with_nan_is_refused(command, behavior, organism_copy):
     assert_one_clear_error(command("audit", organism_copy, "-b", behavior), "NaN", name)
 
 
+def test_requests_that_a_screen_cannot_meet(command, behavior):
+    """Told before any model is loaded: the small behavior has no perturbation."""
+    screen = ("screen", "organism:none", "-b", behavior, "-m")
+    assert_one_clear_error(command(*screen, "perturbation"), "defines no perturbation")
+    assert_one_clear_error(command(*screen, "gradient", "--control", "magic"), "unknown control 'magic'")
+    assert_one_clear_error(command(*screen, "gradient", "--split", "evaluate"), "does not read the split 'evaluate'")
+    audit = ("audit", "organism:none", "-b", behavior, "--screen", "perturbation")
+    assert_one_clear_error(command(*audit), "defines no perturbation")
+
+
 def test_an_unsupported_architecture_is_refused_by_name(command, behavior, organism_copy):
     config = json.loads((organism_copy / "config.json").read_text())
     config.update(model_type="mpt", architectures=["MptForCausalLM"])

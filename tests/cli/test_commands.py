@@ -156,6 +156,25 @@ def test_screen_prints_every_neuron_once(command, behavior):
     assert sizes == sorted(sizes, reverse=True)
 
 
+@pytest.mark.parametrize("method", ["gradient", "attribution_patching", "readout", "perturbation"])
+def test_every_kind_of_screen_says_what_it_cost(command, method, tmp_path):
+    picture = tmp_path / "screen.svg"
+    rows = command(
+        "screen", "organism:switch", "-b", "language", "-m", method, "--top", "3", "--figure", picture, "--json"
+    ).json()
+    assert len(rows) == 3
+    assert set(rows[0]["cost"]) == {"forward", "backward", "tokens"}
+    assert (rows[0]["cost"]["forward"] == 0) == (method == "readout")
+    assert picture.read_text().startswith("<svg")
+
+
+def test_a_control_is_named_in_the_title(command):
+    outcome = command("screen", "organism:switch", "-b", "language", "-m", "gradient", "--control", "shuffled")
+    assert outcome.code == 0
+    assert "gradient (shuffled control)" in outcome.out
+    assert "64 forward passes, 64 backward" in outcome.out
+
+
 def test_screen_draws_its_figure(command, behavior, tmp_path):
     outcome = command(
         "screen", "organism:switch", "-b", behavior, "--top", "3", "--figure", tmp_path / "f" / "screen.svg"

@@ -17,7 +17,7 @@ from controlwindow.instruments import generic_pass
 from controlwindow.instruments.cells import ActivationCell
 from controlwindow.instruments.ordinary import CHAT_PROMPTS, TEXT_PROMPTS
 from controlwindow.models import Model, Neuron, load_model
-from controlwindow.screens import Activations, find_screen, screen_names
+from controlwindow.screens import Activations, Screen, find_screen, screen_names
 from controlwindow.screens.base import circuit_size
 
 CIRCUIT = 32
@@ -160,28 +160,34 @@ def test_screens_ask_once_for_the_activations_of_their_split(llama: Model, behav
     assert not find_screen("random")(llama, behavior, generic).next_cells()
 
 
+def contrastive_on(model: Model, behavior: Behavior, activations: Activations) -> Screen:
+    """The contrastive screen, having read these activations."""
+    planner = find_screen("contrastive")(model, behavior, generic_pass(model))
+    planner.update({cell: [activations.to_row()] for cell in planner.next_cells()})
+    return planner
+
+
 def test_equal_scores_rank_in_the_order_of_neurons(llama: Model, behavior: Behavior) -> None:
-    planner = find_screen("contrastive")(llama, behavior, generic_pass(llama))
     count = len(llama.neurons)
-    planner.activations = Activations(*(np.full(count, float(i)) for i in range(6)), np.zeros(count), (9, 8))
+    planner = contrastive_on(
+        llama, behavior, Activations(*(np.full(count, float(i)) for i in range(6)), np.zeros(count), (9, 8))
+    )
     assert planner.table()["neuron"].to_list() == [str(neuron) for neuron in llama.neurons]
 
 
 def test_a_screen_without_neurons_left_says_so(llama: Model, behavior: Behavior) -> None:
-    planner = find_screen("contrastive")(llama, behavior, generic_pass(llama))
     count = len(llama.neurons)
-    planner.activations = Activations(*(np.zeros(count) for _ in range(6)), np.ones(count), (9, 8))
-    with pytest.raises(ScreenError, match="every neuron as universal"):
+    planner = contrastive_on(llama, behavior, Activations(*(np.zeros(count) for _ in range(6)), np.ones(count), (9, 8)))
+    with pytest.raises(ScreenError, match=r"dropped every neuron \(universal\)"):
         planner.table()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_neuron_without_a_score_is_an_error(llama: Model, behavior: Behavior, value: float) -> None:
-    planner = find_screen("contrastive")(llama, behavior, generic_pass(llama))
     count = len(llama.neurons)
     positive = np.zeros(count)
     positive[5] = value
-    planner.activations = Activations(positive, *(np.zeros(count) for _ in range(6)), (9, 8))
+    planner = contrastive_on(llama, behavior, Activations(positive, *(np.zeros(count) for _ in range(6)), (9, 8)))
     with pytest.raises(ScreenError, match=f"covers {count - 1} of {count} neurons"):
         planner.table()
 

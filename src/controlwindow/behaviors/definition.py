@@ -81,20 +81,40 @@ class ContrastSources(BaseModel):
     negative: PromptTexts
 
 
+_LogOddsTexts = tuple[Annotated[str, Field(min_length=1)], ...]
+
+
 class LogOdds(BaseModel):
     """The log-odds F of target against control.
 
     Attributes:
-        kind: `tokens` compares first-token logits, `sequences` teacher-forced sequence probabilities.
-        target: Texts that belong to the target state.
-        control: Texts that belong to the source state.
+        kind: `tokens` compares first tokens, `sequences` whole texts, teacher-forced; `answers` compares, prompt by
+            prompt, the beginning of the undosed answer to a prompt of X− with that of the answer to the prompt itself.
+        target: Texts that belong to the target state; none for `answers`.
+        control: Texts that belong to the source state; none for `answers`.
+        answer_tokens: How many tokens of an answer are compared.
     """
 
     model_config = _FROZEN
 
-    kind: Literal["tokens", "sequences"] = "tokens"
-    target: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
-    control: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
+    kind: Literal["tokens", "sequences", "answers"] = "tokens"
+    target: _LogOddsTexts = ()
+    control: _LogOddsTexts = ()
+    answer_tokens: Annotated[int, Field(ge=1, le=64)] = 8
+
+    @model_validator(mode="after")
+    def _texts_where_asked(self) -> LogOdds:
+        given = (bool(self.target), bool(self.control))
+        wanted = self.kind != "answers"
+        if given != (wanted, wanted):
+            raise PydanticCustomError(
+                "texts",
+                "'target' and 'control' must be given for kind 'tokens' or 'sequences' and no other kind",
+            )
+        both = sorted(set(self.target) & set(self.control))
+        if both:
+            raise PydanticCustomError("texts", "'{text}' is both target and control", {"text": both[0]})
+        return self
 
 
 class Perturbation(BaseModel):
@@ -251,9 +271,9 @@ class Behavior:
         return self.definition.outcome_type.targets
 
     @property
-    def log_odds(self) -> LogOdds | None:
-        """Target and control texts, where the file gives them."""
-        return self.definition.log_odds
+    def log_odds(self) -> LogOdds:
+        """How target and control are told apart; by their answers where the file does not say."""
+        return self.definition.log_odds or LogOdds(kind="answers")
 
     def prompts(self, split: Split) -> tuple[Prompt, ...]:
         """The prompts of a split that are steered: those of the positive role."""

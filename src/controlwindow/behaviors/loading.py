@@ -21,6 +21,7 @@ from controlwindow.behaviors.prompts import (
     Prompt,
     PromptLine,
     check_disjoint,
+    normalized,
     number_prompts,
     read_prompt_lines,
     read_text_lines,
@@ -137,6 +138,15 @@ def _check_prompts(behavior: Behavior) -> None:
         # Screens may share prompts with the find split, but must not see what is selected on or reported.
         held_out = [prompt for prompt in behavior.all_prompts if prompt.split != "find"]
         check_disjoint([*held_out, *inline.positive, *inline.negative])
+    perturbation = behavior.definition.perturbation
+    if perturbation is not None:
+        unseen = {normalized(prompt.text): prompt for prompt in behavior.all_prompts if prompt.split != "find"}
+        for text in dict.fromkeys(text for pair in perturbation.pairs for text in pair):
+            if normalized(text) in unseen:
+                raise BehaviorError(
+                    f"prompt {text!r} stands in [perturbation] and in split '{unseen[normalized(text)].split}'",
+                    "leave it in one of them: what is reported must not have been seen by screens or choices",
+                )
     needed = max(MINIMUM_EVALUATE, behavior.minimum_eligible)
     count = len(behavior.prompts("evaluate"))
     if count < needed:

@@ -36,6 +36,9 @@ from controlwindow.report.charts import draw_atlas, draw_screen
 from controlwindow.screens import Coverage, find_screen
 from controlwindow.windows.atlas import predict_ceilings
 
+_NOTES = 12
+"""Most notes of a screen that are printed."""
+
 _NEURON_HELP = "A neuron to test, as in L3.N7; may be given several times."
 
 
@@ -76,10 +79,12 @@ def audit(
     Tests an organism's planted neurons, those named, the screen's top K and K random ones. A directory that already
     holds the same audit is gone on with.
     """
-    find_screen(screen)
+    chosen = find_screen(screen)
     behaviors = behavior or _default_behaviors(model)
     for name in behaviors:
-        load_behavior(name)
+        wanted = load_behavior(name)
+        if top:
+            chosen.check(wanted)
     for name in neuron or []:
         Neuron.parse(name)
     prompts = None if generic is None else read_lines(generic, "prompts")
@@ -160,6 +165,11 @@ def screen(
     behavior: BehaviorOption,
     method: Annotated[str, typer.Option("--method", "-m", help="The screen's name.")] = "contrastive",
     top: Annotated[int | None, typer.Option(min=1, help="Rows to show; default 20, in JSON all.")] = None,
+    split: Annotated[str, typer.Option(help="Split whose prompts are read: find or select.")] = "find",
+    control: Annotated[
+        str | None,
+        typer.Option(help="shuffled: the same screen on shuffled labels; random: layer-matched random neurons."),
+    ] = None,
     seed: SeedOption = 0,
     figure: Annotated[Path | None, typer.Option(help="Draw the ranking to this SVG file.")] = None,
     device: DeviceOption = "auto",
@@ -168,15 +178,17 @@ def screen(
     as_json: JsonOption = False,
 ) -> None:
     """Rank every FFN neuron for a behavior."""
-    find_screen(method)
-    name = load_behavior(behavior).name
+    chosen, wanted = find_screen(method), load_behavior(behavior)
+    chosen.check(wanted, split, control)
+    name = wanted.name
     loaded = open_model(model, device, dtype, system_prompt)
     with TerminalProgress() as progress:
-        table = api.screen(loaded, behavior, method, seed=seed, progress=progress)
+        found = api.run_screen(loaded, behavior, method, split=split, control=control, seed=seed, progress=progress)
+    table, title = found.table, method if control is None else f"{method} ({control} control)"
     if figure is not None:
-        draw_screen(table, figure, f"{method} screen for {name}, {loaded.name}")
+        draw_screen(table, figure, f"{title} screen for {name}, {loaded.name}")
     if as_json:
-        print_json((table if top is None else table.head(top)).to_dicts())
+        print_json(found.to_json()[:top])
         return
     rows = [
         [
@@ -185,11 +197,14 @@ def screen(
         for r in table.head(top or 20).to_dicts()
     ]  # fmt: skip
     columns = [("rank", "right"), ("neuron", "left"), ("score", "right"), ("coherence", "right"), ("budget", "right")]
-    output().print(plain_table(columns, rows, escape(f"{method} screen of {loaded.name} for {name}")))
+    output().print(plain_table(columns, rows, escape(f"{title} screen of {loaded.name} for {name}")))
     # A table is made only of scores that cover every neuron; what it leaves out was dropped on purpose.
-    dropped = len(loaded.neurons) - len(table)
-    note = f", {dropped} of them dropped as universal" if dropped else ""
-    output().print(f"[dim]{Coverage(len(table) + dropped, len(loaded.neurons))}{note}")
+    left_out = "".join(f", {count} dropped ({escape(reason)})" for reason, count in found.dropped.items() if count)
+    output().print(f"[dim]{Coverage(len(loaded.neurons), len(loaded.neurons))}{left_out}; {found.cost}")
+    for note in found.notes[:_NOTES]:
+        output().print(f"[dim]{escape(note)}")
+    if len(found.notes) > _NOTES:
+        output().print(f"[dim]… and {len(found.notes) - _NOTES} more")
 
 
 def atlas(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 Rows = list[dict[str, Any]]
 """What a cell measured: JSON values, one dict per prompt (rollouts) or a single one."""
@@ -70,8 +70,98 @@ class ActivationCell:
     split: str
 
 
-Cell = RolloutCell | PropagationCell | ActivationCell
-_KINDS: dict[str, type[Any]] = {c.__name__: c for c in (RolloutCell, PropagationCell, ActivationCell)}
+@dataclass(frozen=True)
+class ReadoutCell:
+    """d_F·v of every neuron: what the write directions do to F when read out directly."""
+
+    behavior: str
+    split: str
+
+
+@dataclass(frozen=True)
+class GradientCell:
+    """Moments of the gradient of F, and of its products with activations, at the last prompt position.
+
+    Attributes:
+        behavior: The behavior's name.
+        split: The split its prompts come from.
+        paired: On the behavior's perturbation pairs, where the gradient is taken at the first of each; else on X+.
+    """
+
+    behavior: str
+    split: str
+    paired: bool = False
+
+
+@dataclass(frozen=True)
+class PerturbationCell:
+    """PP's importance of every neuron over the behavior's perturbation pairs."""
+
+    behavior: str
+    split: str
+
+
+@dataclass(frozen=True)
+class ReferenceCell:
+    """ONE's gradient and activation of every neuron at the positions after the instruction, on X+ and on X−."""
+
+    behavior: str
+    split: str
+
+
+@dataclass(frozen=True)
+class DosedCell:
+    """What a dose of each of a layer's neurons does to given answers, on both branches, teacher-forced.
+
+    Attributes:
+        behavior: The behavior's name.
+        split: The split its prompts come from.
+        layer: The layer.
+        coordinate: |c| of the doses.
+        positions: "all" or "generated".
+        first: Number of the first prompt of the contrast that is used.
+        prompts: How many are used from there.
+        generic: How many generic answers damage is measured on.
+        columns: Columns of the dosed neurons in their layer; empty for all.
+    """
+
+    behavior: str
+    split: str
+    layer: int
+    coordinate: float
+    positions: str
+    first: int
+    prompts: int
+    generic: int
+    columns: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class PinCell:
+    """Rollouts of one neuron pinned to a value on prompts of a behavior (ONE).
+
+    Attributes:
+        behavior: The behavior's name.
+        split: The split its prompts come from.
+        neuron: The neuron's name.
+        value: What its activation is set to at every position.
+        horizon: Tokens to generate.
+        prompts: Ids of the prompts, in order; empty for all of the split.
+    """
+
+    behavior: str
+    split: str
+    neuron: str
+    value: float
+    horizon: int = 32
+    prompts: tuple[str, ...] = ()
+
+
+ScreenCell = ReadoutCell | GradientCell | PerturbationCell | ReferenceCell | DosedCell
+"""Cells that only screens ask for, each with one row for all neurons it covers."""
+
+Cell = RolloutCell | PropagationCell | ActivationCell | PinCell | ScreenCell
+_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Cell)}
 
 
 def cell_key(cell: Cell) -> str:

@@ -10,12 +10,11 @@ from torch import nn
 
 from controlwindow.behaviors import Behavior, CoherenceDetector, CollapseWatch, Prompt, ScoredText
 from controlwindow.errors import DeviceMemoryError
-from controlwindow.instruments.cells import ActivationCell, Cell, PropagationCell, RolloutCell, Rows
+from controlwindow.instruments.cells import Cell, PinCell, PropagationCell, RolloutCell, Rows
 from controlwindow.instruments.decoding import RowRollout
 from controlwindow.instruments.generic import GenericPass
 from controlwindow.instruments.memory import BatchSizes, out_of_memory
-from controlwindow.instruments.moments import last_position_moments
-from controlwindow.instruments.operations import Add, Inject
+from controlwindow.instruments.operations import Add, Inject, Operation, Pin
 from controlwindow.instruments.probes import propagation
 from controlwindow.instruments.rollout import mean_coordinate, roll_out_rows
 from controlwindow.instruments.routes import Row
@@ -24,7 +23,7 @@ from controlwindow.models import Model, Neuron, write_direction
 from controlwindow.models.precision import float32_copy
 from controlwindow.running.ledger import Ledger
 from controlwindow.running.neighbours import Neighbours, already_judged, whole_rows
-from controlwindow.screens.base import Activations, circuit_size
+from controlwindow.running.screening import ScreenRunner
 
 _SCORED_ROWS = 128
 _PROPAGATED_ROWS = 64
@@ -50,9 +49,10 @@ class Engine:
     detector: CoherenceDetector | None = None
     progress: Callable[[int, int], None] | None = None
     _undosed: dict[tuple[str, str], dict[str, ScoredText]] = field(default_factory=dict)
-    _limits: dict[tuple[RolloutCell, str], Mapping[int, int]] = field(default_factory=dict)
+    _limits: dict[tuple[Cell, str], Mapping[int, int]] = field(default_factory=dict)
     _float32: Model | None = None
     _sizes: BatchSizes = field(init=False)
+    _screening: ScreenRunner = field(init=False)
     _neighbours: Neighbours = field(init=False)
 
     def __post_init__(self) -> None:
@@ -60,6 +60,7 @@ class Engine:
         known = self.ledger.find_all("memory").values()
         limits = {work: min(r["rows"] for r in known if r["work"] == work) for work in {r["work"] for r in known}}
         self._sizes = BatchSizes(limits, self._note_memory)
+        self._screening = ScreenRunner(self.model, self.behaviors, self.generic, self._sizes, self.progress)
         self._neighbours = Neighbours(self.ledger)
 
     def _note_memory(self, work: str, rows: int) -> None:
@@ -70,10 +71,9 @@ class Engine:
 
     def rows_in(self, cell: Cell) -> int:
         """Batch rows of a cell."""
-        if isinstance(cell, ActivationCell):
-            contrast = self.behaviors[cell.behavior].contrast(cell.split)  # type: ignore[arg-type]
-            return len(contrast.positive) + len(contrast.negative)
-        return len(self._prompts(cell))
+        if isinstance(cell, RolloutCell | PinCell | PropagationCell):
+            return len(self._prompts(cell))
+        return self._screening.rows_in(cell)
 
     def is_sensitive(self, cell: Cell) -> bool:
         """Whether a cell's completions are kept apart."""
@@ -81,18 +81,18 @@ class Engine:
 
     def run(self, cells: Sequence[Cell]) -> dict[Cell, Rows]:
         """Measure cells; rollouts of one call share batches."""
-        rollouts = [cell for cell in cells if isinstance(cell, RolloutCell)]
+        rollouts = [cell for cell in cells if isinstance(cell, RolloutCell | PinCell)]
         results: dict[Cell, Rows] = {}
-        for precision in dict.fromkeys(cell.precision for cell in rollouts):
-            results |= self._roll_out([cell for cell in rollouts if cell.precision == precision])
+        for precision in dict.fromkeys(map(_precision, rollouts)):
+            results |= self._roll_out([cell for cell in rollouts if _precision(cell) == precision])
         for cell in cells:
             if isinstance(cell, PropagationCell):
                 results[cell] = self._propagate(cell)
-            elif isinstance(cell, ActivationCell):
-                results[cell] = self._activations(cell)
+            elif not isinstance(cell, RolloutCell | PinCell):
+                results[cell] = self._screening.run(cell)
         return results
 
-    def _prompts(self, cell: RolloutCell | PropagationCell) -> list[Prompt]:
+    def _prompts(self, cell: RolloutCell | PinCell | PropagationCell) -> list[Prompt]:
         prompts = self.behaviors[cell.behavior].prompts(cell.split)  # type: ignore[arg-type]
         if not cell.prompts:
             return list(prompts)
@@ -118,17 +118,20 @@ class Engine:
         """Give up the float32 copy of the model that rollouts in that precision made; it is made again when needed."""
         self._float32 = None
 
-    def _roll_out(self, cells: Sequence[RolloutCell]) -> dict[Cell, Rows]:
+    def _roll_out(self, cells: Sequence[RolloutCell | PinCell]) -> dict[Cell, Rows]:
         """Roll out cells of one precision together; a chunk holds no others."""
-        model = self._model(cells[0].precision)
+        model = self._model(_precision(cells[0]))
         prompts = [self._prompts(cell) for cell in cells]
         rows: list[Row] = []
         watches: list[CollapseWatch] = []
         neighbours: list[list[dict[str, Any]]] = []
         for cell, chosen in zip(cells, prompts, strict=True):
             operations = () if cell.neuron is None else (_operation(model, cell),)
-            nearest = self._neighbours.nearest(cell, [prompt.id for prompt in chosen])
-            neighbours += [nearest[prompt.id] for prompt in chosen]
+            names = [prompt.id for prompt in chosen]
+            nearest = (
+                self._neighbours.nearest(cell, names) if isinstance(cell, RolloutCell) else dict.fromkeys(names, [])
+            )
+            neighbours += [nearest[name] for name in names]
             for prompt, ids in zip(chosen, model.token_ids([p.text for p in chosen]), strict=True):
                 first, *more = self._drafts(cell, prompt, nearest[prompt.id])
                 rows.append(Row(tuple(ids), operations, first, tuple(more)))
@@ -141,7 +144,7 @@ class Engine:
                 rows,
                 max(cell.horizon for cell in cells),
                 batch_rows=size,
-                sample_seed=cells[0].sample_seed,
+                sample_seed=getattr(cells[0], "sample_seed", None),
                 stop_when=lambda row, tokens: watches[row](tokens),
                 progress=self.progress,
             ),
@@ -161,14 +164,16 @@ class Engine:
                 place += 1
         return results
 
-    def _drafts(self, cell: RolloutCell, prompt: Prompt, nearest: Sequence[Mapping[str, Any]]) -> list[tuple[int, ...]]:
-        """What may well be said: texts of the nearest doses, then the undosed one; nothing for the undosed model itself."""
-        if cell.neuron is None or cell.sample_seed is not None:
+    def _drafts(
+        self, cell: RolloutCell | PinCell, prompt: Prompt, nearest: Sequence[Mapping[str, Any]]
+    ) -> list[tuple[int, ...]]:
+        """What may well be said: texts of the nearest doses, then the undosed one; nothing for samples and undosed."""
+        if cell.neuron is None or getattr(cell, "sample_seed", None) is not None:
             return [()]
         undosed = self.undosed(cell.behavior, cell.split, cell.horizon)[prompt.id].token_ids
         return [*(tuple(row["token_ids"]) for row in nearest), tuple(undosed)]
 
-    def _collapse_limits(self, cell: RolloutCell, prompt: Prompt) -> Mapping[int, int]:
+    def _collapse_limits(self, cell: RolloutCell | PinCell, prompt: Prompt) -> Mapping[int, int]:
         """What makes a row's collapse certain; the undosed model's rows are never cut."""
         if cell.neuron is None:
             return {cell.horizon: -1}
@@ -179,7 +184,7 @@ class Engine:
             self._limits[key] = self.detector.collapse_limits(reference, self._horizons(cell))
         return self._limits[key]
 
-    def _horizons(self, cell: RolloutCell) -> list[int]:
+    def _horizons(self, cell: RolloutCell | PinCell) -> list[int]:
         """Horizons at which a cell's rows are judged, ascending."""
         return sorted({*(h for h in self.behaviors[cell.behavior].horizons if h < cell.horizon), cell.horizon})
 
@@ -203,7 +208,7 @@ class Engine:
         return [found[pair] for pair in pairs]
 
     def _judged(
-        self, cell: RolloutCell, prompt: Prompt, text: ScoredText, undosed: Mapping[str, ScoredText] | None
+        self, cell: RolloutCell | PinCell, prompt: Prompt, text: ScoredText, undosed: Mapping[str, ScoredText] | None
     ) -> dict[str, Any]:
         """What is said of a text, whatever was done to bring it about."""
         assert self.detector is not None
@@ -272,13 +277,9 @@ class Engine:
         )
         return [{"propagation": None if value is None else round(value, 6)}]
 
-    def _activations(self, cell: ActivationCell) -> Rows:
-        contrast = self.behaviors[cell.behavior].contrast(cell.split)  # type: ignore[arg-type]
-        sides = [[prompt.text for prompt in side] for side in (contrast.positive, contrast.negative)]
-        found = last_position_moments(
-            self.model, sides, self.generic.prompts, circuit_size(len(self.model.neurons)), progress=self.progress
-        )
-        return [Activations.of(found, (len(sides[0]), len(sides[1]))).to_row()]
+
+def _precision(cell: RolloutCell | PinCell) -> str:
+    return cell.precision if isinstance(cell, RolloutCell) else "model"
 
 
 def _measured(rollout: RowRollout) -> dict[str, Any]:
@@ -295,9 +296,12 @@ def _measured(rollout: RowRollout) -> dict[str, Any]:
     return measured
 
 
-def _operation(model: Model, cell: RolloutCell | PropagationCell) -> Add | Inject:
+def _operation(model: Model, cell: RolloutCell | PinCell | PropagationCell) -> Operation:
     assert cell.neuron is not None
-    neuron, positions = Neuron.parse(cell.neuron), "generated" if cell.positions == "generated" else "all"
+    neuron = Neuron.parse(cell.neuron)
+    if isinstance(cell, PinCell):
+        return Pin(neuron, cell.value)
+    positions = "generated" if cell.positions == "generated" else "all"
     if isinstance(cell, RolloutCell) and cell.site == "residual":
         direction = nn.functional.normalize(write_direction(model, neuron).float(), dim=0)
         return Inject(neuron.layer, cell.alpha * direction, positions)  # type: ignore[arg-type]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -16,9 +16,12 @@ from numpy.typing import NDArray
 from controlwindow.behaviors import Behavior
 from controlwindow.errors import ScreenError
 from controlwindow.instruments.cells import ActivationCell, Cell, Rows
+from controlwindow.instruments.dosing import model_budgets
 from controlwindow.instruments.generic import GenericPass
 from controlwindow.instruments.moments import LastPosition
 from controlwindow.models import Model
+from controlwindow.screens.controls import CONTROLS, shuffle_labels
+from controlwindow.statistics import stable_seed
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +103,8 @@ class Activations:
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Activations:
         """Read `to_row`."""
-        arrays = {name: np.frombuffer(base64.b64decode(text), "<f8") for name, text in row.items() if name != "counts"}
+        names = [f.name for f in fields(cls) if f.name != "counts"]
+        arrays = {name: np.frombuffer(base64.b64decode(row[name]), "<f8") for name in names}
         return cls(counts=(row["counts"][0], row["counts"][1]), **arrays)
 
 
@@ -124,6 +128,29 @@ class Coverage(NamedTuple):
         return f"covers {self.covered} of {self.neurons} neurons"
 
 
+@dataclass(frozen=True)
+class Cost:
+    """What a screen's passes cost.
+
+    Attributes:
+        forward: Sequences passed forward through the model, or through the part of it above a dosed layer.
+        backward: Sequences passed backward.
+        tokens: Token positions passed forward; where a part of the model is run, they count in that part.
+    """
+
+    forward: int = 0
+    backward: int = 0
+    tokens: float = 0.0
+
+    def __str__(self) -> str:
+        backward = f", {self.backward:,} backward" if self.backward else ""
+        return f"{self.forward:,} forward passes{backward}, {self.tokens:,.0f} tokens"
+
+    def plus(self, row: Mapping[str, Any]) -> Cost:
+        """With the cost that a cell's row states."""
+        return Cost(self.forward + row["forward"], self.backward + row["backward"], self.tokens + row["tokens"])
+
+
 class Screen(ABC):
     """Ranks every FFN neuron for a behavior. A planner: it asks for cells, then gives its table.
 
@@ -133,42 +160,112 @@ class Screen(ABC):
         generic: The model's generic pass.
         split: Split whose prompts are used; never the one that is evaluated.
         seed: Seed of what is random.
+        control: None; "shuffled" screens on the behavior with its labels shuffled; "random" puts in the place of every
+            neuron a random one of its layer, under the same selection.
+
+    Attributes:
+        behavior: The behavior that is screened; under the control "shuffled" not the one given.
+        cost: What the cells taken so far cost.
+        notes: What a reader of the table should know.
+
+    Raises:
+        ScreenError: As `check`.
+        BehaviorError: As `check`.
     """
 
     name: ClassVar[str]
-    needs_activations: ClassVar[bool] = True
+    needs_contrast: ClassVar[bool] = True
+    needs_rollouts: ClassVar[bool] = False
+    selects: ClassVar[bool] = False
+    """Whether the control "random" is taken inside, because the screen selects neurons on the way."""
 
     def __init__(
-        self, model: Model, behavior: Behavior, generic: GenericPass, split: str = "find", seed: int = 0
+        self,
+        model: Model,
+        behavior: Behavior,
+        generic: GenericPass,
+        split: str = "find",
+        seed: int = 0,
+        control: str | None = None,
     ) -> None:
+        self.check(behavior, split, control)
         self.model = model
-        self.behavior = behavior
+        self.behavior = shuffle_labels(behavior, split, seed) if control == "shuffled" else behavior
         self.generic = generic
         self.split = split
         self.seed = seed
-        self.activations: Activations | None = None
+        self.control = control
+        self.cost = Cost()
+        self.notes: list[str] = []
+        self.rows: dict[Cell, Mapping[str, Any]] = {}
 
-    def next_cells(self) -> Sequence[Cell]:
-        """The behavior's activations, once, if the screen reads them."""
-        if self.needs_activations and self.activations is None:
-            return [ActivationCell(self.behavior.name, self.split)]
+    @classmethod
+    def check(cls, behavior: Behavior, split: str = "find", control: str | None = None) -> None:
+        """Hold a request against the behavior, before any model is at hand.
+
+        Raises:
+            ScreenError: The control is unknown, the split is the one that is evaluated, or the behavior lacks what the
+                screen reads.
+            BehaviorError: The split has no contrast.
+        """
+        if control not in (None, *CONTROLS):
+            raise ScreenError(f"unknown control {control!r}", f"controls: {', '.join(CONTROLS)}")
+        if split not in ("find", "select"):
+            raise ScreenError(
+                f"a screen does not read the split {split!r}", "use find or select: what is reported must be unseen"
+            )
+        if cls.needs_contrast or control == "shuffled":
+            behavior.contrast(split)  # type: ignore[arg-type]
+
+    def cells(self) -> Sequence[Cell]:
+        """Cells that the scores are made of; a screen that goes on from what it finds overrides `next_cells`."""
         return []
 
+    def next_cells(self) -> Sequence[Cell]:
+        """The cells not taken yet."""
+        return [cell for cell in self.cells() if cell not in self.rows]
+
     def update(self, results: Mapping[Cell, Rows]) -> None:
-        """Take the activations."""
-        for rows in results.values():
-            self.activations = Activations.from_row(rows[0])
+        """Take the rows of cells."""
+        for cell, rows in results.items():
+            self.rows[cell] = rows[0]
+            self.cost = self.cost.plus(rows[0].get("cost") or vars(Cost()))
 
     @abstractmethod
     def scores(self) -> Floats:
-        """One signed score per neuron, all layers in a row; ranked by size."""
+        """One signed score per neuron, all layers in a row."""
+
+    def signs(self) -> Floats:
+        """The branch that a score speaks for, +1 or −1 per neuron; by default the score's sign."""
+        return np.sign(self.scores())
+
+    def order(self) -> Floats:
+        """What neurons are ranked by, largest first; by default the score's size."""
+        return np.abs(self.scores())
+
+    def coherence(self) -> Floats:
+        """How well prompts agree, 0 to 1; NaN where a screen has no such thing."""
+        return np.full(len(self.model.neurons), np.nan)
+
+    def dropped(self) -> dict[str, NDArray[np.bool_]]:
+        """Neurons that the screen leaves out of its table on purpose, by reason."""
+        return {}
+
+    def matched(self) -> NDArray[np.int64]:
+        """A random permutation of neurons within their layers, [neurons]: the layer-matched control."""
+        generator = np.random.default_rng(stable_seed("matched neurons", self.behavior.name, self.name, self.seed))
+        widths = self.model.neurons.widths
+        return np.concatenate(
+            [sum(widths[:layer]) + generator.permutation(width) for layer, width in enumerate(widths)]
+        )
 
     def table(self) -> pl.DataFrame:
         """The ranking.
 
         Returns:
-            One row per neuron that takes part, best first: neuron, layer, index, score, sign, rank, coherence, budget.
-            A budget is null where the write vanishes, or where generic text is never routed to the neuron's expert.
+            One row per neuron that takes part, best first: neuron, layer, index, score, sign, rank, coherence, budget;
+            in a mixture of experts also expert. A budget is null where the write vanishes, or where generic text is
+            never routed to the neuron's expert.
 
         Raises:
             ScreenError: No neuron is left, or a neuron has no finite score.
@@ -181,30 +278,57 @@ class Screen(ABC):
                 "activations that overflow half precision are read in full with --dtype float32",
             )
         logger.info("the screen %s %s of %s", self.name, coverage, self.model.name)
-        budgets = [self.generic.budgets(self.model, layer) for layer in range(self.model.layers)]
-        found = self.activations
-        table = pl.DataFrame(
-            {
-                "neuron": [str(neuron) for neuron in neurons],
-                "layer": [neuron.layer for neuron in neurons],
-                "index": [neuron.index for neuron in neurons],
-                "score": scores,
-                "sign": np.sign(scores).astype(np.int64),
-                "coherence": np.full(len(scores), np.nan) if found is None else found.coherence,
-                "budget": np.concatenate(budgets),
-                "universal": np.zeros(len(scores)) if found is None else found.universal,
-            }
-        ).with_columns(pl.col("coherence", "budget").fill_nan(None))
-        table = table.filter(pl.col("universal") < UNIVERSAL_SHARE).drop("universal")
+        taken = np.arange(len(neurons))
+        if self.control == "random" and not self.selects:
+            taken = self.matched()
+        reasons = self.dropped()
+        left_out = np.any(list(reasons.values()), axis=0) if reasons else np.zeros(len(neurons), dtype=bool)
+        columns: dict[str, Any] = {
+            "neuron": [str(neuron) for neuron in neurons],
+            "layer": [neuron.layer for neuron in neurons],
+            "index": [neuron.index for neuron in neurons],
+            "score": scores[taken],
+            "sign": self.signs()[taken].astype(np.int64),
+            "coherence": self.coherence()[taken],
+            "budget": model_budgets(self.model, self.generic),
+            "order": self.order()[taken],
+            "left_out": left_out[taken],
+        }
+        names = ["neuron", "layer", "index", "score", "sign", "rank", "coherence", "budget"]
+        if any(shape.experts for shape in self.model.neurons.shapes):
+            columns["expert"] = pl.Series([neuron.expert for neuron in neurons], dtype=pl.Int64)
+            names.insert(3, "expert")
+        table = pl.DataFrame(columns).with_columns(pl.col("coherence", "budget").fill_nan(None))
+        table = table.filter(~pl.col("left_out"))
         if table.is_empty():
             raise ScreenError(
-                f"the screen {self.name} dropped every neuron as universal", "use more diverse generic prompts"
+                f"the screen {self.name} dropped every neuron ({', '.join(reasons)})",
+                "use more diverse generic prompts" if "universal" in reasons else "use another screen",
             )
         # The order of neurons breaks ties, so that equal scores rank the same in every run.
-        ranked = table.with_columns(size=pl.col("score").abs()).sort("size", descending=True, maintain_order=True)
-        return ranked.drop("size").with_row_index("rank", offset=1).select(
-            "neuron", "layer", "index", "score", "sign", "rank", "coherence", "budget"
-        )  # fmt: skip
+        ranked = table.sort("order", descending=True, maintain_order=True)
+        return ranked.with_row_index("rank", offset=1).select(names)
+
+
+class ContrastScreen(Screen):
+    """A screen that reads the activations of both sides of the contrast."""
+
+    def cells(self) -> Sequence[Cell]:
+        """The behavior's activations."""
+        return [ActivationCell(self.behavior.name, self.split)]
+
+    @property
+    def activations(self) -> Activations:
+        """The activations, once they were measured."""
+        return Activations.from_row(self.rows[ActivationCell(self.behavior.name, self.split)])
+
+    def coherence(self) -> Floats:
+        """How uniformly X+ differs from X−."""
+        return self.activations.coherence
+
+    def dropped(self) -> dict[str, NDArray[np.bool_]]:
+        """Universal neurons (CNA)."""
+        return {"universal": self.activations.universal >= UNIVERSAL_SHARE}
 
 
 _SCREENS: dict[str, type[Screen]] = {}
@@ -221,7 +345,7 @@ def screen_names() -> tuple[str, ...]:
     return tuple(sorted(_SCREENS))
 
 
-def find_screen(name: str) -> Callable[..., Screen]:
+def find_screen(name: str) -> type[Screen]:
     """A screen by name.
 
     Raises:

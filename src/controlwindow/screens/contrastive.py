@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from controlwindow.screens.base import Floats, Screen, register
+from controlwindow.screens.base import ContrastScreen, Floats, register
 
 
 @register
-class Contrastive(Screen):
+class Contrastive(ContrastScreen):
     """Ranks by |δ|, δ = mean a(X+) − mean a(X−) at the last prompt position (CNA, arXiv 2605.12290)."""
 
     name = "contrastive"
 
     def scores(self) -> Floats:
         """δ in activation units."""
-        assert self.activations is not None
         return self.activations.difference

@@ -13,7 +13,7 @@ class Random(Screen):
     """A ranking that knows nothing. Its score is a seeded uniform number without meaning."""
 
     name = "random"
-    needs_activations = False
+    needs_contrast = False
 
     def scores(self) -> Floats:
         """Uniform numbers, all different."""

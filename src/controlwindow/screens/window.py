@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from controlwindow.screens.base import Floats, Screen, register
+from controlwindow.instruments.dosing import model_budgets
+from controlwindow.screens.base import ContrastScreen, Floats, register
 
 
 @register
-class WindowWeighted(Screen):
+class WindowWeighted(ContrastScreen):
     """Ranks by |δ|/B, the contrast in budget units.
 
     For a plain budget that is |δ|·‖v‖/‖r_L‖ (LAW's screen "made precise by the window"; our reading).
@@ -18,7 +19,6 @@ class WindowWeighted(Screen):
 
     def scores(self) -> Floats:
         """δ/B, in budget units."""
-        assert self.activations is not None
-        budgets = np.concatenate([self.generic.budgets(self.model, layer) for layer in range(self.model.layers)])
+        budgets = model_budgets(self.model, self.generic)
         # A neuron without a budget spans nothing of a window that no dose of it can open.
         return np.where(np.isnan(budgets), 0.0, self.activations.difference / budgets)

@@ -118,8 +118,9 @@ class SearchTask:
 
     @cached_property
     def stages(self) -> tuple[int, ...]:
-        """Numbers of prompts at which a dose may rest."""
-        return stages(len(self.prompts), self.scouts)
+        """Numbers of prompts at which a dose may rest; where few searches share a batch, a second look is a round lost."""
+        found = stages(len(self.prompts), self.scouts)
+        return found if self.stride == 1 else (found[0], found[-1])
 
 
 def stride_for(searches: int, scouts: int = SCOUTS) -> int:

@@ -1,0 +1,168 @@
+"""Which texts stand for target and source: a behavior's log-odds and perturbations as token ids of one model."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from controlwindow.behaviors import Behavior, Prompt
+from controlwindow.errors import ScreenError
+from controlwindow.instruments.forced import ForcedRow, forced_pass
+from controlwindow.instruments.objectives import Objective, TokenIds, text_tokens
+from controlwindow.instruments.rollout import roll_out_rows
+from controlwindow.instruments.routes import Row
+from controlwindow.models import Model
+
+_log = logging.getLogger(__name__)
+
+DEFAULT_TOKENS = 8
+"""Tokens of an undosed answer that stand for it, where the behavior does not say."""
+
+
+@dataclass
+class Tally:
+    """What some passes cost.
+
+    Attributes:
+        forward: Sequences passed forward.
+        backward: Sequences passed backward.
+        tokens: Token positions passed through the whole model forward; parts of the model count in part.
+    """
+
+    forward: int = 0
+    backward: int = 0
+    tokens: float = 0.0
+
+    def to_row(self) -> dict[str, float]:
+        """As JSON values."""
+        return {"forward": self.forward, "backward": self.backward, "tokens": round(self.tokens, 1)}
+
+
+class AnswerPair(NamedTuple):
+    """Two answers to one prompt, as token ids: its own undosed one, and one of the target state."""
+
+    prompt_ids: TokenIds
+    source: TokenIds
+    target: TokenIds
+
+
+@dataclass
+class Answers:
+    """Reads a behavior's texts with one model.
+
+    Attributes:
+        model: The model.
+        batch_rows: Rows of a batch.
+    """
+
+    model: Model
+    batch_rows: int = 64
+    _known: dict[tuple[str, int], TokenIds] = field(default_factory=dict)
+
+    def undosed(self, texts: Sequence[str], tokens: int, tally: Tally) -> list[TokenIds]:
+        """Beginnings of the model's greedy answers, the stop token included where it comes that early."""
+        missing = [text for text in dict.fromkeys(texts) if (text, tokens) not in self._known]
+        if missing:
+            rows = [Row(tuple(ids), ()) for ids in self.model.token_ids(missing)]
+            done = roll_out_rows(self.model, rows, tokens, batch_rows=self.batch_rows)
+            self._known |= {(text, tokens): row.token_ids for text, row in zip(missing, done, strict=True)}
+        # What it costs must not depend on what an earlier cell of the same process had read.
+        for text, ids in zip(dict.fromkeys(texts), self.model.token_ids(list(dict.fromkeys(texts))), strict=True):
+            tally.forward += 1
+            tally.tokens += len(ids) + len(self._known[text, tokens]) - 1
+        return [self._known[text, tokens] for text in texts]
+
+    def objectives(
+        self, behavior: Behavior, prompts: Sequence[str], partners: Sequence[str], tally: Tally
+    ) -> list[Objective]:
+        """The objective of each prompt.
+
+        Args:
+            behavior: The behavior.
+            prompts: The prompts.
+            partners: For each the prompt whose undosed answer is its target, where answers are compared.
+            tally: What reading the answers costs is added here.
+
+        Raises:
+            ScreenError: Target and control are not told apart.
+        """
+        wanted = behavior.log_odds
+        if wanted.kind != "answers":
+            first_only = wanted.kind == "tokens"
+            targets = text_tokens(self.model, wanted.target, first_only=first_only)
+            controls = text_tokens(self.model, wanted.control, first_only=first_only)
+            shared = set(targets) & set(controls)
+            if shared:
+                # Different words may begin with one token, which then tells nothing apart.
+                _log.warning(
+                    "behavior '%s': target and control both begin with %s, left out of both",
+                    behavior.name,
+                    ", ".join(repr(self.model.decode(ids)) for ids in sorted(shared)),
+                )
+                targets = tuple(ids for ids in targets if ids not in shared)
+                controls = tuple(ids for ids in controls if ids not in shared)
+            return [Objective(targets, controls)] * len(prompts)
+        answers = self.undosed([*prompts, *partners], wanted.answer_tokens, tally)
+        source, target = answers[: len(prompts)], answers[len(prompts) :]
+        same = [prompt for prompt, one, other in zip(prompts, source, target, strict=True) if one == other]
+        if same:
+            raise ScreenError(
+                f"behavior '{behavior.name}': {len(same)} of {len(prompts)} prompts are answered as their counterpart "
+                f"is in the first {wanted.answer_tokens} tokens, the first is {same[0]!r}",
+                "choose counterparts whose answers differ, or write target and control into [log_odds]",
+            )
+        return [Objective((t,), (s,)) for t, s in zip(target, source, strict=True)]
+
+    def pairs(
+        self, behavior: Behavior, prompts: Sequence[Prompt], partners: Sequence[Prompt], tally: Tally
+    ) -> list[AnswerPair]:
+        """Each prompt with its own undosed answer and one of the target state.
+
+        The latter is the sequence of [log_odds] that the undosed model finds least surprising per token after this
+        prompt; where there are no sequences, its undosed answer to the partner.
+        """
+        wanted = behavior.log_odds
+        length = wanted.answer_tokens if wanted.kind == "answers" else DEFAULT_TOKENS
+        ids = [tuple(p) for p in self.model.token_ids([prompt.text for prompt in prompts])]
+        source = self.undosed([prompt.text for prompt in prompts], length, tally)
+        if wanted.kind == "sequences":
+            texts = text_tokens(self.model, wanted.target)
+            rows = [ForcedRow(prompt, text, ()) for prompt in ids for text in texts]
+            found = forced_pass(self.model, rows, batch_rows=self.batch_rows)
+            tally.forward += len(rows)
+            tally.tokens += sum(row.tokens for row in found)
+            values = [f.log_likelihood / len(row.token_ids) for row, f in zip(rows, found, strict=True)]
+            starts = range(0, len(values), len(texts))
+            target = [texts[max(range(len(texts)), key=lambda i: values[start + i])] for start in starts]
+        else:
+            target = self.undosed([partner.text for partner in partners], length, tally)
+        return [AnswerPair(*row) for row in zip(ids, source, target, strict=True)]
+
+
+def partners(positive: Sequence[Prompt], negative: Sequence[Prompt]) -> list[Prompt]:
+    """For each prompt of X+ one of X−: that of its own place, or else the next of its language, in turn.
+
+    Prompts of contrasts whose two sides differ in language alone have their translation at their own place; elsewhere
+    the answer that is borrowed must be in the language of the prompt.
+    """
+    bilingual = {p.language for p in positive} & {p.language for p in negative}
+    found = []
+    for place, prompt in enumerate(positive):
+        order = [negative[(place + step) % len(negative)] for step in range(len(negative))]
+        same = [other for other in order if other.language == prompt.language]
+        found.append(same[0] if prompt.language in bilingual and same else order[0])
+    return found
+
+
+def instruction_suffix(model: Model) -> int:
+    """Tokens after the instruction: what the chat template puts behind any prompt (ONE's post-instruction positions).
+
+    At least 1, the last prompt position.
+    """
+    first, *others = model.token_ids(["Yes", "Why not?", "17"])
+    count = 0
+    while count < min(map(len, others)) and all(ids[-1 - count] == first[-1 - count] for ids in others):
+        count += 1
+    return max(1, count)

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import pytest
+from small_behaviors import SEQUENCES, make_behavior
+
+import tiny_models
+from controlwindow.behaviors.prompts import Prompt
+from controlwindow.errors import BehaviorError
+from controlwindow.instruments.objectives import text_tokens
+from controlwindow.models import Model
+from controlwindow.running.answers import Answers, Tally, instruction_suffix, partners
+
+
+def prompts(*languages: str | None) -> list[Prompt]:
+    return [Prompt(f"find.p{i:03d}", f"text {i}", "find", language=language) for i, language in enumerate(languages)]
+
+
+def test_partners_stand_at_the_same_place_where_languages_differ_as_the_behavior() -> None:
+    positive, negative = prompts("en", "en", "en"), prompts("fr", "fr")
+    assert partners(positive, negative) == [negative[0], negative[1], negative[0]]
+
+
+def test_partners_are_of_the_same_language_where_both_sides_have_it() -> None:
+    positive, negative = prompts("en", "fr", "en", "fr"), prompts("fr", "fr", "en")
+    assert partners(positive, negative) == [negative[2], negative[1], negative[2], negative[0]]
+
+
+def test_the_instruction_ends_where_templates_go_on_alike(llama: Model) -> None:
+    assert instruction_suffix(llama) == 1
+    assert instruction_suffix(tiny_models.llama(chat_template=tiny_models.CHAT_TEMPLATE + " think blue")) == 3
+
+
+def test_the_target_is_the_sequence_that_surprises_least_per_token(llama: Model) -> None:
+    behavior, tally = make_behavior(log_odds=SEQUENCES), Tally()
+    chosen = behavior.prompts("find")[:3]
+    for pair, prompt in zip(Answers(llama).pairs(behavior, chosen, chosen, tally), chosen, strict=True):
+        ids = llama.token_ids([prompt.text])[0]
+        assert list(pair.prompt_ids) == ids
+        costs = {}
+        for text in text_tokens(llama, SEQUENCES["target"]):
+            scores = tiny_models.forward(llama, [*ids, *text])[len(ids) - 1 : -1].log_softmax(-1)
+            costs[text] = -float(scores[range(len(text)), list(text)].mean())
+        assert pair.target == min(costs, key=costs.__getitem__)
+        assert len(pair.source) <= 8
+    # Three prompts answered, and two sequences read after each.
+    assert tally.forward == 3 + 6
+
+
+def test_reading_answers_again_costs_the_same(llama: Model) -> None:
+    answers, tallies = Answers(llama), (Tally(), Tally())
+    texts = [prompt.text for prompt in make_behavior().prompts("find")]
+    first, second = (answers.undosed(texts, 4, tally) for tally in tallies)
+    assert first == second
+    assert tallies[0] == tallies[1]
+
+
+def test_pairs_may_not_show_what_is_reported() -> None:
+    seen = make_behavior().prompts("evaluate")[0].text
+    with pytest.raises(BehaviorError, match=r"stands in \[perturbation\] and in split 'evaluate'"):
+        make_behavior(perturbation={"kind": "pairs", "pairs": [["bread", seen.upper()]]})
+
+
+@pytest.mark.parametrize(
+    "log_odds",
+    [
+        {"kind": "tokens", "target": ["sky"]},
+        {"kind": "answers", "target": ["sky"], "control": ["bread"]},
+        {"kind": "sequences", "target": ["sky", "cat"], "control": ["cat"]},
+    ],
+)
+def test_log_odds_without_two_distinct_sides_are_refused(log_odds: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="target"):
+        make_behavior(log_odds=log_odds)
