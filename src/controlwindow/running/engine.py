@@ -128,9 +128,9 @@ class Engine:
         for cell, chosen in zip(cells, prompts, strict=True):
             operations = () if cell.neuron is None else (_operation(model, cell),)
             names = [prompt.id for prompt in chosen]
-            nearest = (
-                self._neighbours.nearest(cell, names) if isinstance(cell, RolloutCell) else dict.fromkeys(names, [])
-            )
+            nearest: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+            if isinstance(cell, RolloutCell):
+                nearest = self._neighbours.nearest(cell, names)
             neighbours += [nearest[name] for name in names]
             for prompt, ids in zip(chosen, model.token_ids([p.text for p in chosen]), strict=True):
                 first, *more = self._drafts(cell, prompt, nearest[prompt.id])
