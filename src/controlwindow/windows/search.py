@@ -118,7 +118,7 @@ class SearchTask:
 
     @cached_property
     def stages(self) -> tuple[int, ...]:
-        """Numbers of prompts at which a dose may rest; where few searches share a batch, a second look costs a round."""
+        """Numbers of prompts at which a dose may rest; where few searches share a batch, no second look."""
         found = stages(len(self.prompts), self.scouts)
         return found if self.stride == 1 else (found[0], found[-1])
 
