@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from controlwindow.errors import LedgerError
-from controlwindow.instruments.cells import PropagationCell, RolloutCell, cell_from_key, cell_key
+from controlwindow.instruments.cells import PinCell, PropagationCell, RolloutCell, cell_from_key, cell_key
 from controlwindow.running.ledger import Ledger
 
 
@@ -55,6 +55,15 @@ def test_a_failing_commit_leaves_nothing_of_the_chunk(tmp_path):
         assert ledger.pending("s") == [chunk]
         ledger.commit(chunk, {cell: rows_of(cell) for cell in chunk.cells})
         assert ledger.rows(a_cell(0.1)) is not None
+
+
+def test_rollouts_of_a_pinned_neuron_are_rollouts():
+    with Ledger() as ledger:
+        (chunk,) = ledger.plan("screen", [[PinCell("b", "select", "L0.N1", 2.0)]])
+        assert ledger.first_rollout("L0.N1") == ledger.first_rollout("L0.N1", "b") == chunk.sequence
+        assert ledger.first_rollout("L0.N2") is None
+        # They are no doses, so nothing drafts from them.
+        assert ledger.rollout_cells("b", "L0.N1") == []
 
 
 def test_a_record_is_written_once_and_events_keep_their_order(tmp_path):

@@ -99,13 +99,13 @@ class Batch:
         """Take in another batch of the same call: its rows behind these, right-aligned with them."""
         self.move(self.lanes.compact())
         other.move(other.lanes.compact())
-        columns = max(self.columns, other.columns)
-        for batch in (self, other):
-            missing = columns - batch.columns
-            batch.seen = np.roll(batch.seen, missing, axis=1)
-            if batch is self and missing:
-                for layer in self.cache.layers:
-                    layer.shift(missing)
+        missing = other.columns - self.columns
+        if missing > 0:
+            self.seen = np.roll(self.seen, missing, axis=1)
+            for layer in self.cache.layers:
+                layer.shift(missing)
+        joining = np.zeros((len(other.rows), self.seen.shape[1]), dtype=bool)
+        joining[:, self.columns - other.columns : self.columns] = other.seen[:, : other.columns]
         for stage, layers in enumerate(self._stages()):
             source = torch.arange(other.lanes.counts[stage], device=self.device)
             for layer in layers:
@@ -114,7 +114,7 @@ class Batch:
         self.rows = np.concatenate([self.rows, other.rows])
         self.lengths = np.concatenate([self.lengths, other.lengths])
         self.pending = np.concatenate([self.pending, other.pending])
-        self.seen = np.concatenate([self.seen, other.seen])
+        self.seen = np.concatenate([self.seen, joining])
 
     def _stages(self) -> list[range]:
         ends = [*self.lanes.sites[1:], len(self.cache.layers)]

@@ -151,7 +151,7 @@ class Decoding:
                     taken = [waiting.popleft() for _ in range(min(free, len(waiting)))]
                     groups = deque(self._alike(taken))
                     while groups:
-                        fresh = self._begin(groups.popleft())
+                        fresh = self._begin(groups.popleft(), joining=batch is not None)
                         if batch is None:
                             batch = fresh
                         else:
@@ -187,8 +187,11 @@ class Decoding:
     def _width(self, row: int) -> int:
         return len(self.rows[row].prompt_ids) + len(self._drafts[row])
 
-    def _begin(self, rows: Ints) -> Batch:
-        """Read prompts and drafts of rows that were waiting, and choose the tokens that follow."""
+    def _begin(self, rows: Ints, *, joining: bool) -> Batch:
+        """Read prompts and drafts of rows that were waiting, and choose the tokens that follow.
+
+        Rows that join others at once have buffers of just their size; the others have room for all that will join.
+        """
         prompts = [self.rows[row].prompt_ids for row in rows.tolist()]
         drafts = [self._drafts[row] for row in rows.tolist()]
         numbers: dict[object, int] = {}
@@ -197,8 +200,8 @@ class Decoding:
             rows,
             Lanes(self._sites, np.array(groups, dtype=np.int64), self._head_from[rows]),
             self.model.layers,
-            self.batch_rows,
-            self._columns,
+            len(rows) if joining else self.batch_rows,
+            max(map(len, prompts)) + max(map(len, drafts)) if joining else self._columns,
             self.model.device,
         )
         tail = [(*prompt[-1:], *draft) for prompt, draft in zip(prompts, drafts, strict=True)]

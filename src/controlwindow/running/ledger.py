@@ -286,10 +286,13 @@ class Ledger:
         return [json.loads(payload) for (payload,) in found] or None
 
     def first_rollout(self, neuron: str, behavior: str | None = None) -> int | None:
-        """Sequence number of the first chunk planned with rollouts of a neuron, for one behavior or any, or None."""
+        """Sequence number of the first chunk planned with rollouts of a neuron, for one behavior or any, or None.
+
+        Rollouts of a pinned neuron count: the screen `one` makes them before candidates are chosen.
+        """
         with self._guarded():
             found = self._connection.execute(
-                "SELECT min(chunk) FROM cell WHERE json_extract(key, '$[0]') = 'RolloutCell' "
+                "SELECT min(chunk) FROM cell WHERE json_extract(key, '$[0]') IN ('RolloutCell', 'PinCell') "
                 "AND json_extract(key, '$[1].neuron') = ? AND json_extract(key, '$[1].behavior') = coalesce(?, "
                 "json_extract(key, '$[1].behavior'))",
                 (neuron, behavior),
