@@ -246,6 +246,7 @@ def atlas(
     output().print(
         f"[dim]tier {first['tier']}, predictor {first['predictor']}{note}; ceilings in c, 90 % intervals; "
         "--json gives every neuron"
+        + ("; --probe predicts layer by layer, from probe passes" if first["tier"] == "0" else "")
     )
     if table["reachable"].not_().any():
         output().print("[dim]capped: a norm after the FFN keeps c below the predicted ceiling at any dose")
