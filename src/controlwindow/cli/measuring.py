@@ -33,6 +33,7 @@ from controlwindow.errors import UsageError
 from controlwindow.models import Neuron
 from controlwindow.organisms.catalogue import load_card
 from controlwindow.report.charts import draw_atlas, draw_screen
+from controlwindow.running.ranking import run_screen
 from controlwindow.screens import Coverage, find_screen
 from controlwindow.windows.atlas import predict_ceilings
 
@@ -183,7 +184,7 @@ def screen(
     name = wanted.name
     loaded = open_model(model, device, dtype, system_prompt)
     with TerminalProgress() as progress:
-        found = api.run_screen(loaded, behavior, method, split=split, control=control, seed=seed, progress=progress)
+        found = run_screen(loaded, behavior, method, split=split, control=control, seed=seed, progress=progress)
     table, title = found.table, method if control is None else f"{method} ({control} control)"
     if figure is not None:
         draw_screen(table, figure, f"{title} screen for {name}, {loaded.name}")
