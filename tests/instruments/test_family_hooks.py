@@ -310,13 +310,6 @@ def test_rows_are_placed_layer_by_layer() -> None:
     # Numbers are those of the rows it was made for, however often rows are placed.
     intervention.place(1, torch.tensor([-1, 3, -1, 0, 1]))
     assert values_at(model, 1, 4, intervention, 5) == [13, 0, 0, 11]
-    intervention.place(0, torch.arange(5))
-    intervention.place(1, torch.arange(5))
-    intervention.select(torch.tensor([1, 3]), 5)
-    assert values_at(model, 0, 2, intervention, 5) == [1, 2]
-    assert values_at(model, 1, 2, intervention, 5) == [11, 13]
-    intervention.select(torch.tensor([1]), 2)
-    assert values_at(model, 1, 1, intervention, 5) == [13]
     intervention.place(7, torch.arange(5))
 
 

@@ -156,12 +156,11 @@ def test_control_coordinates_are_measured_after_the_dose(tiny: Model) -> None:
     assert [row[0] for row in out.control_coordinate] == pytest.approx([1, 1, 1], abs=1e-5)
 
 
-def test_selected_rows_keep_their_operations(tiny: Model) -> None:
+def test_placed_rows_keep_their_operations(tiny: Model) -> None:
     n = Neuron(0, 5)
     rows = [(Pin(n, float(row)), Inject(0, torch.full((tiny.d_model,), float(row)))) for row in range(5)]
     intervention = Intervention(tiny, rows)
-    keep = torch.tensor([1, 4])
-    intervention.select(keep, 5)
+    intervention.place(0, torch.tensor([-1, 0, -1, -1, 1]))
     seen: list[torch.Tensor] = []
     injected: list[torch.Tensor] = []
     batch = tiny.encode([PROMPTS[0]] * 2)

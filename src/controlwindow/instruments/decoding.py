@@ -289,8 +289,7 @@ class Decoding:
         for place in np.flatnonzero(unread):
             batch.seen[place, batch.columns - unread[place] : batch.columns] = False
         batch.lengths = batch.lengths - unread
-        counts = self._record(batch, chosen, starts, last, tied)
-        ended = np.array([self._ends(row) for row in batch.rows.tolist()], dtype=bool)
+        counts, ended = self._record(batch, chosen, starts, last, tied)
         turned = np.array([not end and self._turns(row) for row, end in zip(batch.rows.tolist(), ended, strict=True)])
         counts[turned] = 0
         self._keep_cosines(batch, starts, counts)
@@ -321,21 +320,22 @@ class Decoding:
         shape = hidden.shape[:2]
         return torch.cat(best).view(shape).cpu().numpy(), torch.cat(tied).view(shape).cpu().numpy()
 
-    def _record(self, batch: Batch, chosen: Ints, starts: Ints, last: Ints, tied: Bools) -> Ints:
-        """Write down each row's new tokens, as far as they count; returns how many, [rows]."""
-        counts = np.zeros(len(starts), dtype=np.int64)
+    def _record(self, batch: Batch, chosen: Ints, starts: Ints, last: Ints, tied: Bools) -> tuple[Ints, Bools]:
+        """Write down each row's new tokens, as far as they count; returns how many, and who ended, [rows] each."""
+        counts, ended = np.zeros(len(starts), dtype=np.int64), np.zeros(len(starts), dtype=bool)
         for place, row in enumerate(batch.rows.tolist()):
-            tokens = self._tokens[row]
-            for token in chosen[place, starts[place] : last[place] + 1].tolist():
+            tokens, start = self._tokens[row], int(starts[place])
+            for token in chosen[place, start : last[place] + 1].tolist():
                 tokens.append(token)
                 counts[place] += 1
-                self._ties[row] += tied[place, starts[place] + counts[place] - 1]
-                if self._ends(row):
+                if len(tokens) == self.horizon or token in self._stops:
+                    ended[place] = True
+                elif self.stop_when is not None and len(tokens) % CHECK_EVERY == 0 and self.stop_when(row, tokens):
+                    self._cut[row] = ended[place] = True
+                if ended[place]:
                     break
-                if self.stop_when is not None and len(tokens) % CHECK_EVERY == 0 and self.stop_when(row, tokens):
-                    self._cut[row] = True
-                    break
-        return counts
+            self._ties[row] += int(tied[place, start : start + counts[place]].sum())
+        return counts, ended
 
     def _turns(self, row: int) -> bool:
         """Whether a row has turned from its draft towards another text; then it begins again with that one."""
@@ -351,10 +351,6 @@ class Decoding:
         # One token on, the text is the row's own.
         self._others[row] = []
         return False
-
-    def _ends(self, row: int) -> bool:
-        tokens = self._tokens[row]
-        return bool(self._cut[row]) or len(tokens) == self.horizon or tokens[-1] in self._stops
 
     def _keep_cosines(self, batch: Batch, starts: Ints, counts: Ints) -> None:
         for measured, values in self._parting.cosines:

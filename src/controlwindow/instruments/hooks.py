@@ -74,11 +74,9 @@ class Intervention:
         self._all_affine = compile_affine(model, rows)
         self._all_injections = compile_injections(model, rows)
         self.layers = tuple(sorted({*self._all_affine, *self._all_injections}))
-        self._size = len(rows)
-        self._places: dict[int, torch.Tensor] = {}
         self._affine: dict[int, tuple[Affine, Affine]] = {}
         self._injections: dict[int, list[Injection]] = {}
-        everyone = torch.arange(self._size, device=model.device)
+        everyone = torch.arange(len(rows), device=model.device)
         for layer in self.layers:
             self.place(layer, everyone)
         self._stack = ExitStack()
@@ -93,19 +91,11 @@ class Intervention:
         """
         if layer not in self.layers:
             return
-        self._places[layer] = rows
         if layer in self._all_affine:
             table = self._all_affine[layer].place(rows)
             shape = self.model.neurons.shapes[layer]
             self._affine[layer] = table.within(0, shape.routed), table.within(shape.routed, shape.total)
         self._injections[layer] = [table.place(rows) for table in self._all_injections.get(layer, ())]
-
-    def select(self, keep: torch.Tensor, size: int) -> None:
-        """Follow a batch whose rows were reduced to `keep` (indices into the old batch of `size` rows) everywhere."""
-        new_row = torch.full((size,), -1, dtype=torch.long, device=keep.device)
-        new_row[keep] = torch.arange(len(keep), device=keep.device)
-        for layer, places in self._places.items():
-            self.place(layer, torch.where(places >= 0, new_row[places.clamp(min=0)], -1))
 
     def __enter__(self) -> Intervention:
         try:

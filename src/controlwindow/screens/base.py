@@ -7,6 +7,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -317,7 +318,7 @@ class ContrastScreen(Screen):
         """The behavior's activations."""
         return [ActivationCell(self.behavior.name, self.split)]
 
-    @property
+    @cached_property
     def activations(self) -> Activations:
         """The activations, once they were measured."""
         return Activations.from_row(self.rows[ActivationCell(self.behavior.name, self.split)])
