@@ -26,6 +26,9 @@ class PlantedNeuron(BaseModel):
         by: Whether the trained intervention was an ablation or a dose.
         branch: Sign of the dose that has the trained effect.
         trained: The trained intervention, as recorded by training.
+        traits: What is special about it: "early", "middle" or "late" (its layer), "silent" (control without contrast),
+            "zero_gradient" (no first-order effect), "readout_axis" (its write lies on the readout direction d_F).
+        trigger: Range in c in which its trigger is expected, or None where none is claimed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,6 +38,30 @@ class PlantedNeuron(BaseModel):
     by: Literal["ablation", "dose"]
     branch: Literal[-1, 1]
     trained: dict[str, Any] = {}
+    traits: tuple[str, ...] = ()
+    trigger: tuple[float, float] | None = None
+
+
+class KnownNeuron(BaseModel):
+    """A neuron that is known not to open, and why.
+
+    Attributes:
+        neuron: Its name.
+        behavior: Name of the behavior.
+        branch: Sign of the dose.
+        role: "failure" (a closed window whose mode is known by construction) or "decoy" (contrast without control).
+        mode: The failure mode that an audit should name; None where only "closed" is known.
+        construction: How it was made.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    neuron: str
+    behavior: str
+    branch: Literal[-1, 1]
+    role: Literal["failure", "decoy"]
+    mode: Literal["collapse_before_trigger", "too_late", "normalization_cap", "no_effect"] | None = None
+    construction: dict[str, Any] = {}
 
 
 class Tolerance(BaseModel):
@@ -63,6 +90,10 @@ class Card(BaseModel):
         figures: Accuracies and perplexities on held-out requests, measured on the half-precision weights.
         licences: Licence of code, weights and data.
         planted: The neurons trained to be controllers.
+        known: Neurons known not to open: constructed failures and decoys.
+        behaviors: Names of the behaviors that it was made for, whether or not a neuron was planted for them.
+        distributed: Behaviors that no single neuron is meant to control.
+        base: Full name of the organism that holds its base weights, where a pair ships; None otherwise.
         tolerances: Figures that a rebuild must reach.
         generic_prompts: Ordinary benign requests, for the generic pass.
         census: Measured windows of a large random sample of neurons, or None before they were measured.
@@ -82,6 +113,10 @@ class Card(BaseModel):
     figures: dict[str, Any]
     licences: dict[str, str]
     planted: tuple[PlantedNeuron, ...]
+    known: tuple[KnownNeuron, ...] = ()
+    behaviors: tuple[str, ...] = ()
+    distributed: tuple[str, ...] = ()
+    base: str | None = None
     tolerances: dict[str, Tolerance]
     generic_prompts: tuple[str, ...]
     census: dict[str, Any] | None = None
