@@ -225,7 +225,7 @@ class Audit:
             self.plan.screen,
             tables,
             planted_neurons(self.model, behavior.name) if self.plan.planted else [],
-            [Neuron.parse(name) for name in self.plan.neurons],
+            [Neuron.parse(name) for name in self.plan.named(behavior.name)],
             self.plan.top,
             self.plan.seed,
         )
