@@ -6,6 +6,7 @@ from controlwindow.errors import ControlWindowError
 from controlwindow.instruments import Add, Dose, Inject, Pin, Rollouts, Scale, generic_pass, prove_hooks, rollout
 from controlwindow.models import Model, Neuron, load_model, write_direction
 from controlwindow.running.ranking import Screening, run_screen, screen
+from controlwindow.validation.methods import MethodScore, score_method
 from controlwindow.windows.atlas import predict_ceilings
 from controlwindow.windows.window import Window
 
@@ -18,6 +19,7 @@ __all__ = [
     "ControlWindowError",
     "Dose",
     "Inject",
+    "MethodScore",
     "Model",
     "Neuron",
     "Pin",
@@ -35,6 +37,7 @@ __all__ = [
     "resume",
     "rollout",
     "run_screen",
+    "score_method",
     "screen",
     "write_direction",
 ]

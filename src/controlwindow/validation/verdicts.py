@@ -48,7 +48,7 @@ class Judged:
         trigger_expected: The card's range, or None.
         trigger_right: Whether the trigger lies in it; None where the card or the method gives none.
         branch_right: For a controller that was opened: whether the other branch stays closed, or opens later only. None
-            otherwise.
+            otherwise, and where both branches are meant to open.
         failure_mode: The mode that the method gives.
         mode_expected: The card's, or None.
         mode_right: Whether the neuron is closed for that reason; None where the card gives none.
@@ -119,11 +119,17 @@ def _judge_controller(truth: Truth, controller: Controller, given: Verdict | Non
         trigger=trigger,
         trigger_expected=expected,
         trigger_right=in_range,
-        branch_right=_opens_first(given, other) if opened else None,
+        branch_right=_opens_first(given, other) if opened and not _even(truth, controller) else None,
         failure_mode=given.failure_mode if given is not None else None,
         mode_expected=None,
         mode_right=None,
     )
+
+
+def _even(truth: Truth, controller: Controller) -> bool:
+    """Whether doses of either sign are meant to open: then their first-order effects cancel."""
+    branches = {c.branch for c in truth.planted if c.neuron == controller.neuron}
+    return len(branches) == 2 or "zero_gradient" in controller.traits
 
 
 def _opens_first(mine: Verdict | None, other: Verdict | None) -> bool:
