@@ -1,4 +1,4 @@
-"""Commands on organisms: list, check, train, census."""
+"""Commands on organisms: list, train, census; check and score are in `benchmark`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from controlwindow import api
+from controlwindow.cli import benchmark
 from controlwindow.cli.display import TerminalProgress, output, plain_table, print_json
 from controlwindow.cli.options import JsonOption, SeedOption
 from controlwindow.errors import OrganismError
@@ -21,6 +21,7 @@ from controlwindow.running.progress import Stage
 app = typer.Typer(
     help="Models whose controllers are known by construction.", no_args_is_help=True, rich_markup_mode="rich"
 )
+benchmark.add_to(app)
 
 
 @app.command("list", epilog="Example: controlwindow organisms list --json")
@@ -48,50 +49,6 @@ def list_organisms(as_json: JsonOption = False) -> None:
         names = "; ".join(f"{p['neuron']} {p['branch']:+d} {p['behavior']} by {p['by']}" for p in planted)
         rows.append([entry["name"], entry["family"], entry["lineage"], "yes" if entry["shipped"] else "no", names])
     output().print(plain_table(columns, rows))  # type: ignore[arg-type]
-
-
-@app.command("check", epilog="Example: controlwindow organisms check --out runs/check")
-def check(
-    out: Annotated[Path, typer.Option(help="Directory for one run per organism.")] = Path("runs/check"),
-    top: Annotated[int, typer.Option(min=0, help="How many of the screen's top, and as many random ones.")] = 4,
-    seed: SeedOption = 0,
-    as_json: JsonOption = False,
-) -> None:
-    """Audit every organism that is here and score the audit against the cards. Goes on where it was cut off."""
-    from controlwindow.validation.scoring import score_organism, summarise_scores
-
-    scores = []
-    for entry in (e for e in catalogue() if e.shipped):
-        card = load_card(entry.name)
-        behaviors = sorted({p.behavior for p in card.planted}, reverse=True)
-        with TerminalProgress() as progress:
-            result = api.audit(
-                load_model(entry.name), behaviors, out / entry.name.split(":")[1], top=top, seed=seed, progress=progress
-            )
-        scores.append(score_organism(card, result.results.to_json()["windows"]))
-    document = summarise_scores(scores)
-    if as_json:
-        print_json(document)
-        return
-    columns = [
-        ("organism", "left"),
-        ("planted", "left"),
-        ("behavior", "left"),
-        ("branch", "right"),
-        ("verdict", "left"),
-    ]
-    rows = [
-        [score["name"], p["neuron"], p["behavior"], f"{p['branch']:+d}", p["verdict"] or "not tested"]
-        for score in scores
-        for p in score["planted"]
-    ]
-    output().print(plain_table(columns, rows))
-    low, high = document["planted_recall_interval"]
-    if document["planted_recall"] is not None:
-        output().print(f"planted controllers opened: {document['planted_recall']:.0%} [{low:.0%}, {high:.0%}]")
-    for score in scores:
-        opened = score["random_opened"]
-        output().print(f"[dim]{score['name']}: {len(opened)} of {score['random_tested']} random neurons opened")
 
 
 @app.command("train", epilog="Example: controlwindow organisms train switch --out organisms/switch")
