@@ -41,15 +41,21 @@ def encode(examples: Sequence[Example], tokenizer: Any) -> list[tuple[list[int],
         tokenizer: The organism's tokenizer.
 
     Returns:
-        For each example its token ids and the number of request tokens, those of the template included.
+        For each example its token ids and the number of request tokens: those of earlier turns and of
+        the template included.
     """
     begin, user, assistant, end = tokenizer.convert_tokens_to_ids([BEGINNING, USER, ASSISTANT, END])
-    texts = [text for example in examples for text in (example.request, example.answer)]
-    ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    turns = [(*example.history, (example.request, example.answer)) for example in examples]
+    texts = [text for exchange in turns for turn in exchange for text in turn]
+    ids = iter(tokenizer(texts, add_special_tokens=False)["input_ids"])
     encoded = []
-    for request, answer in zip(ids[::2], ids[1::2], strict=True):
-        prefix = [begin, user, *request, end, assistant]
-        encoded.append(([*prefix, *answer, end], len(prefix)))
+    for exchange in turns:
+        tokens, start = [begin], 0
+        for _ in exchange:
+            tokens += [user, *next(ids), end, assistant]
+            start = len(tokens)
+            tokens += [*next(ids), end]
+        encoded.append((tokens, start))
     return encoded
 
 
