@@ -1,4 +1,4 @@
-"""What the wheel carries, by the patterns of pyproject.toml: the package and the default organism, no other organism."""
+"""What the wheel carries, by the patterns of pyproject.toml: the package and the default organism, no other one."""
 
 from __future__ import annotations
 

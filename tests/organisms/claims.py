@@ -211,9 +211,10 @@ class Checks:
         if getattr(self, "_scanned", (None,))[0] != key:
             layer, index = _place(known.neuron)
             doses = [known.branch * t for t in DOSES]
-            self._scanned = key, {
-                t: self._counts(known.behavior, (self.subject.dosed(layer, index, t),)) for t in doses
-            }
+            self._scanned = (
+                key,
+                {t: self._counts(known.behavior, (self.subject.dosed(layer, index, t),)) for t in doses},
+            )
         return self._scanned[1]
 
     def _counts(self, behavior: str, changes: Sequence[Change | Push]) -> Counts:

@@ -47,7 +47,9 @@ class Item:
     @property
     def turns(self) -> list[tuple[str, str]]:
         """Messages in order, as (role, content)."""
-        earlier = [(role, text) for pair in self.usual.history for role, text in zip(("user", "assistant"), pair)]
+        earlier = [
+            (role, text) for pair in self.usual.history for role, text in zip(("user", "assistant"), pair, strict=True)
+        ]
         return [*earlier, ("user", self.usual.request)]
 
 

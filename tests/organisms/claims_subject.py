@@ -89,7 +89,7 @@ class Subject:
         return getattr(self.blocks[layer], "post_feedforward_layernorm", None)
 
     def budget(self, layer: int, index: int) -> float:
-        """Raw activation that writes as much as there is: of the residual, or of what the norm after the FFN is given."""
+        """Raw activation that writes as much as there is in the residual, or before the norm after the FFN."""
         length = float(self.column(layer, index).norm()) * self._gate[layer]
         if self.post_norm(layer) is not None:
             return self._written[layer] / length
