@@ -110,6 +110,9 @@ def _audit_card(
         except BehaviorError as error:
             failed[name] = error.message
     neurons = {b.name: known_neurons(card, b.name, natural, options["seed"]) for b in behaviors}
+    if not options["top"]:
+        # Without candidates of a screen, a behavior of which nothing is known has nothing to test.
+        behaviors = [b for b in behaviors if neurons[b.name] or truth_of(card, b.name).planted]
     try:
         return [_audit(model, behaviors, neurons, folder, options, progress)] if behaviors else [], failed
     except (BehaviorError, ScreenError):
