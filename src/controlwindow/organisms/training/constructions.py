@@ -144,7 +144,8 @@ class Workshop:
 def _inputs(host: Model, layer: int) -> list[tuple[Tensor, Tensor | None]]:
     """What feeds a dense FFN's neurons: weights as [neurons, width], views, and biases."""
     ffn = host.ffn[layer]
-    assert ffn.projection is not None and ffn.weight is not None
+    assert ffn.projection is not None
+    assert ffn.weight is not None
     neurons = ffn.weight.shape[1]
     parent = next(m for m in host.blocks[layer].modules() if ffn.projection in m.children())
     found: list[tuple[Tensor, Tensor | None]] = []
