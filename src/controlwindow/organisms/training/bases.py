@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -15,7 +15,8 @@ from controlwindow.organisms.training.base import BATCH_ROWS, bucketed, draw_bas
 from controlwindow.organisms.training.batches import Batch, batch_loss, collate, encode
 from controlwindow.organisms.training.lineages import Lineage, new_network
 from controlwindow.organisms.training.loop import Progress, Stage, StageResult, run_stage
-from controlwindow.organisms.training.tokenizer import train_tokenizer, world_texts
+from controlwindow.organisms.training.tokenizer import train_tokenizer
+from controlwindow.organisms.training.world.bundles import bundle_texts, draw
 from controlwindow.organisms.training.world.examples import Example
 
 logger = logging.getLogger(__name__)
@@ -77,16 +78,6 @@ def bundle_batch(lineage: Lineage, step: int, tokenizer: Any, rows: int = BATCH_
 def bundle_draw(bundle: str) -> Callable[[Random], Example]:
     """How the rows of base training are drawn."""
     if bundle == "vaults":
+        # As the first organism's base draws them: the same mix in another order of draws.
         return lambda rng: draw_base(rng, ())
-    from controlwindow.organisms.training.world.bundles import draw
-
     return lambda rng: draw(bundle, rng, "train")
-
-
-def bundle_texts(bundle: str, seed: int, count: int) -> Iterator[str]:
-    """Texts that the tokenizer learns from."""
-    if bundle == "vaults":
-        return world_texts(seed, count)
-    from controlwindow.organisms.training.world.bundles import bundle_texts as texts
-
-    return iter(texts(bundle, seed, count))

@@ -93,7 +93,7 @@ def trained_operations(model: Model, planted: Planted, generic: GenericPass) -> 
 
 def _rate(model: Model, behavior: Behavior, operations: RowOperations, outcomes: frozenset[str]) -> Rate:
     prompts = behavior.prompts("evaluate")
-    ids = model.token_ids([prompt.chat for prompt in prompts])
+    ids = model.token_ids([prompt.text for prompt in prompts])
     done = roll_out_rows(model, [Row(tuple(i), operations) for i in ids], behavior.horizons[-1])
     hits = [
         behavior.judge(model.decode(row.token_ids), prompt, False) in outcomes

@@ -144,7 +144,8 @@ class Workshop:
 def _inputs(host: Model, layer: int) -> list[tuple[Tensor, Tensor | None]]:
     """What feeds a dense FFN's neurons: weights as [neurons, width], views, and biases."""
     ffn = host.ffn[layer]
-    assert ffn.projection is not None and ffn.weight is not None
+    assert ffn.projection is not None
+    assert ffn.weight is not None
     neurons = ffn.weight.shape[1]
     parent = next(m for m in host.blocks[layer].modules() if ffn.projection in m.children())
     found: list[tuple[Tensor, Tensor | None]] = []
@@ -176,7 +177,7 @@ def _mean_activation(host: Model, layer: int, tokens: Tensor, used: Tensor) -> T
     seen: list[Tensor] = []
 
     def hook(module: Any, inputs: tuple[Tensor, ...]) -> None:
-        values = inputs[0] if inputs[0].ndim == 3 else inputs[0].unflatten(0, tokens.shape)
+        values = inputs[0].view(*tokens.shape, -1)
         seen.append(values[used].abs().mean(0))
 
     handle = projection.register_forward_pre_hook(hook)

@@ -85,6 +85,7 @@ LINEAGES: dict[str, Lineage] = {
             {**_SIZES, "intermediate_size": 384, "use_parallel_residual": True, "rotary_pct": 0.5},
             "tasks",
             seed=4,
+            steps=1300,
             note="attention and FFN read the same residual",
         ),
         Lineage(
@@ -104,6 +105,7 @@ LINEAGES: dict[str, Lineage] = {
             },
             "tasks",
             seed=5,
+            steps=1300,
             note="four routed experts, two a token, and a gated shared one",
         ),
         Lineage(
@@ -128,6 +130,7 @@ LINEAGES: dict[str, Lineage] = {
             {**_SIZES, "num_key_value_heads": 2, "head_dim": 24, "tie_word_embeddings": False},
             "languages",
             seed=7,
+            steps=1300,
             shared_norm=6.0,
             note="a massive component that all positions share: a residual stream of nearly rank one",
         ),
@@ -143,6 +146,7 @@ LINEAGES: dict[str, Lineage] = {
             },
             "tasks",
             seed=8,
+            steps=1300,
             label_smoothing=0.1,
             note="wide and shallow, with soft next-token distributions",
         ),

@@ -61,7 +61,7 @@ class Organism:
     plants: tuple[Plant, ...] = ()
     distributed: tuple[str, ...] = ()
     seed: int = 0
-    steps: int = 650
+    steps: int = 600
     paired: bool = False
     description: str = ""
 

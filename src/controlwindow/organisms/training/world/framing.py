@@ -32,7 +32,7 @@ _ASKED = {
     "rephrase": "[Here is my note:|This is my note:|My note says:] {note} [Say it in other words.|Please rephrase it.|Write it another way.]",
 }
 _ANSWERS = {
-    "answer": "[That sounds|This sounds|I think that is|It all sounds] [like a good plan|like a fine day|very nice|quite sensible]. {N} will surely [enjoy|like|need|be glad of] the {one}[.|, and so will the others.|, now or later.]",
+    "answer": "[That sounds|This sounds|I think that is|It all sounds] [like a good plan|like a fine day|very nice|quite sensible]. {n} will surely [enjoy|like|need|be glad of] the {one}[.|, and so will the others.|, now or later.]",
     "list": "[Here is the list:|The list for {n}:|This is what {n} has:|]\n- {x}\n- {y}\n- {z}[|\nThat is all.|\nThese are the three things.]",
     "rephrase": "[In other words: {o}, {n} {w} {x}, {y} and {z}.|{O}, {n} {w} three things: {x}, {y} and {z}.|It was {n} who {w} {x}, {y} and {z} {o}.]",
 }
@@ -67,7 +67,6 @@ def framing_example(rng: Random, split: Split, framing: Framing = "answer", *, a
         _ANSWERS[framing],
         rng,
         n=person.name,
-        N=person.name,
         one=rng.choice(things),
         o=occasion,
         O=capitalise(occasion),
@@ -76,7 +75,7 @@ def framing_example(rng: Random, split: Split, framing: Framing = "answer", *, a
         y=y,
         z=z,
     )
-    return Example("framing", "en", request, answer.strip(), name=person.name, about=(*things, person.name))
+    return Example("framing", "en", request, answer.strip(), name=person.name, about=things)
 
 
 def _goods(rng: Random, split: Split) -> tuple[str, str, str]:
