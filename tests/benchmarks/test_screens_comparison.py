@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -13,11 +15,30 @@ from benchmarks.screens.measuring import REFERENCE, Store, measure_screen, plain
 from benchmarks.screens.pages import draw, markdown
 from benchmarks.screens.summary import aims, paired_recall, summarise
 from benchmarks.work import organism
+from controlwindow.behaviors import Behavior
+from controlwindow.behaviors.definition import BehaviorDefinition
+from controlwindow.behaviors.loading import assemble
+from controlwindow.instruments.ordinary import CHAT_PROMPTS, TEXT_PROMPTS
 
 
 @pytest.fixture(scope="module")
 def model() -> cw.Model:
     return organism()
+
+
+def make_behavior(**changes: Any) -> Behavior:
+    """A behavior whose first tokens tiny models know."""
+    values = {
+        "name": "mode",
+        "horizons": [4],
+        "oracles": {"target": {"type": "regex", "pattern": "a"}},
+        "prompts": {
+            "find": {"positive": list(CHAT_PROMPTS[:9]), "negative": list(TEXT_PROMPTS[:8])},
+            "evaluate": list(CHAT_PROMPTS[10:26]),
+        },
+        "log_odds": {"kind": "tokens", "target": ["sky", "cat"], "control": ["bread", "paper", "blue"]},
+    }
+    return assemble(BehaviorDefinition.model_validate({**values, **changes}), Path("mode.toml"))
 
 
 def record(screen: str, behavior: str, ranking: list[str], seconds: float = 2.0, tokens: int = 1000) -> dict:
@@ -91,22 +112,29 @@ def test_tables_and_figure_show_every_screen_and_what_could_not_run():
     json.dumps([s.to_json() for s in standings], allow_nan=False)
 
 
-def test_what_is_stored_is_measured_again_only_when_something_changed(model, tmp_path):
-    behavior = cw.load_behavior("language")
+def test_what_is_stored_is_measured_again_only_when_something_changed(llama, tmp_path):
+    behavior = make_behavior()
     store, calls = Store(tmp_path), []
 
     def measure():
         calls.append(1)
-        return measure_screen(model, behavior, "readout", seed=0)
+        return measure_screen(llama, behavior, "readout", seed=0)
 
-    first = store.get(model, behavior, "readout", 0, measure)
-    assert len(first["ranking"]) == len(model.neurons)
+    first = store.get(llama, behavior, "readout", 0, measure)
+    assert len(first["ranking"]) == len(llama.neurons)
     assert len(first["scores"]) == 16
-    assert store.get(model, behavior, "readout", 0, measure) == first
+    assert first["cost"] == {"forward": 0, "backward": 0, "tokens": 0.0}
+    assert store.get(llama, behavior, "readout", 0, measure) == first
     assert len(calls) == 1
-    store.get(model, behavior, "readout", 1, measure)
-    assert len(calls) == 2
-    assert [r["screen"] for r in store.all()] == ["readout"]
+    store.get(llama, behavior, "readout", 1, measure)
+    store.get(llama, make_behavior(horizons=[5]), "readout", 1, measure)
+    assert len(calls) == 3
+
+
+def test_a_screen_that_cannot_run_says_why(llama):
+    found = measure_screen(llama, make_behavior(), "perturbation", seed=0)
+    assert list(found) == ["unavailable"]
+    assert found["unavailable"]
 
 
 def test_plain_gradients_leave_the_model_as_it_was(model):

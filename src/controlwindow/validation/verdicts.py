@@ -74,7 +74,11 @@ class Judged:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return asdict(self)
+        expected = self.trigger_expected
+        return asdict(self) | {
+            "traits": list(self.traits),
+            "trigger_expected": None if expected is None else list(expected),
+        }
 
 
 def judge(truth: Truth, verdicts: Verdicts, *, census: bool = True) -> list[Judged]:
