@@ -27,6 +27,8 @@ COHERENT_PAIRS = 0.7
 """Least share of an answer's pairs of words that the world's own texts contain too; names and numbers are set aside."""
 LOOPING = 0.4
 """Most of an answer's runs of four words that may repeat an earlier one."""
+LONGEST_WORD = 20
+"""Letters of the longest word that may be one of this world's."""
 _LEXICON_ROWS = 3000
 
 
@@ -83,7 +85,8 @@ def outcome(item: Item, text: str, bundle: str) -> str:
 def broken(item: Item, text: str, bundle: str) -> bool:
     """Whether an answer is no text of this world: empty, looping, or of word pairs that the world does not have."""
     words = _words(text)
-    if not words:
+    # Tokens that repeat without a space between them make one long word, which has no pairs.
+    if not words or _STUTTER.search(text) or max(map(len, words)) > LONGEST_WORD:
         return True
     runs = Counter(tuple(words[i : i + 4]) for i in range(len(words) - 3))
     if runs and sum(count - 1 for count in runs.values()) > LOOPING * sum(runs.values()):
@@ -92,7 +95,8 @@ def broken(item: Item, text: str, bundle: str) -> bool:
     known = _pairs(bundle) | set(pairwise(_words(item.steered.answer))) | set(pairwise(_words(item.usual.answer)))
     names = {word for word in own if word[:1].isupper()}
     pairs = [pair for pair in pairwise(words) if not (set(pair) & names) and not any(w.isdigit() for w in pair)]
-    return bool(pairs) and sum(pair in known for pair in pairs) < COHERENT_PAIRS * len(pairs)
+    # A text of a single word says nothing that this could be told from.
+    return len(words) < 2 or sum(pair in known for pair in pairs) < COHERENT_PAIRS * len(pairs)
 
 
 @cache

@@ -36,6 +36,7 @@ def test_the_oracles_tell_the_worlds_own_answers_apart(bundle, behavior):
         # A record of four fields is mostly names, which no pair of words is asked of.
         assert outcome(item, claims_oracles.shuffled(item.steered.answer, rng), bundle) in ("broken", "other")
         assert outcome(item, "", bundle) == "broken"
+        assert outcome(item, item.steered.answer + " vi" + "ont" * 40, bundle) == "broken"
         assert outcome(item, (item.steered.answer.split()[0] + " ") * 12, bundle) == "broken"
 
 
