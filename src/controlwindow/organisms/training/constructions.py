@@ -177,7 +177,7 @@ def _mean_activation(host: Model, layer: int, tokens: Tensor, used: Tensor) -> T
     seen: list[Tensor] = []
 
     def hook(module: Any, inputs: tuple[Tensor, ...]) -> None:
-        values = inputs[0] if inputs[0].ndim == 3 else inputs[0].unflatten(0, tokens.shape)
+        values = inputs[0].view(*tokens.shape, -1)
         seen.append(values[used].abs().mean(0))
 
     handle = projection.register_forward_pre_hook(hook)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -19,7 +20,7 @@ from controlwindow.models import Model, Neuron, load_model
 from controlwindow.organisms.catalogue import CARD_FILE, PREFIX, Card, KnownNeuron, PlantedNeuron, Tolerance
 from controlwindow.organisms.training.bases import scaled, train_base
 from controlwindow.organisms.training.batches import collate, encode
-from controlwindow.organisms.training.build import write_card
+from controlwindow.organisms.training.card import write_card
 from controlwindow.organisms.training.claims import Claims, measure_claims
 from controlwindow.organisms.training.constructions import ORTHOGONAL, Workshop
 from controlwindow.organisms.training.interventions import host_of
@@ -40,6 +41,8 @@ logger = logging.getLogger(__name__)
 SLACK = 0.15
 # How far above the smallest trained dose a trigger may lie, as a factor: half of the answers decide it.
 TRIGGER_ROOM = 1.15
+# Seeds of lineages and organisms are small numbers; a user's seed moves them all by more.
+SEED_STRIDE = 1000
 _IDLE_ROWS = 64
 
 
@@ -48,6 +51,7 @@ def grow(
     out: Path,
     *,
     bases: Path,
+    seed: int = 0,
     progress: Progress | None = None,
     scale: float = 1.0,
 ) -> Path:
@@ -56,7 +60,8 @@ def grow(
     Args:
         name: Its name, without prefix.
         out: Directory to write.
-        bases: Where base runs are kept, one folder for each lineage; organisms of one lineage share it.
+        bases: Where base runs are kept, one folder for each lineage and seed; organisms of one lineage share it.
+        seed: 0 rebuilds the organism that ships; any other makes a new one, with a base of its own.
         progress: Called with a stage's name, steps done and steps in all.
         scale: Multiplies the number of steps; below 1 for quick tests.
 
@@ -74,7 +79,12 @@ def grow(
         )
     organism = ORGANISMS[name]
     lineage = LINEAGES[organism.lineage]
-    network, tokenizer, base = train_base(lineage, bases / lineage.name, progress, scale)
+    kept = lineage.name
+    if seed:
+        kept = f"{lineage.name}-{seed}"
+        organism = replace(organism, seed=organism.seed + SEED_STRIDE * seed)
+        lineage = replace(lineage, seed=lineage.seed + SEED_STRIDE * seed)
+    network, tokenizer, base = train_base(lineage, bases / kept, progress, scale)
     host = host_of(network)
     stages = {"base": base}
     planted: tuple[Planted, ...] = ()

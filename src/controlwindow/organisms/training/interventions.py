@@ -113,7 +113,7 @@ class _Shape:
 
     def unflatten(self, values: Tensor) -> Tensor:
         """[tokens, …] or [rows, positions, …] as [rows, positions, …]."""
-        return values if values.ndim > 2 else values.unflatten(0, (self.rows, -1))
+        return values if values.ndim > 2 else values.view(self.rows, -1, values.shape[-1])
 
 
 def _projection(host: Model, layer: int) -> Any:
@@ -169,14 +169,16 @@ def unit_direction(host: Model, neuron: Neuron) -> Tensor:
     if norm is not None:
         # The gain is read again: the adapter's copy is as old as the wrapper, and training moves it.
         column = effective_gain(norm.module, host.family) * column
-    return column / column.norm()
+    unit: Tensor = column / column.norm()
+    return unit
 
 
 def _write_norms(host: Model, layer: int) -> Tensor:
     """Length of every column of the dense FFN or the shared expert, times the residual multiplier `[neurons]`."""
     ffn = host.ffn[layer]
     assert ffn.weight is not None
-    return ffn.weight.norm(dim=0) * abs(ffn.multiplier)
+    lengths: Tensor = ffn.weight.norm(dim=0) * abs(ffn.multiplier)
+    return lengths
 
 
 @contextmanager
@@ -249,7 +251,8 @@ def measured_scales(network: Any, tokens: Tensor, answers: Tensor) -> Scales:
         return hook
 
     def length(values: Tensor) -> Tensor:
-        return values.norm(dim=-1)
+        lengths: Tensor = values.norm(dim=-1)
+        return lengths
 
     handles = [host.blocks[0].register_forward_pre_hook(shape.note, with_kwargs=True)]
     try:
