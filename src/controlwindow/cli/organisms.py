@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -201,17 +199,10 @@ def census(
 
 
 def _write_census(directory: Path, found: dict[str, Any]) -> None:
-    path = directory / CARD_FILE
-    values = json.loads(path.read_text("utf-8"))
-    rows = found.pop("rows")
-    text = json.dumps({**values, "census": {**found, "rows": []}}, ensure_ascii=False, indent=2)
-    # One row a line: the census is long, and a card is read by people too.
-    lines = ",\n".join("      " + json.dumps(row) for row in rows)
-    text = text.replace('"rows": []', f'"rows": [\n{lines}\n    ]')
-    found["rows"] = rows
-    scratch = path.with_suffix(".json.part")
+    from controlwindow.organisms.training.card import write_card
+
     try:
-        scratch.write_text(text + "\n", "utf-8")
-        os.replace(scratch, path)
+        write_card(load_card(directory).model_copy(update={"census": found}), directory)
     except OSError as error:
+        path = directory / CARD_FILE
         raise OrganismError(f"cannot write {path}: {error.strerror}", "check permissions and space") from error
