@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from controlwindow.behaviors import Behavior, load_behavior
+from controlwindow.behaviors.prompts import Split
 from controlwindow.instruments.cells import RolloutCell
 from controlwindow.instruments.generic import GenericPass, generic_pass
 from controlwindow.models import Model, Neuron
@@ -21,7 +22,7 @@ from controlwindow.running.engine import Engine
 from controlwindow.running.ledger import Ledger
 from controlwindow.running.scheduler import Scheduler
 
-SPLIT = "select"
+SPLIT: Split = "select"
 PROMPTS = 16
 COORDINATES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
@@ -40,10 +41,8 @@ def opening(model: Model, known: Sequence[KnownNeuron], generic_prompts: Sequenc
     with Ledger() as ledger:
         engine = Engine(model, behaviors, generic, ledger, detector)
         scheduler = Scheduler(ledger, engine)
-        asks = {
-            index: Asks(_cells(model, claim, behaviors[claim.behavior], generic)) for index, claim in enumerate(known)
-        }
-        scheduler.run("claims", list(asks.values()))
+        asks = [Asks(_cells(model, claim, behaviors[claim.behavior], generic)) for claim in known]
+        scheduler.run("claims", asks)
     found = []
     for claim, asked in zip(known, asks, strict=True):
         behavior = behaviors[claim.behavior]
