@@ -27,6 +27,7 @@ from controlwindow.organisms.training.interventions import host_of
 from controlwindow.organisms.training.lineages import LINEAGES, Lineage
 from controlwindow.organisms.training.loop import Progress, StageResult, run_stage
 from controlwindow.organisms.training.planting import BATCH_ROWS, planting_loss
+from controlwindow.organisms.training.verifying import opening
 from controlwindow.organisms.training.world.bundles import (
     bundle_behaviors,
     bundle_languages,
@@ -34,6 +35,7 @@ from controlwindow.organisms.training.world.bundles import (
     generic_prompts_of,
 )
 from controlwindow.organisms.training.zoo import ORGANISMS, Organism, Planted, choose_neurons
+from controlwindow.running.ranking import screen
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +110,8 @@ def grow(
         generic_prompts_of(lineage.bundle),
         lambda done, total: progress("measure", done, total) if progress else None,
     )
-    write_card(card_of(shipped, organism, lineage, planted, made, stages, claims), out)
+    card = card_of(shipped, organism, lineage, planted, made, stages, claims)
+    write_card(without_failed_claims(shipped, card), out)
     shutil.rmtree(work, ignore_errors=True)
     return out
 
@@ -142,9 +145,21 @@ def construct(
         # A direction on the readout axis does without the blocks behind it.
         if not one.plant.readout and not capped_layer and one.neuron.layer < host.layers - 1:
             known += [workshop.late(one), workshop.late(one)]
-        if one.plant.kind == "ablation" or one is planted[0]:
-            known.append(workshop.decoy(one.neuron, one.plant.behavior, one.plant.branch))
+    model = load_model(host.hf_model, tokenizer=tokenizer)
+    for behavior in dict.fromkeys(one.plant.behavior for one in planted):
+        source, sign = _most_contrast(model, behavior, planted)
+        known.append(workshop.decoy(source, behavior, sign))
     return controllers, known
+
+
+def _most_contrast(model: Model, behavior: str, planted: Sequence[Planted]) -> tuple[Neuron, int]:
+    """The dense neuron that tells a behavior's prompts apart most by |δ|, controllers left out, and the sign of δ."""
+    taken = {one.neuron for one in planted}
+    for row in screen(model, behavior, method="contrastive").iter_rows(named=True):
+        neuron = Neuron.parse(row["neuron"])
+        if neuron.expert is None and neuron not in taken:
+            return neuron, 1 if row["sign"] >= 0 else -1
+    raise OrganismError(f"no neuron is left that tells {behavior} apart", "give the behavior's find split a contrast")
 
 
 def card_of(
@@ -245,6 +260,16 @@ def card_of(
         generic_prompts=tuple(generic_prompts_of(lineage.bundle)),
         census=None,
     )
+
+
+def without_failed_claims(model: Model, card: Card) -> Card:
+    """A card without the neurons that were made not to open and do; they are named under training."""
+    failed = opening(model, card.known, card.generic_prompts)
+    kept = tuple(claim for claim in card.known if claim not in failed)
+    withdrawn = [
+        {"neuron": claim.neuron, "behavior": claim.behavior, "claim": claim.mode or claim.role} for claim in failed
+    ]
+    return card.model_copy(update={"known": kept, "training": {**card.training, "withdrawn": withdrawn}})
 
 
 def _is_promised(name: str, value: float) -> bool:
