@@ -86,6 +86,8 @@ class Family:
         up: The up projection, or the only input projection.
         fused: How gate and up lie in `up` when they are one projection.
         activation: `config` attribute that names the activation; None where it is fixed.
+        ffn_reader: Where attention comes before the FFN, the module that reads what attention has added to the residual:
+            the norm before the FFN, or the FFN itself.
         parallel: Whether attention and FFN read the same residual; or the `config` attributes of which one says so.
         post_norm: RMS norm of the FFN output before the residual add.
         gain_offset: What the norms add to their stored gain.
@@ -111,6 +113,7 @@ class Family:
     up: str = "mlp.up_proj"
     fused: Fused | None = None
     activation: str | None = "hidden_act"
+    ffn_reader: str = "post_attention_layernorm"
     parallel: bool | tuple[str, ...] = False
     post_norm: str | None = None
     gain_offset: float = 0.0
@@ -150,6 +153,7 @@ FAMILIES: tuple[Family, ...] = (
         name="gemma2",
         model_types=_types("gemma2"),
         activation="hidden_activation",
+        ffn_reader="pre_feedforward_layernorm",
         post_norm="post_feedforward_layernorm",
         gain_offset=1.0,
         softcap="final_logit_softcapping",
@@ -158,6 +162,7 @@ FAMILIES: tuple[Family, ...] = (
         name="gemma3",
         model_types=_types("gemma3_text"),
         activation="hidden_activation",
+        ffn_reader="pre_feedforward_layernorm",
         post_norm="post_feedforward_layernorm",
         gain_offset=1.0,
         softcap="final_logit_softcapping",
@@ -168,12 +173,18 @@ FAMILIES: tuple[Family, ...] = (
         model_types=_types("gemma3"),
         blocks="model.language_model.layers",
         activation="hidden_activation",
+        ffn_reader="pre_feedforward_layernorm",
         post_norm="post_feedforward_layernorm",
         gain_offset=1.0,
         final_norm="model.language_model.norm",
     ),
     Family(name="olmo", model_types=_types("olmo"), centred=True),
-    Family(name="olmo2", model_types=_types("olmo2", "olmo3"), post_norm="post_feedforward_layernorm"),
+    Family(
+        name="olmo2",
+        model_types=_types("olmo2", "olmo3"),
+        ffn_reader="mlp",
+        post_norm="post_feedforward_layernorm",
+    ),
     Family(name="olmoe", model_types=_types("olmoe"), experts=Experts()),
     Family(
         name="phi",
@@ -197,6 +208,7 @@ FAMILIES: tuple[Family, ...] = (
         gate=None,
         up="mlp.c_fc",
         activation="activation_function",
+        ffn_reader="ln_2",
         final_norm="transformer.ln_f",
         centred=True,
     ),
@@ -209,6 +221,7 @@ FAMILIES: tuple[Family, ...] = (
         gate=None,
         up="mlp.c_fc",
         activation="activation_function",
+        ffn_reader="ln_2",
         final_norm="transformer.ln_f",
         centred=True,
     ),
@@ -281,6 +294,7 @@ FAMILIES: tuple[Family, ...] = (
         gate=None,
         up="fc1",
         activation="activation_function",
+        ffn_reader="final_layer_norm",
         final_norm="model.decoder.final_layer_norm",
         centred=True,
         refusals=(
