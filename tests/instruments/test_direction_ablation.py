@@ -1,4 +1,4 @@
-"""Directional ablation against two independent references: rewritten weights, and hooks of this file on plain models."""
+"""Directional ablation against two independent references: rewritten weights, and plain models with other hooks."""
 
 from __future__ import annotations
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
-
 from controlwindow.instruments.hooks import Intervention, measuring
 from controlwindow.instruments.operations import RowOperations
 from controlwindow.instruments.sequences import pack

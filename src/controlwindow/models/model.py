@@ -114,7 +114,7 @@ class Model:
         return "cache" if "cache" in inspect.signature(self.decoder.forward).parameters else "past_key_values"
 
     def ffn_reader(self, layer: int) -> nn.Module | None:
-        """The module of a block that reads what attention has added to the residual; None where the two are parallel."""
+        """The module that reads what a block's attention has added to the residual; None where the two are parallel."""
         if self.parallel_residual:
             return None
         return self.blocks[layer].get_submodule(self.family.ffn_reader)
