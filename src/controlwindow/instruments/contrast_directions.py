@@ -46,7 +46,7 @@ def mean_differences(
 ) -> Floats:
     """Mean over X+ minus mean over X− of the residual at the last prompt position, [layers, d_model].
 
-    The direction of mean-difference addition (CAA, Rimsky et al. 2024) and of directional ablation (Arditi et al. 2024).
+    The direction of mean-difference addition (CAA; Rimsky et al. 2024) and directional ablation (Arditi et al. 2024).
 
     Args:
         model: The model.

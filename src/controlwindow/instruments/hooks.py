@@ -156,7 +156,7 @@ class Intervention:
         return hook
 
     def _reading_hook(self, layer: int, shape: BatchShape) -> Any:
-        """On a module that reads the residual stream; the stream itself goes past it and is changed behind the block."""
+        """On a module that reads the residual stream, which itself goes past it and is changed behind the block."""
 
         def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
             hidden = (args[0] if args else kwargs["hidden_states"]).clone()
