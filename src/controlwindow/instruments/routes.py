@@ -141,7 +141,7 @@ def _does_nothing(model: Model, operation: Operation) -> bool:
 def _adds(model: Model, operation: Operation) -> bool:
     """Whether an operation moves the block's output by a vector known beforehand."""
     if isinstance(operation, Inject):
-        return True
+        return operation.site == "block"
     if isinstance(operation, AblateDirection):
         return False
     ffn = model.ffn[operation.neuron.layer]

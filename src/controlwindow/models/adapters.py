@@ -86,10 +86,12 @@ class Family:
         up: The up projection, or the only input projection.
         fused: How gate and up lie in `up` when they are one projection.
         activation: `config` attribute that names the activation; None where it is fixed.
-        ffn_reader: Where attention comes before the FFN, the module that reads what attention added to the residual: the
-            norm before the FFN, or the FFN itself.
+        ffn_reader: Where attention comes first, the module that reads what it added to the residual: the norm before the
+            FFN, or the FFN itself.
         parallel: Whether attention and FFN read the same residual; or the `config` attributes of which one says so.
         post_norm: RMS norm of the FFN output before the residual add.
+        attention_output: Attention's output projection.
+        attention_norm: Norm of the attention output before the residual add.
         gain_offset: What the norms add to their stored gain.
         residual_multiplier: `config` attribute that scales the FFN output.
         final_norm: The norm before the readout.
@@ -116,6 +118,8 @@ class Family:
     ffn_reader: str = "post_attention_layernorm"
     parallel: bool | tuple[str, ...] = False
     post_norm: str | None = None
+    attention_output: str = "self_attn.o_proj"
+    attention_norm: str | None = None
     gain_offset: float = 0.0
     residual_multiplier: str | None = None
     final_norm: str = "model.norm"
@@ -155,6 +159,7 @@ FAMILIES: tuple[Family, ...] = (
         activation="hidden_activation",
         ffn_reader="pre_feedforward_layernorm",
         post_norm="post_feedforward_layernorm",
+        attention_norm="post_attention_layernorm",
         gain_offset=1.0,
         softcap="final_logit_softcapping",
     ),
@@ -164,6 +169,7 @@ FAMILIES: tuple[Family, ...] = (
         activation="hidden_activation",
         ffn_reader="pre_feedforward_layernorm",
         post_norm="post_feedforward_layernorm",
+        attention_norm="post_attention_layernorm",
         gain_offset=1.0,
         softcap="final_logit_softcapping",
     ),
@@ -175,6 +181,7 @@ FAMILIES: tuple[Family, ...] = (
         activation="hidden_activation",
         ffn_reader="pre_feedforward_layernorm",
         post_norm="post_feedforward_layernorm",
+        attention_norm="post_attention_layernorm",
         gain_offset=1.0,
         final_norm="model.language_model.norm",
     ),
@@ -184,12 +191,14 @@ FAMILIES: tuple[Family, ...] = (
         model_types=_types("olmo2", "olmo3"),
         ffn_reader="mlp",
         post_norm="post_feedforward_layernorm",
+        attention_norm="post_attention_layernorm",
     ),
     Family(name="olmoe", model_types=_types("olmoe"), experts=Experts()),
     Family(
         name="phi",
         model_types=_types("phi"),
         ffn_output="mlp.fc2",
+        attention_output="self_attn.dense",
         gate=None,
         up="mlp.fc1",
         parallel=True,
@@ -203,6 +212,7 @@ FAMILIES: tuple[Family, ...] = (
         decoder="transformer",
         blocks="transformer.h",
         ffn_output="mlp.c_proj",
+        attention_output="attn.c_proj",
         output_class="Conv1D",
         layout="conv1d",
         gate=None,
@@ -218,6 +228,7 @@ FAMILIES: tuple[Family, ...] = (
         decoder="transformer",
         blocks="transformer.h",
         ffn_output="mlp.c_proj",
+        attention_output="attn.attention.out_proj",
         gate=None,
         up="mlp.c_fc",
         activation="activation_function",
@@ -231,6 +242,7 @@ FAMILIES: tuple[Family, ...] = (
         decoder="transformer",
         blocks="transformer.h",
         ffn_output="mlp.fc_out",
+        attention_output="attn.out_proj",
         gate=None,
         up="mlp.fc_in",
         activation="activation_function",
@@ -244,6 +256,7 @@ FAMILIES: tuple[Family, ...] = (
         decoder="gpt_neox",
         blocks="gpt_neox.layers",
         ffn_output="mlp.dense_4h_to_h",
+        attention_output="attention.dense",
         gate=None,
         up="mlp.dense_h_to_4h",
         parallel=("use_parallel_residual",),
@@ -256,6 +269,7 @@ FAMILIES: tuple[Family, ...] = (
         decoder="transformer",
         blocks="transformer.h",
         ffn_output="mlp.dense_4h_to_h",
+        attention_output="self_attention.dense",
         output_class="FalconLinear",
         gate=None,
         up="mlp.dense_h_to_4h",
@@ -270,6 +284,7 @@ FAMILIES: tuple[Family, ...] = (
         decoder="transformer",
         blocks="transformer.h",
         ffn_output="mlp.dense_4h_to_h",
+        attention_output="self_attention.dense",
         gate=None,
         up="mlp.dense_h_to_4h",
         activation=None,
@@ -291,6 +306,7 @@ FAMILIES: tuple[Family, ...] = (
         decoder="model.decoder",
         blocks="model.decoder.layers",
         ffn_output="fc2",
+        attention_output="self_attn.out_proj",
         gate=None,
         up="fc1",
         activation="activation_function",
@@ -333,6 +349,7 @@ FAMILIES: tuple[Family, ...] = (
         up="mlp.gate_up_proj",
         fused="chunked",
         post_norm="post_mlp_layernorm",
+        attention_norm="post_self_attn_layernorm",
     ),
     Family(name="nemotron", model_types=_types("nemotron"), gate=None, gain_offset=1.0, centred=True),
     Family(
