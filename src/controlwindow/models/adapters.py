@@ -86,8 +86,8 @@ class Family:
         up: The up projection, or the only input projection.
         fused: How gate and up lie in `up` when they are one projection.
         activation: `config` attribute that names the activation; None where it is fixed.
-        ffn_reader: Where attention comes first, the module that reads what it added to the residual: the norm before the
-            FFN, or the FFN itself.
+        ffn_reader: Where attention comes first, the module that reads what it added to the residual: the norm before
+            the FFN, or the FFN itself.
         parallel: Whether attention and FFN read the same residual; or the `config` attributes of which one says so.
         post_norm: RMS norm of the FFN output before the residual add.
         attention_output: Attention's output projection.
