@@ -62,7 +62,7 @@ class Model:
         )
 
     def attention_output(self, layer: int) -> nn.Module:
-        """The output projection of a layer's attention: its output is what attention gives, before norm or multiplier."""
+        """The output projection of a layer's attention, before any norm or multiplier."""
         return self.blocks[layer].get_submodule(self.family.attention_output)
 
     def attention_landing(self, layer: int) -> nn.Module:
