@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, Protocol, get_args
 
+from controlwindow.instruments.circuit_cells import CircuitCell
+
 Rows = list[dict[str, Any]]
 """What a cell measured: JSON values, one dict per prompt (rollouts) or a single one."""
 
@@ -160,7 +162,7 @@ class PinCell:
 ScreenCell = ReadoutCell | GradientCell | PerturbationCell | ReferenceCell | DosedCell
 """Cells that only screens ask for, each with one row for all neurons it covers."""
 
-Cell = RolloutCell | PropagationCell | ActivationCell | PinCell | ScreenCell
+Cell = RolloutCell | PropagationCell | ActivationCell | PinCell | ScreenCell | CircuitCell
 _KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Cell)}
 
 
