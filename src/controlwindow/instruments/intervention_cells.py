@@ -32,8 +32,8 @@ class Steered:
         gap: ONE's d, for an anchor.
         multiple: ONE's k, for an anchor.
         suffix: Positions after the instruction, for an anchor.
-        positions: "all" or "generated", for `add`, `ablate` and `mean_difference`; the others act everywhere, as defined.
-        shuffled: A seed that shuffles X+ and X− before their difference is taken, as a control; None for no shuffling.
+        positions: "all" or "generated", for `add`, `ablate` and `mean_difference`; the others act at all of them.
+        source: The behavior that a direction is measured on where it is another one, such as that with shuffled labels.
     """
 
     behavior: str
@@ -46,7 +46,7 @@ class Steered:
     multiple: int = 1
     suffix: int = 1
     positions: str = "all"
-    shuffled: int | None = None
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,26 +70,11 @@ class CapabilityCell(Steered):
 
 
 @dataclass(frozen=True)
-class ContrastDirectionCell:
-    """Mean over X+ minus mean over X− of the residual at the last prompt position, layer by layer.
-
-    Attributes:
-        behavior: The behavior's name.
-        split: The split.
-        shuffled: A seed that shuffles X+ and X− first; None for no shuffling.
-    """
-
-    behavior: str
-    split: str
-    shuffled: int | None = None
-
-
-@dataclass(frozen=True)
-class DetectionCell:
-    """How well every neuron's activation at the last prompt position tells X+ from X−."""
+class AreaCell:
+    """How well every neuron's activation at the last prompt position tells X+ from X−: areas under the curve."""
 
     behavior: str
     split: str
 
 
-ComparisonCell = InterventionCell | CapabilityCell | ContrastDirectionCell | DetectionCell
+ComparisonCell = InterventionCell | CapabilityCell | AreaCell

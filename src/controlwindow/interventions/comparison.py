@@ -6,21 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from controlwindow.behaviors.outcomes import COLLAPSED
+from controlwindow.circuits.estimates import estimate, paired_difference
 from controlwindow.instruments.cells import Rows
 from controlwindow.interventions.matching import Match
 from controlwindow.interventions.methods import Arm
-from controlwindow.statistics import (
-    bootstrap_interval,
-    holm,
-    sign_flip_p,
-    stable_seed,
-    wilson_interval,
-)
+from controlwindow.statistics import holm, stable_seed
 
 METRICS = {
     "behavior_rate": "coherent flips",
@@ -35,14 +28,9 @@ METRICS = {
 }
 """Everything that is measured at a level, and what it is called."""
 
-SHARES = frozenset({"behavior_rate", "collapsed", "benign_changed", "benign_collapsed", "benign_verbatim"})
-"""Metrics that are shares of prompts, with a Wilson interval."""
-
-Floats = NDArray[np.float64]
-
 
 class Estimate(NamedTuple):
-    """A mean over prompts with its 95 % interval; None without prompts."""
+    """A mean over prompts with its 95 % interval."""
 
     value: float
     low: float
@@ -274,14 +262,10 @@ def outcome_shares(rows: Rows) -> dict[str, dict[str, float]]:
     return found
 
 
-def estimate(metric: str, values: Sequence[float], seed: int) -> Estimate:
+def estimated(metric: str, values: Sequence[float], seed: int) -> Estimate:
     """A mean with its interval: Wilson's for shares of prompts, else bootstrapped over prompts."""
-    mean = float(np.mean(values))
-    if metric in SHARES:
-        interval = wilson_interval(round(sum(values)), len(values))
-    else:
-        interval = bootstrap_interval(values, stable_seed("estimate", metric, seed))
-    return Estimate(mean, *interval, len(values))
+    found = estimate(values, stable_seed("estimate", metric, seed))
+    return Estimate(found.value, *found.interval, found.n)
 
 
 def differences(results: Sequence[LevelResult], seed: int) -> tuple[Difference, ...]:
@@ -304,8 +288,7 @@ def differences(results: Sequence[LevelResult], seed: int) -> tuple[Difference, 
 
 
 def _difference(metric: str, result: LevelResult, baseline: LevelResult, seed: int) -> Difference:
-    apart = np.array(result.values[metric]) - np.array(baseline.values[metric])
     draw = stable_seed("difference", metric, result.level, result.arm, baseline.arm, seed)
-    low, high = bootstrap_interval(apart, draw)
-    p = sign_flip_p(apart, draw)
-    return Difference(result.level, result.arm, baseline.arm, metric, float(apart.mean()), low, high, p, p, len(apart))
+    found = paired_difference(result.values[metric], baseline.values[metric], draw)
+    low, high = found.interval
+    return Difference(result.level, result.arm, baseline.arm, metric, found.value, low, high, found.p, found.p, found.n)

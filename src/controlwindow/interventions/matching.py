@@ -8,7 +8,8 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from controlwindow.behaviors.outcomes import COLLAPSED
-from controlwindow.instruments.cells import Cell, InterventionCell, Rows
+from controlwindow.instruments.cells import Cell, Rows
+from controlwindow.instruments.intervention_cells import InterventionCell
 from controlwindow.interventions.methods import Arm, Setting
 
 SCOUTS = 16
@@ -61,9 +62,9 @@ class Match:
 class MatchingSearch:
     """Chooses a method's settings, then bisects its strength towards each level. A planner.
 
-    The setting is the one with the highest rate at any coarse strength; of equals the one with less collapse there, then
-    the one that needs less strength, then the first. Levels are looked for on the way up to the highest rate only: a
-    rate that is met again where the text is falling apart is another thing. The rules are ours.
+    The setting is the one with the highest rate at any coarse strength; of equals the one with less collapse there,
+    then the one that needs less strength, then the first. Levels are looked for on the way up to the highest rate only:
+    a rate that is met again where the text is falling apart is another thing. The rules are ours.
 
     Args:
         arm: The method.

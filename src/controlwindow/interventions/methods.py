@@ -6,8 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from controlwindow.instruments.cells import CapabilityCell, InterventionCell
-from controlwindow.instruments.intervention_cells import NEURON_METHODS, MethodName
+from controlwindow.instruments.intervention_cells import NEURON_METHODS, CapabilityCell, InterventionCell, MethodName
 
 ArmKind = Literal["neuron", "residual", "control"]
 
@@ -54,7 +53,7 @@ class Arm:
         gap: ONE's d, for an anchor.
         suffix: Positions after the instruction, for an anchor.
         positions: Positions that are dosed.
-        shuffled: For a control, the seed that the labels of its direction are shuffled with.
+        source: The behavior that directions are measured on where it is another one, for a control.
     """
 
     method: MethodName
@@ -65,7 +64,7 @@ class Arm:
     gap: float = 0.0
     suffix: int = 1
     positions: str = "all"
-    shuffled: int | None = None
+    source: str = ""
 
     @property
     def name(self) -> str:
@@ -128,7 +127,7 @@ class Arm:
             setting.multiple,
             self.suffix,
             self.positions,
-            self.shuffled,
+            self.source,
             horizon=horizon,
             prompts=prompts,
             role=role,
@@ -147,7 +146,7 @@ class Arm:
             setting.multiple,
             self.suffix,
             self.positions,
-            self.shuffled,
+            self.source,
         )
 
 
@@ -206,7 +205,7 @@ def residual_arms(
     norms: tuple[float, ...],
     methods: tuple[MethodName, ...],
     positions: str,
-    shuffled: int | None = None,
+    source: str = "",
 ) -> list[Arm]:
     """The baselines on the residual stream.
 
@@ -214,14 +213,14 @@ def residual_arms(
         norms: Median ‖r_L‖ by layer: one unit of length.
         methods: Which methods are wanted; those on a neuron are passed over.
         positions: Positions that the behavior doses.
-        shuffled: A seed makes them controls, whose directions come from shuffled labels.
+        source: A behavior that directions are measured on instead, which makes the arms controls.
     """
-    kind: ArmKind = "residual" if shuffled is None else "control"
+    kind: ArmKind = "control" if source else "residual"
     arms = []
     if "mean_difference" in methods:
         settings = tuple(Setting(sign, layer) for layer in range(len(norms)) for sign in (1, -1))
-        arms.append(Arm("mean_difference", kind, settings, norms, positions=positions, shuffled=shuffled))
+        arms.append(Arm("mean_difference", kind, settings, norms, positions=positions, source=source))
     if "directional_ablation" in methods:
         settings = tuple(Setting(1, layer) for layer in range(len(norms)))
-        arms.append(Arm("directional_ablation", kind, settings, (1.0,) * len(norms), shuffled=shuffled))
+        arms.append(Arm("directional_ablation", kind, settings, (1.0,) * len(norms), source=source))
     return arms
