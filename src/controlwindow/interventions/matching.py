@@ -15,7 +15,7 @@ from controlwindow.interventions.methods import Arm, Setting
 SCOUTS = 16
 """Select prompts on which the settings of a method are chosen."""
 
-ROUNDS = 4
+ROUNDS = 5
 """Bisections towards each level."""
 
 TOLERANCE = 0.1

@@ -50,6 +50,7 @@ class Arm:
         settings: What it may choose from, on the select split.
         units: The raw strength of one unit by layer, or of the neuron in every entry; 1 for shares.
         neuron: The neuron; None for methods on the residual stream.
+        center: Where pinned values are counted from: the neuron's mean activation on X+.
         gap: ONE's d, for an anchor.
         suffix: Positions after the instruction, for an anchor.
         positions: Positions that are dosed.
@@ -61,6 +62,7 @@ class Arm:
     settings: tuple[Setting, ...]
     units: tuple[float, ...]
     neuron: str | None = None
+    center: float = 0.0
     gap: float = 0.0
     suffix: int = 1
     positions: str = "all"
@@ -93,7 +95,10 @@ class Arm:
         """A strength as the cell has it: an offset, a value or a length with its sign, or a share."""
         if self.method in ("ablate", "directional_ablation"):
             return round(strength, 6)
-        return round(setting.sign * strength * self.units[setting.layer or 0], 6)
+        # Pinned values begin at the natural one: a pin near 0 is an ablation already, which would leave no way to a low
+        # rate. Further on they pass 0 and have ONE's sign, opposite to a_H.
+        start = self.center if self.method == "pin" else 0.0
+        return round(start + setting.sign * strength * self.units[setting.layer or 0], 6)
 
     def rollouts(
         self,
@@ -165,6 +170,7 @@ class Reference(NamedTuple):
 def neuron_arms(
     neuron: str,
     budget: float,
+    center: float,
     methods: tuple[MethodName, ...],
     positions: str,
     reference: Reference | None,
@@ -172,12 +178,13 @@ def neuron_arms(
 ) -> list[Arm]:
     """The methods on one neuron.
 
-    A dose and a pin may take either sign: ONE's, opposite to the activation on X+, is one of them. An anchor has the
-    sign opposite to d, without which its formula has no meaning, and either k.
+    A dose and a pin may go either way: ONE's, away from the activation on X+, is one of them. An anchor has the sign
+    opposite to d, without which its formula has no meaning, and either k.
 
     Args:
         neuron: The neuron's name.
         budget: Its budget.
+        center: Its mean activation on X+.
         methods: Which methods are wanted; those on the residual stream are passed over.
         positions: Positions that the behavior doses.
         reference: What an anchor needs; None leaves it out, and so does a gap of 0.
@@ -191,13 +198,13 @@ def neuron_arms(
                 continue
             sign = -1 if reference.gap > 0 else 1
             settings = tuple(Setting(sign, multiple=k) for k in (1, 2))
-            arms.append(Arm(method, kind, settings, (budget,), neuron, reference.gap, reference.suffix))
+            arms.append(Arm(method, kind, settings, (budget,), neuron, gap=reference.gap, suffix=reference.suffix))
         elif method == "ablate":
             arms.append(Arm(method, kind, (Setting(),), (1.0,), neuron, positions=positions))
         else:
             # ONE pins every position; a dose acts where the behavior says.
             where = positions if method == "add" else "all"
-            arms.append(Arm(method, kind, both, (budget,), neuron, positions=where))
+            arms.append(Arm(method, kind, both, (budget,), neuron, center, positions=where))
     return arms
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from controlwindow.behaviors import Behavior, CoherenceDetector
 from controlwindow.behaviors.definition import MINIMUM_CONTRAST
 from controlwindow.errors import BehaviorError, LedgerError, UsageError
-from controlwindow.instruments.cells import Cell, ReferenceCell, Role, RolloutCell, Rows
+from controlwindow.instruments.cells import ActivationCell, Cell, ReferenceCell, Role, RolloutCell, Rows
 from controlwindow.instruments.dosing import model_budgets
 from controlwindow.instruments.generic import GenericPass, generic_pass
 from controlwindow.instruments.intervention_cells import METHODS, RESIDUAL_METHODS, MethodName
@@ -39,6 +39,7 @@ from controlwindow.running.plan import DECIDING, library_versions, model_record
 from controlwindow.running.progress import Progress, Silent
 from controlwindow.running.records import behavior_record
 from controlwindow.running.scheduler import Scheduler
+from controlwindow.screens.base import Activations
 from controlwindow.screens.controls import shuffle_labels
 from controlwindow.screens.one import reference_point
 from controlwindow.statistics import stable_seed
@@ -251,6 +252,10 @@ class ComparisonJob:
         plan, positions = self.plan, self.behavior.positions
         notes: list[str] = []
         arms: list[Arm] = []
+        centers: dict[str, float] = {}
+        if plan.neurons:
+            with self.progress.stage(f"{self.behavior.name}: natural activations"):
+                centers = self._centers(scheduler)
         anchors = "anchor" in plan.methods and plan.neurons
         reference: dict[str, Any] = {}
         if anchors:
@@ -261,16 +266,22 @@ class ComparisonJob:
         for name in plan.neurons:
             budget = generic.budget(self.model, name)
             point = Reference(*reference_point(reference, places[name])) if anchors else None
-            arms += neuron_arms(name, budget, plan.methods, positions, point)
+            arms += neuron_arms(name, budget, centers[name], plan.methods, positions, point)
             if point is not None and point.gap == 0:
                 notes.append(f"{name} is as active on X+ as on X−, so it cannot be anchored")
         if plan.controls and "add" in plan.methods:
             for name in self._random_neurons(generic):
-                arms += neuron_arms(name, generic.budget(self.model, name), ("add",), positions, None, "control")
+                arms += neuron_arms(name, generic.budget(self.model, name), 0.0, ("add",), positions, None, "control")
         arms += residual_arms(generic.residual_norm, plan.methods, positions)
         if plan.controls and "mean_difference" in plan.methods:
             arms += residual_arms(generic.residual_norm, ("mean_difference",), positions, shuffled.name)
         return arms, notes
+
+    def _centers(self, scheduler: Scheduler) -> dict[str, float]:
+        """Mean activation of every neuron on X+ of the find split."""
+        cell = ActivationCell(self.behavior.name, _FOUND_ON)
+        found = Activations.from_row(_asked(scheduler, "activations", [cell])[cell][0])
+        return dict(zip(map(str, self.model.neurons), found.positive_mean.tolist(), strict=True))
 
     def _random_neurons(self, generic: GenericPass) -> list[str]:
         """For each neuron another one of its layer, drawn at random among those that have a budget."""

@@ -80,8 +80,8 @@ def _mean_residuals(model: Model, prompts: list[str], tally: Tally) -> torch.Ten
 def mean_difference(model: Model, behavior: Behavior, split: str) -> torch.Tensor:
     """Mean of r_L at the last prompt position over X− less that over X+, [layers, d_model], float64.
 
-    The direction of mean-difference addition (CAA; Rimsky et al. 2024) and of directional ablation (Arditi et al. 2024),
-    from the source state to the target state.
+    The direction of mean-difference addition (CAA; Rimsky et al. 2024) and directional ablation (Arditi et al. 2024),
+    pointing from the source state to the target state.
 
     Args:
         model: The model.
