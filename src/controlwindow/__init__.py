@@ -1,11 +1,12 @@
 """Audit single-neuron steering of language models: triggers, ceilings and control windows, with intervals."""
 
-from controlwindow.api import AuditResult, audit, measure_window, resume
+from controlwindow.api import AuditResult, audit, compare_interventions, measure_window, resume
 from controlwindow.behaviors import Behavior, load_behavior
 from controlwindow.errors import ControlWindowError
 from controlwindow.instruments import Add, Dose, Inject, Pin, Rollouts, Scale, generic_pass, prove_hooks, rollout
+from controlwindow.interventions.comparison import Comparison
 from controlwindow.models import Model, Neuron, load_model, write_direction
-from controlwindow.running.ranking import Screening, run_screen, screen
+from controlwindow.running.ranking import Screening, detection, run_screen, screen
 from controlwindow.windows.atlas import predict_ceilings
 from controlwindow.windows.window import Window
 
@@ -15,6 +16,7 @@ __all__ = [
     "Add",
     "AuditResult",
     "Behavior",
+    "Comparison",
     "ControlWindowError",
     "Dose",
     "Inject",
@@ -26,6 +28,8 @@ __all__ = [
     "Screening",
     "Window",
     "audit",
+    "compare_interventions",
+    "detection",
     "generic_pass",
     "load_behavior",
     "load_model",
