@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from typing import Any
-
 import pytest
 import torch
 
@@ -17,70 +13,14 @@ from controlwindow.instruments.operations import AblateDirection, Add, Inject
 from controlwindow.instruments.rollout import roll_out_rows
 from controlwindow.instruments.routes import Row
 from controlwindow.models import Model, load_model
+from plain_ablation import READERS, generate, plainly_ablated, without
 
 HORIZON = 8
 CASES = ("llama", "gpt2", "olmo2", "gemma2", "qwen2_moe", "gpt_neox", "gpt_neox:serial", "opt", "glm4")
-READERS = {
-    "llama": "post_attention_layernorm",
-    "gpt2": "ln_2",
-    "olmo2": "mlp",
-    "gemma2": "pre_feedforward_layernorm",
-    "qwen2_moe": "post_attention_layernorm",
-    "gpt_neox": None,
-    "gpt_neox:serial": "post_attention_layernorm",
-    "opt": "final_layer_norm",
-    "glm4": "post_attention_layernorm",
-}
 
 
 def direction_of(model: Model, seed: int = 3) -> torch.Tensor:
     return torch.randn(model.d_model, generator=torch.Generator().manual_seed(seed))
-
-
-def without(values: torch.Tensor, unit: torch.Tensor, share: float) -> torch.Tensor:
-    return values - share * (values @ unit)[..., None] * unit
-
-
-@contextmanager
-def plainly_ablated(model: Model, reader: str | None, unit: torch.Tensor, share: float = 1.0) -> Iterator[None]:
-    """Hooks on a plain model: what enters the first block, what the FFN reads, and what leaves each block."""
-    with ExitStack() as stack:
-
-        def before(_module: Any, args: Any, kwargs: Any) -> Any:
-            if args:
-                return (without(args[0], unit, share), *args[1:]), kwargs
-            return args, {**kwargs, "hidden_states": without(kwargs["hidden_states"], unit, share)}
-
-        def after(_module: Any, _args: Any, output: Any) -> Any:
-            if isinstance(output, tuple):
-                return (without(output[0], unit, share), *output[1:])
-            return without(output, unit, share)
-
-        first = tiny_models.block(model, 0)
-        stack.callback(first.register_forward_pre_hook(before, with_kwargs=True).remove)
-        for layer in range(model.layers):
-            block = tiny_models.block(model, layer)
-            if reader is not None:
-                hook = block.get_submodule(reader).register_forward_pre_hook(before, with_kwargs=True)
-                stack.callback(hook.remove)
-            stack.callback(block.register_forward_hook(after).remove)
-        yield
-
-
-def generate(model: Model, ids: tuple[int, ...]) -> tuple[list[int], int]:
-    """Transformers' own greedy answer, and how many of its tokens are decided."""
-    found = model.hf_model.generate(
-        torch.tensor([ids]),
-        attention_mask=torch.ones(1, len(ids), dtype=torch.long),
-        do_sample=False,
-        max_new_tokens=HORIZON,
-        return_dict_in_generate=True,
-        output_logits=True,
-        pad_token_id=0,
-    )
-    margins = [float(top[0] - top[1]) for top in (step[0].topk(2).values for step in found.logits)]
-    tokens = found.sequences[0, len(ids) :].tolist()
-    return tokens, next((i for i, margin in enumerate(margins) if margin < 1e-4), len(tokens))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -99,10 +39,10 @@ def test_rows_equal_a_plain_model_with_other_hooks(case: str, untouched: list[Mo
     alone = roll_out_rows(model, rows, HORIZON, share=False)
     different = 0
     for place, ids in enumerate(prompts):
-        plain, _ = generate(model, ids)
+        plain, _ = generate(model, ids, HORIZON)
         for turn, share in enumerate((0.0, *shares.values())):
             with plainly_ablated(model, READERS[case], unit, share):
-                expected, decided = generate(model, ids)
+                expected, decided = generate(model, ids, HORIZON)
             for mine in (found[5 * place + turn], alone[5 * place + turn]):
                 assert list(mine.token_ids[:decided]) == expected[:decided]
             assert found[5 * place + turn].coordinates == ()

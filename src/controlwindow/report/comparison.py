@@ -172,12 +172,20 @@ def _costs(rows: list[dict[str, Any]], comparison: Comparison) -> dict[str, Any]
             scale=alt.Scale(domain=arms, range=[_COLORS[i % len(_COLORS)] for i in range(len(arms))]),
             legend=alt.Legend(orient="top", columns=4, labelLimit=0),
         )
-        x = alt.X("level:O", sort=levels, scale=alt.Scale(domain=levels), title="rate aimed at")
+        x = alt.X(
+            "level:O",
+            sort=levels,
+            scale=alt.Scale(domain=levels, paddingInner=0.3),
+            axis=alt.Axis(labelAngle=0),
+            title="rate aimed at",
+        )
         offset = alt.XOffset("arm:N", sort=arms, scale=alt.Scale(domain=arms))
-        axis = alt.Axis(format=".0%") if share else alt.Axis(format=".2g")
-        y = alt.Y("value:Q", title=None, axis=axis)
+        axis = alt.Axis(format=".3~p") if share else alt.Axis(format=".2g")
+        # Agreement stays near 1, where a scale from 0 would hide every difference.
+        scale = alt.Scale(zero=metric != "capability_agreement")
+        y = alt.Y("value:Q", title=None, axis=axis, scale=scale)
         base = table(metric).encode(x=x, xOffset=offset, color=color)
-        bars = base.mark_rule(strokeWidth=1.5).encode(y=alt.Y("low:Q", title=None, axis=axis), y2="high:Q")
+        bars = base.mark_rule(strokeWidth=1.5).encode(y=alt.Y("low:Q", title=None, axis=axis, scale=scale), y2="high:Q")
         points = base.mark_circle(size=42, opacity=1).encode(y=y)
         panels.append((bars + points + heading(METRICS[metric])).properties(width=300, height=150))
         tables[metric] = mine
