@@ -105,7 +105,7 @@ def test_rollouts_of_every_method_are_plain_generations(case: str) -> None:
             changed += plain.tokens != undosed.tokens
             if plain.first_tie == undosed.first_tie == HORIZON:
                 assert row["verbatim"] == (plain.tokens == undosed.tokens)
-    assert changed > 4
+    assert changed > 2, "the operations changed too little: the test has nothing to say"
 
 
 @pytest.mark.parametrize("case", ["llama", "olmo2"])
