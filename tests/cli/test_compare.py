@@ -49,7 +49,8 @@ def test_what_was_cut_off_says_what_a_whole_run_says(compared, command, behavior
     assert {row["method"] for row in document["results"]} == {"add", "pin"}
     row = next(row for row in document["results"] if row["method"] == "add")
     # The planted refusal neuron acts when it is pushed down.
-    assert row["matched"] and row["sign"] == -1
+    assert row["matched"]
+    assert row["sign"] == -1
     assert set(row["metrics"]) == set(METRICS)
     assert row["metrics"]["collapsed"]["value"] == 0
     assert 0.2 <= row["metrics"]["behavior_rate"]["value"] <= 0.9
