@@ -19,6 +19,7 @@ from controlwindow.instruments.routes import Row
 from controlwindow.instruments.scoring import token_nll
 from controlwindow.models import Model, Neuron
 from controlwindow.models.precision import float32_copy
+from controlwindow.running.circuits import MEASURED, CircuitRunner
 from controlwindow.running.ledger import Ledger
 from controlwindow.running.neighbours import Neighbours, already_judged, whole_rows
 from controlwindow.running.screening import ScreenRunner
@@ -52,6 +53,7 @@ class Engine:
     _float32: Model | None = None
     _sizes: BatchSizes = field(init=False)
     _screening: ScreenRunner = field(init=False)
+    _circuits: CircuitRunner = field(init=False)
     _neighbours: Neighbours = field(init=False)
     _steering: Steering = field(init=False)
 
@@ -63,6 +65,7 @@ class Engine:
         self._screening = ScreenRunner(self.model, self.behaviors, self.generic, self._sizes, self.progress)
         self._neighbours = Neighbours(self.ledger)
         self._steering = Steering(self.model, self.behaviors, self.generic, self.ledger)
+        self._circuits = CircuitRunner(self.model, self.behaviors, self._steering, self._sizes, self.progress)
 
     def _note_memory(self, work: str, rows: int) -> None:
         """Leave in the ledger that batches became smaller: from here on, rounding may differ."""
@@ -74,6 +77,8 @@ class Engine:
         """Batch rows of a cell."""
         if isinstance(cell, (*ROLLED_OUT, PropagationCell)):
             return len(self._prompts(cell))
+        if isinstance(cell, MEASURED):
+            return self._circuits.rows_in(cell)
         return self._screening.rows_in(cell)
 
     def is_sensitive(self, cell: Cell) -> bool:
@@ -89,6 +94,8 @@ class Engine:
         for cell in cells:
             if isinstance(cell, PropagationCell):
                 results[cell] = self._propagate(cell)
+            elif isinstance(cell, MEASURED):
+                results[cell] = self._circuits.run(cell)
             elif not isinstance(cell, ROLLED_OUT):
                 results[cell] = self._screening.run(cell)
         return results

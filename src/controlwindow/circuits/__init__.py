@@ -1,0 +1,1 @@
+"""Circuits: several neurons together, what changing them does, and what a control of the same selection does."""
