@@ -20,6 +20,9 @@ PROMPTS = {"find": 64, "select": 16, "evaluate": 32}
 FEWEST = {"find": 16, "select": 8, "evaluate": 8}
 """Pairs of a split below which a budget does not push, where there are so many."""
 
+FEWEST_STEPS = 2
+"""Sizes, and layers, below which a budget does not push."""
+
 LARGEST_LADDER = 10
 MOST_LAYERS = 8
 TRIED = 2
@@ -123,19 +126,25 @@ class ProbeSettings:
         )
 
     def within(self, passes: int | None) -> ProbeSettings:
-        """The same on fewer prompts, so that it takes no more than some passes.
+        """The same on fewer prompts, then with fewer sizes and layers, so that it takes no more than some passes.
+
+        Controls are never given up.
 
         Raises:
-            UsageError: Not even the fewest prompts fit.
+            UsageError: Not even the least of that fits.
         """
         settings = self
         while passes is not None and settings.passes.total > passes:
             # The split that has most to give, relative to its minimum, gives half of what it has.
             spare = {s: len(settings.pairs[s]) / FEWEST[s] for s in FEWEST if len(settings.pairs[s]) > FEWEST[s]}
+            if not spare and max(len(settings.ladder), len(settings.layers)) > FEWEST_STEPS:
+                # From the far end on, so that the largest circuit and the last layer stay.
+                settings = replace(settings, ladder=_halved(settings.ladder), layers=_halved(settings.layers))
+                continue
             if not spare:
                 raise UsageError(
-                    f"a probe of '{self.behavior}' takes at least {settings.passes.total} passes with this ladder",
-                    "give a larger --passes, or fewer sizes with --sizes",
+                    f"a probe of '{self.behavior}' takes at least {settings.passes.total} passes",
+                    "give a larger --passes",
                 )
             split = max(spare, key=lambda name: spare[name])
             kept = max(FEWEST[split], len(settings.pairs[split]) // 2)
@@ -145,6 +154,11 @@ class ProbeSettings:
                 prompts={**settings.prompts, split: settings.prompts.get(split, ())[:kept]},
             )
         return settings
+
+
+def _halved(steps: tuple[int, ...]) -> tuple[int, ...]:
+    """Every other step, the last one among them; a few steps stay as they are."""
+    return steps[::-2][::-1] if len(steps) > FEWEST_STEPS else steps
 
 
 def default_ladder(neurons: int) -> tuple[int, ...]:

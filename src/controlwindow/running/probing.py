@@ -196,10 +196,12 @@ class Probe:
     def _settings(self, ladder: tuple[int, ...]) -> ProbeSettings:
         behavior = self.behavior
         splits: tuple[Split, ...] = ("find", "select", "evaluate")
-        pairs = {split: tuple(p.id for p in prompt_pairs(behavior, split)[: PROMPTS[split]]) for split in splits}
-        prompts = {
+        pairs: dict[str, tuple[str, ...]] = {
+            split: tuple(p.id for p in prompt_pairs(behavior, split)[: PROMPTS[split]]) for split in splits
+        }
+        prompts: dict[str, tuple[str, ...]] = {
             split: tuple(p.id for p in behavior.prompts(split)[: PROMPTS[split]]) for split in ("select", "evaluate")
-        }  # type: dict[str, tuple[str, ...]]
+        }
         try:
             contrast = behavior.contrast("find")
             sides = len(contrast.positive) + len(contrast.negative)
