@@ -17,7 +17,6 @@ from controlwindow.instruments.rollout import Row, roll_out_rows
 from controlwindow.models import Model, Neuron, load_model
 from tiny_models import PROMPTS
 
-
 # Bloom can be configured to norm the residual stream itself between attention and FFN.
 NORMED = ("bloom:post-norm residual",)
 
