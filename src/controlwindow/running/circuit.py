@@ -270,7 +270,9 @@ class CircuitJob:
             "tests": results.tests(sweep, seed),
             "effects": results.effects(sweep, seed),
             "layers": results.layers(sweep, seed),
-            "moves": dict(zip(*sweep.sizes(sweep.factor), strict=True)),
+            "moves": [
+                {"layer": layer, "size": size} for layer, size in sorted(zip(*sweep.sizes(sweep.factor), strict=True))
+            ],
             "detection": None,
             "base": None,
         }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -112,3 +114,33 @@ def commit_circuit_plan(ledger: Ledger, plan: CircuitPlan, records: list[tuple[s
             f"{ledger.path} was begun with other libraries ({', '.join(changed)}), which may round otherwise",
             "install the versions that manifest.json names, or start the run again with another --out",
         )
+
+
+def write_circuit_manifest(ledger: Ledger, directory: Path) -> None:
+    """Write `manifest.json`: model, fingerprint, versions, seed and configuration.
+
+    Raises:
+        LedgerError: It cannot be written.
+    """
+    plan, models = ledger.find("plan", KIND) or {}, ledger.find_all("model")
+    behavior = ledger.find("behavior", plan["behavior"]["name"]) or {}
+    manifest = {
+        "model": models["model"],
+        "base": models.get("base"),
+        "fingerprint": plan["fingerprint"],
+        "seed": plan["seed"],
+        "configuration": plan,
+        "versions": ledger.find("versions", "versions"),
+        "behaviors": {
+            behavior["name"]: {"fingerprint": behavior["fingerprint"], "splits": behavior["split_fingerprints"]}
+        },
+    }
+    path = directory / "manifest.json"
+    scratch = path.with_suffix(".json.part")
+    try:
+        scratch.write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        os.replace(scratch, path)
+    except OSError as error:
+        raise LedgerError(
+            f"cannot write {path}: {error.strerror}", "free disk space or check permissions, then resume the run"
+        ) from error
