@@ -2,6 +2,7 @@
 
 from controlwindow.api import AuditResult, audit, measure_window, resume
 from controlwindow.behaviors import Behavior, load_behavior
+from controlwindow.circuit_api import CircuitResult, circuit, resume_circuit
 from controlwindow.errors import ControlWindowError
 from controlwindow.instruments import Add, Dose, Inject, Pin, Rollouts, Scale, generic_pass, prove_hooks, rollout
 from controlwindow.models import Model, Neuron, load_model, write_direction
@@ -15,6 +16,7 @@ __all__ = [
     "Add",
     "AuditResult",
     "Behavior",
+    "CircuitResult",
     "ControlWindowError",
     "Dose",
     "Inject",
@@ -26,6 +28,7 @@ __all__ = [
     "Screening",
     "Window",
     "audit",
+    "circuit",
     "generic_pass",
     "load_behavior",
     "load_model",
@@ -33,6 +36,7 @@ __all__ = [
     "predict_ceilings",
     "prove_hooks",
     "resume",
+    "resume_circuit",
     "rollout",
     "run_screen",
     "screen",

@@ -1,1 +1,1 @@
-"""Circuits: several neurons together, what changing them does, and what a control of the same selection does."""
+"""Circuits: sets of FFN neurons changed together, and the controls that such a result needs."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -73,9 +74,11 @@ class Intervention:
         self.first_generated: int | None = None
         self._all_affine = compile_affine(model, rows)
         self._all_injections = compile_injections(model, rows)
-        self.layers = tuple(sorted({*self._all_affine, *self._all_injections}))
+        self._all_pushes = compile_injections(model, rows, "attention")
+        self.layers = tuple(sorted({*self._all_affine, *self._all_injections, *self._all_pushes}))
         self._affine: dict[int, tuple[Affine, Affine]] = {}
         self._injections: dict[int, list[Injection]] = {}
+        self._pushes: dict[int, list[Injection]] = {}
         everyone = torch.arange(len(rows), device=model.device)
         for layer in self.layers:
             self.place(layer, everyone)
@@ -96,6 +99,7 @@ class Intervention:
             shape = self.model.neurons.shapes[layer]
             self._affine[layer] = table.within(0, shape.routed), table.within(shape.routed, shape.total)
         self._injections[layer] = [table.place(rows) for table in self._all_injections.get(layer, ())]
+        self._pushes[layer] = [table.place(rows) for table in self._all_pushes.get(layer, ())]
 
     def __enter__(self) -> Intervention:
         try:
@@ -104,6 +108,9 @@ class Intervention:
                 shape.install(block, self._stack)
                 if layer in self._all_affine:
                     self._install_affine(layer, shape)
+                if layer in self._all_pushes:
+                    hook = self._attention_hook(layer, shape)
+                    self._stack.callback(self.model.attention_landing(layer).register_forward_hook(hook).remove)
                 if layer in self._all_injections:
                     handle = block.register_forward_hook(self._residual_hook(layer), prepend=True)
                     self._stack.callback(handle.remove)
@@ -140,6 +147,17 @@ class Intervention:
             for table in self._injections[layer]:
                 table.apply(residual, self.first_generated or 0)
             return (residual, *output[1:]) if isinstance(output, tuple) else residual
+
+        return hook
+
+    def _attention_hook(self, layer: int, shape: BatchShape) -> Any:
+        def hook(_module: nn.Module, _args: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
+            changed = output.clone()
+            for table in self._pushes[layer]:
+                # The block still multiplies what lands here.
+                scaled = replace(table, vectors=table.vectors / self.model.residual_multiplier)
+                scaled.apply(shape.unflatten(changed), self.first_generated or 0)
+            return changed
 
         return hook
 

@@ -15,6 +15,9 @@ from controlwindow.models import Model, Neuron
 Positions = Literal["all", "generated"]
 """`all`, or `generated`: from the last prompt position on, which emits the first token."""
 
+Landing = Literal["block", "attention"]
+"""Where a vector is added: to the block's output, or to what attention adds to the residual stream in the block."""
+
 
 def _check_positions(positions: str) -> None:
     if positions not in ("all", "generated"):
@@ -106,20 +109,25 @@ class Scale:
 
 @dataclass(frozen=True, eq=False)
 class Inject:
-    """Add a vector to the residual stream at the output of a block, after its FFN and any norm.
+    """Add a vector to the residual stream, by default at the output of a block, after its FFN and any norm.
 
     Attributes:
         layer: The block.
         vector: What is added, [d_model].
         positions: Where it is added.
+        site: "block", or "attention": after the block's attention and any norm of it, so that its FFN reads the change
+            (in a parallel block, where the FFN reads what attention reads, only what follows the block does).
     """
 
     layer: int
     vector: torch.Tensor
     positions: Positions = "all"
+    site: Landing = "block"
 
     def __post_init__(self) -> None:
         _check_positions(self.positions)
+        if self.site not in ("block", "attention"):
+            raise OperationError(f"unknown site {self.site!r}", "use 'block' or 'attention'")
         if self.vector.ndim != 1 or not bool(torch.isfinite(self.vector).all()):
             raise OperationError(f"an injected vector is finite and [d_model], got {tuple(self.vector.shape)}")
 

@@ -135,7 +135,7 @@ def _does_nothing(model: Model, operation: Operation) -> bool:
 def _adds(model: Model, operation: Operation) -> bool:
     """Whether an operation moves the block's output by a vector known beforehand."""
     if isinstance(operation, Inject):
-        return True
+        return operation.site == "block"
     ffn = model.ffn[operation.neuron.layer]
     plain = operation.neuron.expert is None and ffn.shared_gate is None and ffn.post_norm is None
     return plain and isinstance(operation, Dose | Add)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from controlwindow.instruments.operations import Add, Dose, Inject, Pin, RowOperations, Scale
+from controlwindow.instruments.operations import Add, Dose, Inject, Landing, Pin, RowOperations, Scale
 from controlwindow.models import Model, Neuron
 from controlwindow.models.feedforward import RoutedExperts
 
@@ -172,13 +172,15 @@ def _affine_of(model: Model, operation: Dose | Add | Pin | Scale) -> tuple[Neuro
             return operation.neuron, operation.factor, 0.0
 
 
-def compile_injections(model: Model, rows: Sequence[RowOperations]) -> dict[int, list[Injection]]:
-    """Collect the injections of each layer."""
+def compile_injections(
+    model: Model, rows: Sequence[RowOperations], site: Landing = "block"
+) -> dict[int, list[Injection]]:
+    """Collect the injections of each layer at one site, as they land in the residual stream."""
     # A scatter with repeated rows keeps one vector only, so several injections into one row are summed first.
     summed: dict[tuple[int, bool], dict[int, torch.Tensor]] = {}
     for row, operations in enumerate(rows):
         for operation in operations:
-            if isinstance(operation, Inject):
+            if isinstance(operation, Inject) and operation.site == site:
                 vectors = summed.setdefault((operation.layer, operation.positions == "all"), {})
                 vector = operation.vector.to(model.device, model.dtype)
                 vectors[row] = vectors[row] + vector if row in vectors else vector

@@ -123,6 +123,8 @@ def _refuse_state(hf_model: Any) -> None:
 
 def _check_block(family: Family, ffn: FeedForward, block: nn.Module, width: int) -> None:
     where = f"in layer {ffn.layer}"
+    for attention in filter(None, (family.attention_output, family.attention_norm)):
+        block.get_submodule(attention)
     if ffn.post_norm is not None:
         _expect(family, f"the gain of {family.post_norm} {where}", ffn.post_norm.gain, width)
     inputs: tuple[str | None, ...] = (family.gate, family.up)

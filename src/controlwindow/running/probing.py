@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from controlwindow.behaviors import Behavior, CoherenceDetector, Split
+from controlwindow.behaviors import Behavior, Split
 from controlwindow.behaviors.pairs import behavior_of_pairs, prompt_pairs
 from controlwindow.circuits.agreement import GapAgainstText, gap_against_text, rank, sum_against_measured
 from controlwindow.circuits.budget import (
@@ -27,14 +27,12 @@ from controlwindow.circuits.result import ProbeResult
 from controlwindow.circuits.verdict import classify, predict, topology
 from controlwindow.errors import BehaviorError, LedgerError
 from controlwindow.instruments.arrays import unpack_array
-from controlwindow.instruments.generic import GenericPass, generic_pass
 from controlwindow.instruments.objectives import Objective, text_tokens
-from controlwindow.instruments.proof import prove_hooks
 from controlwindow.models import Model
-from controlwindow.running.detector import calibrate_detector
 from controlwindow.running.engine import Engine
 from controlwindow.running.ledger import Ledger
 from controlwindow.running.plan import DECIDING, library_versions, model_record
+from controlwindow.running.preparing import prepare, set_detector
 from controlwindow.running.progress import Progress, Silent
 from controlwindow.running.records import behavior_record
 from controlwindow.running.scheduler import Scheduler
@@ -138,8 +136,8 @@ class Probe:
             LedgerError: The ledger holds another run, or cannot be written.
         """
         self.commit_plan()
-        generic = self._prepare()
-        detector = self._detector(generic)
+        generic = prepare(self.model, self.ledger, self.progress)
+        detector = set_detector(self.model, generic, self.ledger, self.seed, self.progress)
         behaviors = {b.name: b for b in (self.behavior, behavior_of_pairs(self.behavior), *self._shuffled)}
         engine = Engine(self.model, behaviors, generic, self.ledger, detector, progress=self.progress.rows)
         scheduler = Scheduler(self.ledger, engine, progress=self.progress.tick)
@@ -236,23 +234,6 @@ class Probe:
         if odds.kind == "tokens" or Objective(targets, controls).first is not None:
             return 1
         return len(targets) + len(controls)
-
-    def _prepare(self) -> GenericPass:
-        with self.progress.stage("proving the hooks"):
-            error = prove_hooks(self.model)
-            if self.ledger.find("proof", "hooks") is None:
-                self.ledger.record("proof", "hooks", {"relative_error": error, "layers": self.model.layers})
-        with self.progress.stage("generic pass"):
-            return generic_pass(self.model)
-
-    def _detector(self, generic: GenericPass) -> CoherenceDetector:
-        found = self.ledger.find("coherence", "detector")
-        if found is None:
-            with self.progress.stage("setting the coherence detector"):
-                detector, calibration = calibrate_detector(self.model, generic, self.seed)
-            found = {"detector": asdict(detector), "calibration": asdict(calibration)}
-            self.ledger.record("coherence", "detector", found)
-        return CoherenceDetector(**found["detector"])
 
     # From rows to the result.
 

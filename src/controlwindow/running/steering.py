@@ -12,8 +12,10 @@ from torch import nn
 
 from controlwindow.behaviors import Behavior
 from controlwindow.instruments.arrays import unpack_array
+from controlwindow.instruments.attention import attention_pushes
 from controlwindow.instruments.cells import PinCell, PropagationCell, RolloutCell
 from controlwindow.instruments.circuit_cells import DirectionCell, DirectionEffectCell, DirectionsCell, SetCell
+from controlwindow.instruments.control_cells import AnswerCell, MoveCell, OrdinaryCell, PushCell, RetentionCell
 from controlwindow.instruments.generic import GenericPass
 from controlwindow.instruments.operations import Add, Inject, Operation, Pin, Positions, RowOperations, Scale
 from controlwindow.models import Model, Neuron, write_direction
@@ -21,10 +23,13 @@ from controlwindow.running.directions import measure_directions
 from controlwindow.running.ledger import Ledger
 from controlwindow.statistics import stable_seed
 
-RolledOut = RolloutCell | PinCell | SetCell | DirectionCell
+RolledOut = RolloutCell | PinCell | SetCell | DirectionCell | PushCell
 """Cells whose rows are rollouts."""
 
-ROLLED_OUT = (RolloutCell, PinCell, SetCell, DirectionCell)
+ROLLED_OUT = (RolloutCell, PinCell, SetCell, DirectionCell, PushCell)
+
+ChangeCell = PushCell | MoveCell | AnswerCell | RetentionCell | OrdinaryCell
+"""Cells that scale a set of neurons, or push attention."""
 
 
 def is_undosed(cell: RolledOut) -> bool:
@@ -60,6 +65,8 @@ class Steering:
             return scalings(cell.neurons, cell.factor, _positions(cell.positions))
         if isinstance(cell, DirectionCell):
             return (self.injection(cell, cell.strength),)
+        if isinstance(cell, PushCell):
+            return change_operations(self.model, cell)
         return () if cell.neuron is None else (_operation(model or self.model, cell),)
 
     def injection(self, cell: DirectionCell | DirectionEffectCell, strength: float) -> Inject:
@@ -94,6 +101,14 @@ class Steering:
 def scalings(neurons: tuple[str, ...], factor: float, positions: Positions) -> RowOperations:
     """One scaling for each neuron of a set."""
     return tuple(Scale(Neuron.parse(name), factor, positions) for name in neurons)
+
+
+def change_operations(model: Model, cell: ChangeCell) -> RowOperations:
+    """What a cell of a circuit's controls does to every row: its scalings, then its pushes of attention."""
+    positions = _positions(cell.positions)
+    sizes = dict(zip(cell.layers, cell.sizes, strict=True))
+    pushes = attention_pushes(model, sizes, cell.seed, positions)
+    return (*scalings(cell.neurons, cell.factor, positions), *pushes)
 
 
 def _positions(positions: str) -> Positions:

@@ -44,13 +44,13 @@ KEPT = 512
 Floats = NDArray[np.float64]
 Measured = ImportanceCell | DirectionsCell | EffectCell
 
-MEASURED = (ImportanceCell, DirectionsCell, SetEffectCell, DirectionEffectCell)
+EFFECTS = (ImportanceCell, DirectionsCell, SetEffectCell, DirectionEffectCell)
 """The cells that are run here."""
 
 
 @dataclass
-class CircuitRunner:
-    """Measures circuits' cells.
+class EffectRunner:
+    """Measures cells of importance, directions and effects.
 
     Attributes:
         model: The model.
