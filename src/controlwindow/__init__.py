@@ -2,10 +2,12 @@
 
 from controlwindow.api import AuditResult, audit, compare_interventions, measure_window, resume
 from controlwindow.behaviors import Behavior, load_behavior
+from controlwindow.circuit_api import CircuitResult, circuit, resume_circuit
 from controlwindow.errors import ControlWindowError
 from controlwindow.instruments import Add, Dose, Inject, Pin, Rollouts, Scale, generic_pass, prove_hooks, rollout
 from controlwindow.interventions.comparison import Comparison
 from controlwindow.models import Model, Neuron, load_model, write_direction
+from controlwindow.probe_api import probe
 from controlwindow.running.ranking import Screening, detection, run_screen, screen
 from controlwindow.windows.atlas import predict_ceilings
 from controlwindow.windows.window import Window
@@ -16,6 +18,7 @@ __all__ = [
     "Add",
     "AuditResult",
     "Behavior",
+    "CircuitResult",
     "Comparison",
     "ControlWindowError",
     "Dose",
@@ -28,6 +31,7 @@ __all__ = [
     "Screening",
     "Window",
     "audit",
+    "circuit",
     "compare_interventions",
     "detection",
     "generic_pass",
@@ -35,8 +39,10 @@ __all__ = [
     "load_model",
     "measure_window",
     "predict_ceilings",
+    "probe",
     "prove_hooks",
     "resume",
+    "resume_circuit",
     "rollout",
     "run_screen",
     "screen",

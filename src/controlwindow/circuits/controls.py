@@ -8,7 +8,7 @@
 - `layers`: each layer's part of the circuit alone, all but it, and random neurons of that layer;
 - `attention_held`: the same change with attention outputs held as they were undosed: what is left is the direct effect.
 
-Splits are disjoint: neurons are found on one, the strength is chosen on another, and what is reported was seen by neither.
+Splits are disjoint: neurons are found on one, the strength is chosen on another, and neither saw what is reported.
 """
 
 from __future__ import annotations

@@ -108,15 +108,23 @@ def paired_difference(first: ArrayLike, second: ArrayLike, seed: int) -> Differe
     one = np.asarray(first, dtype=np.float64)
     others = np.atleast_2d(np.asarray(second, dtype=np.float64))
     table = one - others
-    replicates = _replicates(table, np.ones(len(one)), seed)
     return Difference(
         float(table.mean()),
-        percentile_interval(replicates),
+        _difference_interval(table, seed),
         len(one),
         sign_flip_p(table.mean(0), seed),
         int((table.mean(1) > 0).sum()),
         len(table),
     )
+
+
+def _difference_interval(table: Floats, seed: int) -> Interval:
+    """Bootstrap interval; where all prompts and seeds moved alike, that of so many prompts without an exception."""
+    first = float(table.flat[0])
+    if first in (-1.0, 0.0, 1.0) and bool((table == first).all()):
+        room = wilson_interval(0, table.shape[1]).high
+        return Interval(max(first - room, -1.0), min(first + room, 1.0))
+    return percentile_interval(_replicates(table, np.ones(table.shape[1]), seed))
 
 
 def _replicates(table: Floats, weight: Floats, seed: int) -> Floats:

@@ -112,30 +112,36 @@ def choice(sweep: CircuitSweep) -> dict[str, Any]:
     task = sweep.task
     chosen: dict[str, Any] = {"factor": sweep.factor, "from": "given", "prompts": 0, "flips": []}
     if task.factor is None and task.select:
-        cells = [sweep._rollout(sweep.arms[0], factor, "select") for factor in task.factors]
-        flips = [float(np.mean(sweep.flips(cell))) for cell in cells]
+        flips = [float(np.mean(sweep.flips(sweep.selecting(factor)))) for factor in task.factors]
         chosen |= {"from": "select", "prompts": len(task.select), "flips": flips}
     elif task.factor is None:
         chosen["from"] = "ablation, since there are no select prompts"
     return chosen
 
 
-def changed(sweep: CircuitSweep, undosed: Rows, seed: int) -> list[dict[str, Any]]:
-    """At the strength looked into, the share of prompts whose outcome is another one than undosed, whatever it was.
+def changes(sweep: CircuitSweep, undosed: Rows) -> dict[str, list[list[float]]]:
+    """At the strength looked into, whether each prompt has a coherent outcome other than undosed, by kind and seed.
 
     It needs no source state, so it compares models that do not show the same behavior.
     """
     last = str(sweep.task.horizon)
     before = [row["outcomes"][last] for row in undosed]
-    found = []
-    for kind, arms in _kinds(sweep.arms):
-        rows = [sweep.rows[sweep.rollout(arm, sweep.factor)] for arm in arms]
-        table = [
-            [float(row["outcomes"][last] not in (old, COLLAPSED)) for row, old in zip(one, before, strict=True)]
-            for one in rows
-        ]
-        found.append({"arm": kind, "seeds": len(arms), "changed": estimate(table, seed).to_json()})
-    return found
+
+    def moved(rows: Rows) -> list[float]:
+        after = [row["outcomes"][last] for row in rows]
+        return [float(new not in (old, COLLAPSED)) for new, old in zip(after, before, strict=True)]
+
+    return {
+        kind: [moved(sweep.rows[sweep.rollout(arm, sweep.factor)]) for arm in arms] for kind, arms in _kinds(sweep.arms)
+    }
+
+
+def changed(sweep: CircuitSweep, undosed: Rows, seed: int) -> list[dict[str, Any]]:
+    """The share of prompts that `changes` counts, by kind."""
+    return [
+        {"arm": kind, "seeds": len(table), "changed": estimate(table, seed).to_json()}
+        for kind, table in changes(sweep, undosed).items()
+    ]
 
 
 def _kinds(arms: Iterable[Arm]) -> list[tuple[str, list[Arm]]]:
@@ -205,9 +211,7 @@ def _shift(sweep: CircuitSweep, arms: Sequence[Arm], factor: float, seed: int) -
 
 def _corrected(family: list[dict[str, Any]]) -> list[dict[str, Any]]:
     adjusted = holm([test["p"] for test in family])
-    return [
-        {**test, "p_holm": float(p), "candidates": len(family)} for test, p in zip(family, adjusted, strict=True)
-    ]
+    return [{**test, "p_holm": float(p), "candidates": len(family)} for test, p in zip(family, adjusted, strict=True)]
 
 
 def _exponential(found: Estimate) -> Estimate:

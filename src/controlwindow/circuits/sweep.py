@@ -101,7 +101,7 @@ class CircuitSweep:
         moves: list[Cell] = [self.move(factor) for factor in self.task.factors]
         if not self.task.select or self.task.factor is not None:
             return moves
-        return [*moves, *(self._rollout(self.arms[0], factor, "select") for factor in self.task.factors)]
+        return [*moves, *(self.selecting(factor) for factor in self.task.factors)]
 
     def _second(self) -> list[Cell]:
         cells: list[Cell] = []
@@ -124,7 +124,7 @@ class CircuitSweep:
             return self.task.factor
         if not self.task.select:
             return ABLATION if ABLATION in self.task.factors else self.task.factors[0]
-        flips = {factor: self.flips(self._rollout(self.arms[0], factor, "select")) for factor in self.task.factors}
+        flips = {factor: self.flips(self.selecting(factor)) for factor in self.task.factors}
         return max(self.task.factors, key=lambda factor: (np.mean(flips[factor]), -abs(1 - factor)))
 
     def flips(self, cell: Cell) -> list[float]:
@@ -146,6 +146,10 @@ class CircuitSweep:
     def rollout(self, arm: Arm, factor: float) -> Cell:
         """Rollouts on the prompts that are reported."""
         return self._rollout(arm, factor, "evaluate")
+
+    def selecting(self, factor: float) -> Cell:
+        """Rollouts of the circuit on the prompts that the strength is chosen on."""
+        return self._rollout(self.arms[0], factor, "select")
 
     def _rollout(self, arm: Arm, factor: float, split: str) -> Cell:
         task = self.task

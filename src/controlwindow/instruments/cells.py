@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, Protocol, get_args
 
 from controlwindow.instruments.circuit_cells import CircuitCell
+from controlwindow.instruments.control_cells import ControlCell
 from controlwindow.instruments.intervention_cells import ComparisonCell
 
 Rows = list[dict[str, Any]]
@@ -168,7 +169,9 @@ class PinCell:
 ScreenCell = ReadoutCell | GradientCell | PerturbationCell | ReferenceCell | DosedCell
 """Cells that only screens ask for, each with one row for all neurons it covers."""
 
-Cell = RolloutCell | PropagationCell | ActivationCell | PinCell | ScreenCell | CircuitCell | ComparisonCell
+Cell = (
+    RolloutCell | PropagationCell | ActivationCell | PinCell | ScreenCell | CircuitCell | ControlCell | ComparisonCell
+)
 _KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Cell)}
 
 

@@ -12,25 +12,25 @@ from controlwindow.behaviors import Behavior, CoherenceDetector, Prompt, ScoredT
 from controlwindow.behaviors.prompts import Contrast
 from controlwindow.errors import BehaviorError, ScreenError
 from controlwindow.instruments.arrays import pack_array
-from controlwindow.instruments.attention import attention_pushes, layer_moves
+from controlwindow.instruments.attention import layer_moves
 from controlwindow.instruments.comparison import Compared, compare_passes
 from controlwindow.instruments.control_cells import (
     AnswerCell,
     DetectionCell,
     MoveCell,
     OrdinaryCell,
-    PushCell,
     RetentionCell,
 )
 from controlwindow.instruments.generic import GenericPass
 from controlwindow.instruments.gradients import last_activations
 from controlwindow.instruments.memory import BatchSizes
-from controlwindow.instruments.operations import Positions, RowOperations, Scale
+from controlwindow.instruments.operations import Positions, RowOperations
 from controlwindow.instruments.rollout import roll_out_rows
 from controlwindow.instruments.routes import Row
 from controlwindow.instruments.scoring import token_nll
 from controlwindow.models import Model, Neuron
 from controlwindow.running.answers import Answers, Tally, partners
+from controlwindow.running.steering import change_operations
 
 _ROWS = 32
 _SCORED_ROWS = 128
@@ -49,14 +49,6 @@ class Undosed(Protocol):
 
     def __call__(self, behavior: str, split: str, horizon: int) -> Mapping[str, ScoredText]:
         """Look them up."""
-
-
-def change_operations(model: Model, cell: PushCell | MoveCell | AnswerCell | RetentionCell | OrdinaryCell) -> RowOperations:
-    """What a cell does to every row: its scalings, then its pushes of attention."""
-    positions: Positions = "generated" if cell.positions == "generated" else "all"
-    scaled = tuple(Scale(Neuron.parse(name), cell.factor, positions) for name in cell.neurons)
-    sizes = dict(zip(cell.layers, cell.sizes, strict=True))
-    return (*scaled, *attention_pushes(model, sizes, cell.seed, positions))
 
 
 @dataclass
@@ -213,7 +205,8 @@ class ControlRunner:
     ) -> dict[str, Any]:
         judged = detector.judge(text, reference)
         pairs = zip(text.token_ids, reference.token_ids, strict=False)
-        common = next((step for step, (a, b) in enumerate(pairs) if a != b), min(len(text.token_ids), len(reference.token_ids)))
+        shorter = min(len(text.token_ids), len(reference.token_ids))
+        common = next((step for step, (a, b) in enumerate(pairs) if a != b), shorter)
         return {
             "text": place,
             "same": text.token_ids == reference.token_ids,

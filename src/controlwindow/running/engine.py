@@ -10,6 +10,7 @@ from controlwindow.behaviors import Behavior, CoherenceDetector, CollapseWatch, 
 from controlwindow.errors import DeviceMemoryError
 from controlwindow.instruments.cells import Cell, PropagationCell, Role, RolloutCell, Rows
 from controlwindow.instruments.circuit_cells import SetCell
+from controlwindow.instruments.control_cells import PushCell
 from controlwindow.instruments.decoding import RowRollout
 from controlwindow.instruments.generic import GenericPass
 from controlwindow.instruments.intervention_cells import AreaCell, CapabilityCell, InterventionCell
@@ -20,6 +21,8 @@ from controlwindow.instruments.routes import Row
 from controlwindow.instruments.scoring import token_nll
 from controlwindow.models import Model, Neuron
 from controlwindow.models.precision import float32_copy
+from controlwindow.running.controlling import MEASURED, ControlRunner
+from controlwindow.running.effects import EFFECTS, EffectRunner
 from controlwindow.running.interventions import InterventionRunner
 from controlwindow.running.ledger import Ledger
 from controlwindow.running.neighbours import Neighbours, already_judged, whole_rows
@@ -54,9 +57,11 @@ class Engine:
     _float32: Model | None = None
     _sizes: BatchSizes = field(init=False)
     _screening: ScreenRunner = field(init=False)
+    _effects: EffectRunner = field(init=False)
     _neighbours: Neighbours = field(init=False)
     _steering: Steering = field(init=False)
     _interventions: InterventionRunner = field(init=False)
+    _controlling: ControlRunner = field(init=False)
 
     def __post_init__(self) -> None:
         # A run gone on with keeps to the batches that fitted before, whose rounding its earlier rows have.
@@ -67,6 +72,10 @@ class Engine:
         self._neighbours = Neighbours(self.ledger)
         self._steering = Steering(self.model, self.behaviors, self.generic, self.ledger)
         self._interventions = InterventionRunner(self.model, self.behaviors, self.generic, self._steering, self._sizes)
+        self._effects = EffectRunner(self.model, self.behaviors, self._steering, self._sizes, self.progress)
+        self._controlling = ControlRunner(
+            self.model, self.behaviors, self.generic, self._sizes, self.undosed, self.progress
+        )
 
     def _note_memory(self, work: str, rows: int) -> None:
         """Leave in the ledger that batches became smaller: from here on, rounding may differ."""
@@ -80,6 +89,10 @@ class Engine:
             return len(self._prompts(cell))
         if isinstance(cell, AreaCell | CapabilityCell):
             return self._interventions.rows_in(cell)
+        if isinstance(cell, EFFECTS):
+            return self._effects.rows_in(cell)
+        if isinstance(cell, MEASURED):
+            return self._controlling.rows_in(cell)
         return self._screening.rows_in(cell)
 
     def is_sensitive(self, cell: Cell) -> bool:
@@ -97,6 +110,10 @@ class Engine:
                 results[cell] = self._propagate(cell)
             elif isinstance(cell, AreaCell | CapabilityCell):
                 results[cell] = self._interventions.run(cell)
+            elif isinstance(cell, EFFECTS):
+                results[cell] = self._effects.run(cell)
+            elif isinstance(cell, MEASURED):
+                results[cell] = self._controlling.run(cell, self.detector)
             elif not isinstance(cell, ROLLED_OUT):
                 results[cell] = self._screening.run(cell)
         return results
@@ -170,7 +187,7 @@ class Engine:
             results[cell] = []
             for prompt in chosen:
                 row = known[place] or self._judged(cell, prompt, texts[place], undosed)
-                results[cell].append({**row, **_measured(done[place], isinstance(cell, SetCell))})
+                results[cell].append({**row, **_measured(done[place], isinstance(cell, SetCell | PushCell))})
                 place += 1
         return results
 

@@ -13,8 +13,10 @@ from torch import nn
 from controlwindow.behaviors import Behavior
 from controlwindow.instruments.anchoring import Anchor
 from controlwindow.instruments.arrays import unpack_array
+from controlwindow.instruments.attention import attention_pushes
 from controlwindow.instruments.cells import PinCell, PropagationCell, RolloutCell
 from controlwindow.instruments.circuit_cells import DirectionCell, DirectionEffectCell, DirectionsCell, SetCell
+from controlwindow.instruments.control_cells import AnswerCell, MoveCell, OrdinaryCell, PushCell, RetentionCell
 from controlwindow.instruments.generic import GenericPass
 from controlwindow.instruments.intervention_cells import CapabilityCell, InterventionCell
 from controlwindow.instruments.operations import (
@@ -32,10 +34,13 @@ from controlwindow.running.directions import mean_difference, measure_directions
 from controlwindow.running.ledger import Ledger
 from controlwindow.statistics import stable_seed
 
-RolledOut = RolloutCell | PinCell | SetCell | DirectionCell | InterventionCell
+RolledOut = RolloutCell | PinCell | SetCell | DirectionCell | PushCell | InterventionCell
 """Cells whose rows are rollouts."""
 
-ROLLED_OUT = (RolloutCell, PinCell, SetCell, DirectionCell, InterventionCell)
+ROLLED_OUT = (RolloutCell, PinCell, SetCell, DirectionCell, PushCell, InterventionCell)
+
+ChangeCell = PushCell | MoveCell | AnswerCell | RetentionCell | OrdinaryCell
+"""Cells that scale a set of neurons, or push attention."""
 
 
 def is_undosed(cell: RolledOut) -> bool:
@@ -120,6 +125,8 @@ class Steering:
             return (self.injection(cell, cell.strength),)
         if isinstance(cell, InterventionCell):
             return self._steered(cell)
+        if isinstance(cell, PushCell):
+            return change_operations(self.model, cell)
         return () if cell.neuron is None else (_operation(model or self.model, cell),)
 
     def injection(self, cell: DirectionCell | DirectionEffectCell, strength: float) -> Inject:
@@ -157,6 +164,14 @@ class Steering:
 def scalings(neurons: tuple[str, ...], factor: float, positions: Positions) -> RowOperations:
     """One scaling for each neuron of a set."""
     return tuple(Scale(Neuron.parse(name), factor, positions) for name in neurons)
+
+
+def change_operations(model: Model, cell: ChangeCell) -> RowOperations:
+    """What a cell of a circuit's controls does to every row: its scalings, then its pushes of attention."""
+    positions = _positions(cell.positions)
+    sizes = dict(zip(cell.layers, cell.sizes, strict=True))
+    pushes = attention_pushes(model, sizes, cell.seed, positions)
+    return (*scalings(cell.neurons, cell.factor, positions), *pushes)
 
 
 def _positions(positions: str) -> Positions:
