@@ -1,8 +1,9 @@
 """Audit single-neuron steering of language models: triggers, ceilings and control windows, with intervals."""
 
-from controlwindow.api import AuditResult, audit, compare_interventions, measure_window, resume
+from controlwindow.api import AuditResult, audit, measure_window, resume
 from controlwindow.behaviors import Behavior, load_behavior
 from controlwindow.circuit_api import CircuitResult, circuit, resume_circuit
+from controlwindow.comparison_api import compare_interventions
 from controlwindow.errors import ControlWindowError
 from controlwindow.instruments import Add, Dose, Inject, Pin, Rollouts, Scale, generic_pass, prove_hooks, rollout
 from controlwindow.interventions.comparison import Comparison

@@ -1,4 +1,4 @@
-"""The calls that do a whole job: `audit`, `resume`, `measure_window`, `compare_interventions`.
+"""The calls that do a whole job: `audit`, `resume`, `measure_window`.
 
 One-off calls go through the same scheduler, with a ledger in memory.
 """
@@ -14,17 +14,13 @@ from pathlib import Path
 
 from controlwindow.behaviors import Behavior, load_behavior
 from controlwindow.errors import LedgerError, ModelError, UsageError
-from controlwindow.instruments.intervention_cells import METHODS
-from controlwindow.interventions.comparison import Comparison
 from controlwindow.models import Model, Neuron, load_model
 from controlwindow.report import write_report
 from controlwindow.report.assemble import report_document
-from controlwindow.report.comparison import write_comparison
-from controlwindow.running.audit import Audit, planted_neurons
-from controlwindow.running.comparing import LEVELS, ComparisonJob, ComparisonPlan
+from controlwindow.running.audit import Audit
 from controlwindow.running.ledger import Ledger
 from controlwindow.running.plan import AuditPlan, BehaviorReference
-from controlwindow.running.progress import Progress, Silent
+from controlwindow.running.progress import Progress
 from controlwindow.running.results import LEDGER_NAME, RunResults, open_run, read_results
 from controlwindow.screens import find_screen
 from controlwindow.windows.window import Window
@@ -277,67 +273,6 @@ def measure_window(
     if branch is not None:
         ordered.sort(key=lambda w: w.branch != branch)
     return replace(ordered[0], other_branch=ordered[1])
-
-
-def compare_interventions(
-    model: Model,
-    behavior: BehaviorLike,
-    neurons: Sequence[Neuron | str] | None = None,
-    out: str | Path | None = None,
-    *,
-    methods: Sequence[str] = METHODS,
-    levels: Sequence[float] = LEVELS,
-    controls: bool = True,
-    seed: int = 0,
-    include_neurons: bool = False,
-    progress: Progress | None = None,
-) -> Comparison:
-    """Compare ways to steer at matched rates of a behavior: neurons against directions of the residual stream.
-
-    Directions and ONE's d are found on the find split, settings and strengths chosen on the select split, and what is
-    reported is measured on the evaluate split. A run directory that already holds the same comparison is gone on with.
-
-    Args:
-        model: The model.
-        behavior: A name, a path to a TOML file, or a loaded behavior.
-        neurons: The neurons; None for those planted in an organism.
-        out: Run directory for ledger, page and figures; None keeps the ledger in memory.
-        methods: add, ablate, pin, anchor (on neurons), mean_difference, directional_ablation (on the residual stream).
-        levels: Rates of the behavior to be matched.
-        controls: Also compare a random neuron of the same layer, and a direction of shuffled labels.
-        seed: Seed of everything random.
-        include_neurons: Name neurons and strengths of a sensitive behavior in the page of a model that is no organism.
-        progress: Where progress is shown.
-
-    Raises:
-        UsageError: Nothing is to be compared, or a level or a method makes no sense.
-        BehaviorError: The behavior has no contrast, or too few of its prompts are eligible.
-        NeuronError: A neuron is malformed, lies outside the model or has no budget.
-        LedgerError: The directory holds another run, or cannot be written.
-
-    Example:
-        >>> import controlwindow as cw
-        >>> model = cw.load_model("organism:switch")
-        >>> found = cw.compare_interventions(model, "language", ["L4.N160"])  # doctest: +SKIP
-        >>> found.table()  # doctest: +SKIP
-    """
-    loaded = _load_one(behavior)
-    chosen = planted_neurons(model, loaded.name) if neurons is None else neurons
-    plan = ComparisonPlan(
-        neurons=tuple(str(model.require(neuron)) for neuron in chosen),
-        methods=tuple(methods),  # type: ignore[arg-type]
-        levels=tuple(levels),
-        controls=controls,
-        seed=seed,
-    )
-    directory = None if out is None else Path(out)
-    with Ledger() if directory is None else Ledger(directory / LEDGER_NAME, create=True) as ledger:
-        ledger.lock()
-        found = ComparisonJob(model, loaded, plan, ledger, progress or Silent()).run()
-    if directory is not None:
-        hide = loaded.sensitive and model.organism is None and not include_neurons
-        write_comparison(found, directory, hide=hide)
-    return found
 
 
 def _absolute(source: str | None) -> str | None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from controlwindow import api
+from controlwindow import comparison_api
 from controlwindow.behaviors import load_behavior
 from controlwindow.cli.display import TerminalProgress, output, print_json
 from controlwindow.cli.options import (
@@ -23,6 +23,7 @@ from controlwindow.cli.options import (
     open_model,
 )
 from controlwindow.instruments.intervention_cells import METHODS
+from controlwindow.interventions.comparison import Comparison
 from controlwindow.models import Neuron
 from controlwindow.report.comparison import PAGE, comparison_lines, comparison_table
 from controlwindow.running.comparing import LEVELS, ComparisonPlan
@@ -66,7 +67,7 @@ def compare(
     Prints what each method costs there: collapsed text, surprise at ordinary answers, changes on benign prompts. Given
     again with the same directory, it goes on where it was cut off.
     """
-    wanted = load_behavior(behavior)
+    load_behavior(behavior)
     methods, levels = tuple(method or METHODS), tuple(level or LEVELS)
     for name in neuron or []:
         Neuron.parse(name)
@@ -75,7 +76,7 @@ def compare(
         ComparisonPlan(tuple(neuron or ()), methods, levels)  # type: ignore[arg-type]
     loaded = open_model(model, device, dtype, system_prompt)
     with TerminalProgress() as progress:
-        found = api.compare_interventions(
+        found = comparison_api.compare_interventions(
             loaded,
             behavior,
             neuron,
@@ -87,13 +88,40 @@ def compare(
             include_neurons=include_neurons,
             progress=progress,
         )
+    show_comparison(found, out, as_json)
+
+
+def show_comparison(found: Comparison, directory: Path | None, as_json: bool) -> None:
+    """Print a comparison."""
     if as_json:
         print_json(found.to_json())
         return
     console = output()
-    console.print(Text(f"{wanted.name} on {loaded.name}: what each method costs at one rate", style="bold"))
+    console.print(Text(f"{found.behavior} on {found.model}: what each method costs at one rate", style="bold"))
     console.print(comparison_table(found))
     for line in comparison_lines(found):
         console.print(Text(line, style="dim"))
-    if out is not None:
-        console.print(Text(f"report: {out / PAGE}"), soft_wrap=True)
+    if directory is not None and (directory / PAGE).exists():
+        console.print(Text(f"report: {directory / PAGE}"), soft_wrap=True)
+
+
+def show_comparison_run(directory: Path, as_json: bool) -> None:
+    """Print the results of a finished comparison from its ledger."""
+    show_comparison(comparison_api.read_comparison(directory), directory, as_json)
+
+
+def draw_comparison_run(directory: Path, include_neurons: bool, as_json: bool) -> None:
+    """Draw the report of a comparison again, from its ledger."""
+    path = comparison_api.write_comparison_report(directory, include_neurons=include_neurons)
+    if as_json:
+        figures = sorted(str(figure) for figure in (directory / "figures").glob("*.svg"))
+        print_json({"report": str(path), "figures": figures})
+        return
+    output().print(Text(str(path)), soft_wrap=True)
+
+
+def resume_comparison_run(directory: Path, as_json: bool) -> None:
+    """Go on with a comparison that was cut off."""
+    with TerminalProgress() as progress:
+        found = comparison_api.resume_comparison(directory, progress=progress)
+    show_comparison(found, directory, as_json)

@@ -24,7 +24,7 @@ from controlwindow.report.palette import FAINT, MUTED
 from controlwindow.report.redaction import WITHHELD
 from controlwindow.report.writing import replace_file
 
-PAGE = "comparison.html"
+PAGE = "report.html"
 
 _COLORS = ("#0f6b6b", "#3b6fb6", "#7059a6", "#b0851a", "#d1495b", "#8a5a44", "#98a3ae", "#c3cad1")
 _SHOWN = (
@@ -89,7 +89,7 @@ def shareable_comparison(comparison: Comparison, *, hide: bool) -> Comparison:
 
 
 def write_comparison(comparison: Comparison, directory: Path, *, hide: bool = False) -> Path:
-    """Write `comparison.html` and its figures into a run directory, whole or not at all.
+    """Write `report.html` and its figures into a run directory, whole or not at all.
 
     Args:
         comparison: The comparison.
@@ -111,7 +111,7 @@ def write_comparison(comparison: Comparison, directory: Path, *, hide: bool = Fa
     try:
         folder = directory / "figures"
         folder.mkdir(parents=True, exist_ok=True)
-        for old in folder.glob("comparison-*.svg"):
+        for old in folder.glob("*.svg"):
             if old.stem not in figures:
                 old.unlink()
         for name, svg in figures.items():

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from controlwindow.behaviors import Behavior, CoherenceDetector
+from controlwindow.behaviors import Behavior
 from controlwindow.behaviors.definition import MINIMUM_CONTRAST
 from controlwindow.errors import BehaviorError, LedgerError, UsageError
 from controlwindow.instruments.cells import ActivationCell, Cell, ReferenceCell, Role, RolloutCell, Rows
 from controlwindow.instruments.dosing import model_budgets
-from controlwindow.instruments.generic import GenericPass, generic_pass
+from controlwindow.instruments.generic import GenericPass
 from controlwindow.instruments.intervention_cells import METHODS, RESIDUAL_METHODS, MethodName
-from controlwindow.instruments.proof import prove_hooks
 from controlwindow.interventions.comparison import (
     METRICS,
     Comparison,
@@ -32,10 +31,10 @@ from controlwindow.interventions.matching import Match, MatchingSearch
 from controlwindow.interventions.methods import Arm, Reference, neuron_arms, residual_arms
 from controlwindow.models import Model, Neuron
 from controlwindow.running.asks import Asks
-from controlwindow.running.detector import calibrate_detector
 from controlwindow.running.engine import Engine
 from controlwindow.running.ledger import Ledger
 from controlwindow.running.plan import DECIDING, library_versions, model_record
+from controlwindow.running.preparing import prepare, set_detector
 from controlwindow.running.progress import Progress, Silent
 from controlwindow.running.records import behavior_record
 from controlwindow.running.scheduler import Scheduler
@@ -43,6 +42,9 @@ from controlwindow.screens.base import Activations
 from controlwindow.screens.controls import shuffle_labels
 from controlwindow.screens.one import reference_point
 from controlwindow.statistics import stable_seed
+
+KIND = "comparison"
+"""Kind of the plan in a ledger."""
 
 LEVELS = (0.25, 0.5, 0.75, 0.9)
 """Rates of the behavior at which methods are compared by default."""
@@ -85,6 +87,18 @@ class ComparisonPlan:
         if not self.methods or (not self.neurons and not set(self.methods) & set(RESIDUAL_METHODS)):
             raise UsageError("nothing is to be compared", "name a neuron with --neuron, or a residual baseline")
 
+    @classmethod
+    def from_record(cls, found: Mapping[str, Any]) -> ComparisonPlan:
+        """Read `record`."""
+        return cls(
+            neurons=tuple(found["neurons"]),
+            methods=tuple(found["methods"]),
+            levels=tuple(found["levels"]),
+            controls=found["controls"],
+            seed=found["seed"],
+            chunk_rows=found["chunk_rows"],
+        )
+
     def record(self, model: Model, behavior: Behavior) -> dict[str, Any]:
         """As JSON values, with what the numbers depend on beside it."""
         values = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
@@ -96,8 +110,7 @@ class ComparisonPlan:
             "device": model.device.type,
             "system_prompt": model.chat.system_prompt,
             "chat_template": model.chat.template,
-            "behavior": behavior.name,
-            "behavior_fingerprint": behavior.fingerprint,
+            "behavior": {"name": behavior.name, "fingerprint": behavior.fingerprint},
         }
 
 
@@ -111,6 +124,7 @@ class ComparisonJob:
         plan: What is compared.
         ledger: An open ledger.
         progress: Where progress is shown.
+        where: What a new plan says of where model and behavior came from; numbers do not depend on it.
     """
 
     model: Model
@@ -118,6 +132,7 @@ class ComparisonJob:
     plan: ComparisonPlan
     ledger: Ledger
     progress: Progress = field(default_factory=Silent)
+    where: Mapping[str, Any] = field(default_factory=dict)
 
     def run(self) -> Comparison:
         """Do the whole job.
@@ -129,13 +144,13 @@ class ComparisonJob:
             OperationError: The hooks failed their self-proof.
         """
         self.commit_plan()
-        found = self.ledger.find("comparison", self.behavior.name)
+        found = self.ledger.find(KIND, self.behavior.name)
         if found is None:
             found = self._measure()
             self.ledger.record_all(
                 [
-                    ("comparison", self.behavior.name, found),
-                    ("finished", "comparison", {"results": len(found["results"])}),
+                    (KIND, self.behavior.name, found),
+                    ("finished", KIND, {"results": len(found["results"])}),
                 ]
             )
         return comparison_from_record(found)
@@ -147,12 +162,12 @@ class ComparisonJob:
             LedgerError: The ledger holds another run, or was begun with other libraries.
         """
         wanted = self.plan.record(self.model, self.behavior)
-        other = next((kind for kind in self.ledger.find_all("plan") if kind != "comparison"), None)
-        found = self.ledger.find("plan", "comparison")
+        other = next((kind for kind in self.ledger.find_all("plan") if kind != KIND), None)
+        found = self.ledger.find("plan", KIND)
         if found is None and other is None:
             self.ledger.record_all(
                 [
-                    ("plan", "comparison", wanted),
+                    ("plan", KIND, {**wanted, **self.where}),
                     ("model", "model", model_record(self.model)),
                     ("versions", "versions", library_versions()),
                     ("behavior", self.behavior.name, behavior_record(self.behavior)),
@@ -167,7 +182,7 @@ class ComparisonJob:
             )
         versions, before = library_versions(), self.ledger.find("versions", "versions") or {}
         changed = [f"{n} {before.get(n)} → {versions[n]}" for n in DECIDING if before.get(n) != versions[n]]
-        if changed and self.ledger.find("finished", "comparison") is None:
+        if changed and self.ledger.find("finished", KIND) is None:
             raise LedgerError(
                 f"{self.ledger.path} was begun with other libraries ({', '.join(changed)}), which may round otherwise",
                 "install the versions it was begun with, or start again with another --out",
@@ -176,13 +191,11 @@ class ComparisonJob:
     def _measure(self) -> dict[str, Any]:
         plan, behavior = self.plan, self.behavior
         behavior.contrast(_FOUND_ON)  # type: ignore[arg-type]
-        with self.progress.stage("proving the hooks"):
-            prove_hooks(self.model)
-        with self.progress.stage("generic pass"):
-            generic = generic_pass(self.model)
+        generic = prepare(self.model, self.ledger, self.progress)
+        detector = set_detector(self.model, generic, self.ledger, plan.seed, self.progress)
         shuffled = shuffle_labels(behavior, _FOUND_ON, plan.seed)
         behaviors = {behavior.name: behavior, shuffled.name: shuffled}
-        engine = Engine(self.model, behaviors, generic, self.ledger, self._detector(generic), self.progress.rows)
+        engine = Engine(self.model, behaviors, generic, self.ledger, detector, self.progress.rows)
         scheduler = Scheduler(self.ledger, engine, chunk_rows=plan.chunk_rows, progress=self.progress.tick)
         with self.progress.stage(f"{behavior.name}: undosed rollouts"):
             chosen = self._eligible(scheduler, _CHOSEN_ON)
@@ -214,15 +227,6 @@ class ComparisonJob:
             "notes": notes,
             "seed": plan.seed,
         }
-
-    def _detector(self, generic: GenericPass) -> CoherenceDetector:
-        found = self.ledger.find("coherence", "detector")
-        if found is None:
-            with self.progress.stage("setting the coherence detector"):
-                detector, calibration = calibrate_detector(self.model, generic, self.plan.seed)
-            found = {"detector": asdict(detector), "calibration": asdict(calibration)}
-            self.ledger.record("coherence", "detector", found)
-        return CoherenceDetector(**found["detector"])
 
     def _undosed(self, scheduler: Scheduler, split: str, role: Role = "positive") -> Rows:
         """Undosed rollouts of a split, all its prompts of a role."""
