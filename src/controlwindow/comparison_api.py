@@ -122,7 +122,7 @@ def read_comparison(directory: str | Path) -> Comparison:
         LedgerError: There is no such run, or it is not finished.
     """
     with open_run(Path(directory)) as ledger:
-        behavior = _plan(ledger)["behavior"]
+        behavior = _plan(ledger)["behavior"]["name"]
         found = ledger.find(KIND, behavior)
     if found is None:
         raise LedgerError(f"the comparison {directory} is not finished", f"go on with controlwindow resume {directory}")

@@ -64,7 +64,7 @@ def _rounded(value):
 
 def test_a_finished_directory_is_only_shown_again(compared, command, behavior, refusal_neuron) -> None:
     directory, _ = compared
-    page = directory / "comparison.html"
+    page = directory / "report.html"
     assert refusal_neuron in page.read_text("utf-8")
     page.unlink()
     again = command("compare", "organism:switch", "-b", behavior, "-n", refusal_neuron, *_OPTIONS, "--out", directory)
@@ -72,6 +72,18 @@ def test_a_finished_directory_is_only_shown_again(compared, command, behavior, r
     assert page.exists()
     assert f"pin {refusal_neuron}" in again.out
     assert "not extrapolated" in again.out
+
+
+def test_a_run_is_shown_drawn_and_resumed_by_its_directory(compared, command, refusal_neuron) -> None:
+    directory, document = compared
+    shown = command("results", directory, "--json").json()
+    assert shown["results"] == json.loads(json.dumps(_rounded(document["results"])))
+    assert command("resume", directory, "--json").json() == shown
+    drawn = command("report", directory, "--json").json()
+    assert Path(drawn["report"]).read_text("utf-8").count(refusal_neuron) > 2
+    assert [Path(path).stem for path in drawn["figures"]] == ["comparison-costs", "comparison-rates"]
+    manifest = json.loads((directory / "manifest.json").read_text("utf-8"))
+    assert manifest["configuration"]["neurons"] == [refusal_neuron]
 
 
 def test_another_comparison_does_not_go_into_the_same_directory(compared, command, behavior, refusal_neuron) -> None:

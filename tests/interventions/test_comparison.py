@@ -126,7 +126,8 @@ def test_differences_are_paired_and_only_where_both_match(found: Comparison) -> 
     assert pairs == {(0.5, "add L3.N1", "mean difference"), (0.5, "pin L3.N12", "mean difference")}
     by_metric = {row.metric: row for row in found.differences if row.arm == "add L3.N1"}
     assert by_metric["collapsed"].value == -1.0
-    assert (by_metric["collapsed"].low, by_metric["collapsed"].high) == (-1.0, -1.0)
+    # 20 equal differences have no spread to bootstrap, and still an interval.
+    assert by_metric["collapsed"].low == -1.0 < by_metric["collapsed"].high < -0.8
     assert by_metric["behavior_rate"].value == 0.0
     assert by_metric["behavior_rate"].p == 1.0
     excess = by_metric["excess_nll"]
