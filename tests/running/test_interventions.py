@@ -138,7 +138,8 @@ def test_benign_prompts_are_rolled_out_and_held_against_themselves(llama: Model)
     pinned = replace(nothing, method="pin", strength=40.0)
     found = run(llama, [undosed, nothing, pinned])
     assert [row["prompt"] for row in found[undosed]] == [f"evaluate.n{place:03d}" for place in range(9)]
-    assert all(row["verbatim"] and row["excess"] == 0 for row in found[nothing])
+    # Undosed surprisals come rounded from the ledger.
+    assert all(row["verbatim"] and abs(row["excess"]) < 1e-4 for row in found[nothing])
     assert not all(row["verbatim"] for row in found[pinned])
     for row, before, ids in zip(found[pinned], found[undosed], ids_of(llama, "negative"), strict=True):
         surprise = []
