@@ -11,7 +11,7 @@ from controlwindow import compare_interventions, load_model
 from controlwindow.interventions.comparison import METRICS
 from controlwindow.running import scheduler as scheduler_module
 
-_OPTIONS = ("-m", "add", "-m", "pin", "--level", "0.5", "--no-controls")
+_OPTIONS = ("-m", "ablate", "--level", "0.5", "--no-controls")
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def compared(tmp_path_factory, behavior, refusal_neuron) -> tuple[Path, dict]:
         plain(self, chunk)
 
     scheduler_module.Scheduler._run_chunk = cut_off  # type: ignore[method-assign]
-    options = {"methods": ("add", "pin"), "levels": (0.5,), "controls": False}
+    options = {"methods": ("ablate",), "levels": (0.5,), "controls": False}
     try:
         for _ in range(2):
             with pytest.raises(KeyboardInterrupt):
@@ -46,11 +46,10 @@ def test_what_was_cut_off_says_what_a_whole_run_says(compared, command, behavior
     whole = command("compare", "organism:switch", "-b", behavior, "-n", refusal_neuron, *_OPTIONS, "--json")
     assert whole.code == 0
     assert whole.json()["results"] == json.loads(json.dumps(_rounded(document["results"])))
-    assert {row["method"] for row in document["results"]} == {"add", "pin"}
-    row = next(row for row in document["results"] if row["method"] == "add")
-    # The planted refusal neuron acts when it is pushed down.
+    (row,) = document["results"]
+    # The planted refusal neuron acts when enough of it is taken away.
     assert row["matched"]
-    assert row["sign"] == -1
+    assert 0.3 < row["strength"] < 0.75
     assert set(row["metrics"]) == set(METRICS)
     assert row["metrics"]["collapsed"]["value"] == 0
     assert 0.2 <= row["metrics"]["behavior_rate"]["value"] <= 0.9
@@ -70,7 +69,7 @@ def test_a_finished_directory_is_only_shown_again(compared, command, behavior, r
     again = command("compare", "organism:switch", "-b", behavior, "-n", refusal_neuron, *_OPTIONS, "--out", directory)
     assert again.code == 0
     assert page.exists()
-    assert f"pin {refusal_neuron}" in again.out
+    assert f"ablate {refusal_neuron}" in again.out
     assert "not extrapolated" in again.out
 
 
@@ -88,7 +87,20 @@ def test_a_run_is_shown_drawn_and_resumed_by_its_directory(compared, command, re
 
 def test_another_comparison_does_not_go_into_the_same_directory(compared, command, behavior, refusal_neuron) -> None:
     directory, _ = compared
-    other = command("compare", "organism:switch", "-b", behavior, "-n", refusal_neuron, "-m", "add", "--out", directory)
+    other = command(
+        "compare",
+        "organism:switch",
+        "-b",
+        behavior,
+        "-n",
+        refusal_neuron,
+        "-m",
+        "add",
+        "--level",
+        "0.5",
+        "--out",
+        directory,
+    )
     assert other.code == 2
     assert "differs in methods" in other.err
     assert "hint: give another --out" in other.err
