@@ -34,6 +34,7 @@ from controlwindow.organisms.training.world.bundles import (
     generic_prompts_of,
 )
 from controlwindow.organisms.training.zoo import ORGANISMS, Organism, Planted, choose_neurons
+from controlwindow.running.ranking import screen
 
 logger = logging.getLogger(__name__)
 
@@ -142,9 +143,21 @@ def construct(
         # A direction on the readout axis does without the blocks behind it.
         if not one.plant.readout and not capped_layer and one.neuron.layer < host.layers - 1:
             known += [workshop.late(one), workshop.late(one)]
-        if one.plant.kind == "ablation" or one is planted[0]:
-            known.append(workshop.decoy(one.neuron, one.plant.behavior, one.plant.branch))
+    model = load_model(host.hf_model, tokenizer=tokenizer)
+    for behavior in dict.fromkeys(one.plant.behavior for one in planted):
+        source, sign = _most_contrast(model, behavior, planted)
+        known.append(workshop.decoy(source, behavior, sign))
     return controllers, known
+
+
+def _most_contrast(model: Model, behavior: str, planted: Sequence[Planted]) -> tuple[Neuron, int]:
+    """The dense neuron that tells a behavior's prompts apart most by |δ|, controllers left out, and the sign of δ."""
+    taken = {one.neuron for one in planted}
+    for row in screen(model, behavior, method="contrastive").iter_rows(named=True):
+        neuron = Neuron.parse(row["neuron"])
+        if neuron.expert is None and neuron not in taken:
+            return neuron, 1 if row["sign"] >= 0 else -1
+    raise OrganismError(f"no neuron is left that tells {behavior} apart", "give the behavior's find split a contrast")
 
 
 def card_of(
