@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -33,6 +34,7 @@ from controlwindow.errors import UsageError
 from controlwindow.models import Neuron
 from controlwindow.organisms.catalogue import load_card
 from controlwindow.report.charts import draw_atlas, draw_screen
+from controlwindow.running.ranking import detection as detect
 from controlwindow.running.ranking import run_screen
 from controlwindow.screens import Coverage, find_screen
 from controlwindow.windows.atlas import predict_ceilings
@@ -172,6 +174,9 @@ def screen(
         typer.Option(help="shuffled: the same screen on shuffled labels; random: layer-matched random neurons."),
     ] = None,
     seed: SeedOption = 0,
+    detection: Annotated[
+        bool, typer.Option("--detection", help="Add how well each neuron tells X+ from X− on the evaluate split (AUC).")
+    ] = False,
     figure: Annotated[Path | None, typer.Option(help="Draw the ranking to this SVG file.")] = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = None,
@@ -181,10 +186,15 @@ def screen(
     """Rank every FFN neuron for a behavior."""
     chosen, wanted = find_screen(method), load_behavior(behavior)
     chosen.check(wanted, split, control)
+    if detection:
+        wanted.contrast("evaluate")
     name = wanted.name
     loaded = open_model(model, device, dtype, system_prompt)
     with TerminalProgress() as progress:
         found = run_screen(loaded, behavior, method, split=split, control=control, seed=seed, progress=progress)
+        if detection:
+            areas = detect(loaded, behavior, progress=progress)
+            found = replace(found, table=found.table.join(areas, on="neuron", how="left", maintain_order="left"))
     table, title = found.table, method if control is None else f"{method} ({control} control)"
     if figure is not None:
         draw_screen(table, figure, f"{title} screen for {name}, {loaded.name}")
@@ -193,11 +203,14 @@ def screen(
         return
     rows = [
         [
-            str(r["rank"]), r["neuron"], f"{r['score']:+.4g}", _number(r["coherence"]), _number(r["budget"])
+            str(r["rank"]), r["neuron"], f"{r['score']:+.4g}", _number(r["coherence"]), _number(r["budget"]),
+            *([_threshold(r["auc"], (r["auc_low"], r["auc_high"]))] if detection else []),
         ]
         for r in table.head(top or 20).to_dicts()
     ]  # fmt: skip
     columns = [("rank", "right"), ("neuron", "left"), ("score", "right"), ("coherence", "right"), ("budget", "right")]
+    if detection:
+        columns.append(("AUC on evaluate", "left"))
     output().print(plain_table(columns, rows, escape(f"{title} screen of {loaded.name} for {name}")))
     # A table is made only of scores that cover every neuron; what it leaves out was dropped on purpose.
     left_out = "".join(f", {count} dropped ({escape(reason)})" for reason, count in found.dropped.items() if count)
