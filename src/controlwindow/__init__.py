@@ -6,6 +6,7 @@ from controlwindow.circuit_api import CircuitResult, circuit, resume_circuit
 from controlwindow.errors import ControlWindowError
 from controlwindow.instruments import Add, Dose, Inject, Pin, Rollouts, Scale, generic_pass, prove_hooks, rollout
 from controlwindow.models import Model, Neuron, load_model, write_direction
+from controlwindow.probe_api import probe
 from controlwindow.running.ranking import Screening, run_screen, screen
 from controlwindow.windows.atlas import predict_ceilings
 from controlwindow.windows.window import Window
@@ -34,6 +35,7 @@ __all__ = [
     "load_model",
     "measure_window",
     "predict_ceilings",
+    "probe",
     "prove_hooks",
     "resume",
     "resume_circuit",

@@ -116,13 +116,18 @@ def commit_circuit_plan(ledger: Ledger, plan: CircuitPlan, records: list[tuple[s
         )
 
 
-def write_circuit_manifest(ledger: Ledger, directory: Path) -> None:
+def write_circuit_manifest(ledger: Ledger, directory: Path, kind: str = KIND) -> None:
     """Write `manifest.json`: model, fingerprint, versions, seed and configuration.
+
+    Args:
+        ledger: The run's ledger.
+        directory: The run directory.
+        kind: The kind of run; probes have the same records.
 
     Raises:
         LedgerError: It cannot be written.
     """
-    plan, models = ledger.find("plan", KIND) or {}, ledger.find_all("model")
+    plan, models = ledger.find("plan", kind) or {}, ledger.find_all("model")
     behavior = ledger.find("behavior", plan["behavior"]["name"]) or {}
     manifest = {
         "model": models["model"],

@@ -21,6 +21,7 @@ from controlwindow.instruments.scoring import token_nll
 from controlwindow.models import Model, Neuron
 from controlwindow.models.precision import float32_copy
 from controlwindow.running.controlling import MEASURED, ControlRunner
+from controlwindow.running.effects import EFFECTS, EffectRunner
 from controlwindow.running.ledger import Ledger
 from controlwindow.running.neighbours import Neighbours, already_judged, whole_rows
 from controlwindow.running.screening import ScreenRunner
@@ -54,6 +55,7 @@ class Engine:
     _float32: Model | None = None
     _sizes: BatchSizes = field(init=False)
     _screening: ScreenRunner = field(init=False)
+    _effects: EffectRunner = field(init=False)
     _neighbours: Neighbours = field(init=False)
     _steering: Steering = field(init=False)
     _controlling: ControlRunner = field(init=False)
@@ -66,6 +68,7 @@ class Engine:
         self._screening = ScreenRunner(self.model, self.behaviors, self.generic, self._sizes, self.progress)
         self._neighbours = Neighbours(self.ledger)
         self._steering = Steering(self.model, self.behaviors, self.generic, self.ledger)
+        self._effects = EffectRunner(self.model, self.behaviors, self._steering, self._sizes, self.progress)
         self._controlling = ControlRunner(
             self.model, self.behaviors, self.generic, self._sizes, self.undosed, self.progress
         )
@@ -80,6 +83,8 @@ class Engine:
         """Batch rows of a cell."""
         if isinstance(cell, (*ROLLED_OUT, PropagationCell)):
             return len(self._prompts(cell))
+        if isinstance(cell, EFFECTS):
+            return self._effects.rows_in(cell)
         if isinstance(cell, MEASURED):
             return self._controlling.rows_in(cell)
         return self._screening.rows_in(cell)
@@ -97,6 +102,8 @@ class Engine:
         for cell in cells:
             if isinstance(cell, PropagationCell):
                 results[cell] = self._propagate(cell)
+            elif isinstance(cell, EFFECTS):
+                results[cell] = self._effects.run(cell)
             elif isinstance(cell, MEASURED):
                 results[cell] = self._controlling.run(cell, self.detector)
             elif not isinstance(cell, ROLLED_OUT):
