@@ -64,7 +64,14 @@ def answer(cell: Cell) -> list[dict[str, Any]]:
             return [{"prompt": p, "shift": shift + place, "target": 0, "source": 0} for place, p in enumerate(EVALUATE)]
         case RetentionCell():
             return [
-                {"text": i, "tokens": 1 + i, "excess": 0.1 * i, "agreement": 0.5, "first_agrees": i > 0, "divergence": 0.2}
+                {
+                    "text": i,
+                    "tokens": 1 + i,
+                    "excess": 0.1 * i,
+                    "agreement": 0.5,
+                    "first_agrees": i > 0,
+                    "divergence": 0.2,
+                }
                 for i in range(4)
             ]
         case OrdinaryCell():

@@ -13,8 +13,8 @@ import pytest
 import controlwindow as cw
 from controlwindow import circuit_api
 from controlwindow.circuits.controls import CONTROLS
-from controlwindow.errors import LedgerError, ModelError, UsageError
 from controlwindow.cli.circuits import show_circuit
+from controlwindow.errors import LedgerError, ModelError, UsageError
 from controlwindow.report.circuit_page import shareable_circuit, write_circuit_report
 from controlwindow.running.engine import Engine
 from controlwindow.running.ledger import Ledger
