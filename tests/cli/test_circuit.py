@@ -172,9 +172,10 @@ def test_a_run_that_was_cut_off_gives_what_an_uninterrupted_one_gives(
         return run_chunk(self, cells)
 
     directory = tmp_path / "cut"
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(Engine, "run", stops)
+    monkeypatch.setattr(Engine, "run", stops)
+    with pytest.raises(KeyboardInterrupt):
         cw.circuit(organism, short, directory, **OPTIONS)
+    monkeypatch.undo()
     with pytest.raises(LedgerError, match="not finished"):
         circuit_api.read_circuit(directory)
     with Ledger(directory / "ledger.sqlite") as ledger:
