@@ -42,7 +42,9 @@ class Shrinkage(NamedTuple):
     slopes: float
 
 
-SHRINKAGES: tuple[Shrinkage, ...] = tuple(Shrinkage(*pair) for pair in product((8.0, 32.0, 1e6), (8.0, 32.0, 128.0, 1e6)))
+SHRINKAGES: tuple[Shrinkage, ...] = tuple(
+    Shrinkage(*pair) for pair in product((8.0, 32.0, 1e6), (8.0, 32.0, 128.0, 1e6))
+)
 """What is tried; the last of each leaves the coefficients out."""
 
 
@@ -112,9 +114,7 @@ def _error(model: tuple[Evidence, Floats], shift: Floats, scale: Scale) -> float
     return float(own.errors(base + shift, scale).mean())
 
 
-def _left_out(
-    own: Evidence, base: Floats, scale: Scale, features: tuple[str, ...], shrinkage: Shrinkage
-) -> Floats:
+def _left_out(own: Evidence, base: Floats, scale: Scale, features: tuple[str, ...], shrinkage: Shrinkage) -> Floats:
     """Shift of every observation, learnt from the other neurons of the model, [n]."""
     target = own.locations(scale) - base
     found = np.zeros(len(own))

@@ -11,7 +11,7 @@ from typing import Any
 
 from controlwindow.errors import UsageError
 from controlwindow.windows.features import Subject, Tier, subject_from_json
-from controlwindow.windows.predictors import ORDER, Adaptation, PredictedCeiling, Predictor
+from controlwindow.windows.predictors import FEATURES, ORDER, Adaptation, PredictedCeiling, Predictor
 from controlwindow.windows.residuals import Residuals
 
 FORMAT = 2
@@ -111,10 +111,10 @@ class Calibration:
 
 
 def tier_of(subject: Subject) -> Tier:
-    """The tier of what is known of a subject."""
-    if subject.features.get("own_divergence") is not None:
-        return "1"
-    return "1/2" if any(subject.features.get(n) is not None for n in ("probe_dose_half", "probe_dose")) else "0"
+    """The dearest tier that was read of a subject."""
+    return max(
+        (FEATURES[name].tier for name in subject.features if name in FEATURES), key=ORDER.__getitem__, default="0"
+    )
 
 
 @lru_cache(maxsize=1)

@@ -98,9 +98,7 @@ def fit_form(evidence: Evidence, form: Form) -> Coefficients:
     return Coefficients(float(found[0]), centres, scales, tuple(float(v) for v in found[1:]))
 
 
-def moments(
-    subjects: Subjects, names: tuple[str, ...], weights: Floats
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def moments(subjects: Subjects, names: tuple[str, ...], weights: Floats) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Weighted mean and standard deviation of features, what is missing left out; 1 for a feature without spread."""
     centres, scales = [], []
     for name in names:

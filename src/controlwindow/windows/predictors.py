@@ -136,6 +136,10 @@ class Subjects:
             values = np.where(np.isnan(values), feature.missing, values)
         return np.log(np.maximum(values, feature.floor)) if feature.logarithm else values
 
+    def knows(self, tier: Tier) -> bool:
+        """Whether any feature that comes with a tier was read."""
+        return any(feature.tier == tier and name in self.values for name, feature in FEATURES.items())
+
     def missing(self, name: str) -> NDArray[np.bool_]:
         """Where a feature was not read or has no value, [subjects]."""
         return np.isnan(np.asarray(self.values.get(name, np.full(len(self), np.nan)), np.float64))
@@ -230,7 +234,9 @@ class Predictor:
     error_left_out: float | None
 
     def location(self, subjects: Subjects, fingerprint: str | None = None) -> Floats:
-        """y of each subject, [subjects]; NaN where a required feature is missing."""
+        """y of each subject, [subjects]; NaN where a required feature is missing, or the predictor's tier was not read."""
+        if self.tier != "0" and not subjects.knows(self.tier):
+            return np.full(len(subjects), np.nan)
         found = np.full(len(subjects), self.intercept) + anchored(subjects, self.anchor, self.scale)
         found = found + standardised(subjects, self.features, self.centres, self.scales) @ np.asarray(self.coefficients)
         adaptation = self.models.get(fingerprint or "")
@@ -273,16 +279,16 @@ class Predictor:
         self, subject: Subject, *, fingerprint: str | None = None, behavior: str | None = None
     ) -> PredictedCeiling | None:
         """Predicted ceiling of one subject; None where a required feature is missing."""
-        row = {name: float(v[0]) for name, v in self.table(subjects_as_arrays([subject], [behavior]), fingerprint).items()}
+        row = {
+            name: float(v[0]) for name, v in self.table(subjects_as_arrays([subject], [behavior]), fingerprint).items()
+        }
         if math.isnan(row["not_reached"]):
             return None
         ends = (None if math.isnan(row[name]) else row[name] for name in ("value", "low", "high"))
         return PredictedCeiling(*ends, row["not_reached"])
 
 
-def standardised(
-    subjects: Subjects, names: Sequence[str], centres: Sequence[float], scales: Sequence[float]
-) -> Floats:
+def standardised(subjects: Subjects, names: Sequence[str], centres: Sequence[float], scales: Sequence[float]) -> Floats:
     """Features less their centre over their scale, [subjects, features]; 0 where missing."""
     columns = [
         np.nan_to_num((subjects.column(name) - centre) / scale)

@@ -72,9 +72,7 @@ def censored_quantiles(values: Floats, reached: Bools, weights: Floats, levels: 
     return np.asarray(values[np.minimum(places, len(values) - 1)])
 
 
-def residuals_of(
-    values: Floats, reached: Bools, weights: Floats, count: int, widened: float = 1.0
-) -> Residuals:
+def residuals_of(values: Floats, reached: Bools, weights: Floats, count: int, widened: float = 1.0) -> Residuals:
     """The distribution of residuals.
 
     Args:
