@@ -134,7 +134,7 @@ class Subjects:
         values = np.asarray(self.values.get(name, np.full(len(self), np.nan)), np.float64)
         if feature.missing is not None:
             values = np.where(np.isnan(values), feature.missing, values)
-        return np.log(np.maximum(values, feature.floor)) if feature.logarithm else values
+        return np.asarray(np.log(np.maximum(values, feature.floor)) if feature.logarithm else values)
 
     def knows(self, tier: Tier) -> bool:
         """Whether any feature that comes with a tier was read."""
@@ -234,7 +234,7 @@ class Predictor:
     error_left_out: float | None
 
     def location(self, subjects: Subjects, fingerprint: str | None = None) -> Floats:
-        """y of each subject, [subjects]; NaN where a required feature is missing, or the predictor's tier was not read."""
+        """y of each subject, [subjects]; NaN where a required feature is missing, or its tier was not read at all."""
         if self.tier != "0" and not subjects.knows(self.tier):
             return np.full(len(subjects), np.nan)
         found = np.full(len(subjects), self.intercept) + anchored(subjects, self.anchor, self.scale)
@@ -284,8 +284,8 @@ class Predictor:
         }
         if math.isnan(row["not_reached"]):
             return None
-        ends = (None if math.isnan(row[name]) else row[name] for name in ("value", "low", "high"))
-        return PredictedCeiling(*ends, row["not_reached"])
+        value, low, high = (None if math.isnan(row[name]) else row[name] for name in ("value", "low", "high"))
+        return PredictedCeiling(value, low, high, row["not_reached"])
 
 
 def standardised(subjects: Subjects, names: Sequence[str], centres: Sequence[float], scales: Sequence[float]) -> Floats:
@@ -314,12 +314,12 @@ def to_scale(coordinates: Floats, cosines: Floats, scale: Scale) -> Floats:
     bounded = np.minimum(coordinates, _LARGEST_COORDINATE)
     doses = np.asarray(geometry.dose_for(bounded, np.clip(cosines, -_LARGEST_COORDINATE, _LARGEST_COORDINATE)))
     # A ceiling at or below c0 is one that no dose was needed for.
-    return np.log(np.clip(doses, _SMALLEST_DOSE, _LARGEST_DOSE))
+    return np.asarray(np.log(np.clip(doses, _SMALLEST_DOSE, _LARGEST_DOSE)))
 
 
 def from_scale(locations: Floats, cosines: Floats, scale: Scale) -> Floats:
     """Locations as control coordinates, [subjects]."""
     if scale == "c":
-        return np.clip(locations, -1.0, _LARGEST_COORDINATE)
+        return np.asarray(np.clip(locations, -1.0, _LARGEST_COORDINATE))
     doses = np.exp(np.clip(locations, math.log(_SMALLEST_DOSE), math.log(_LARGEST_DOSE)))
     return np.asarray(geometry.control_coordinate(doses, cosines))
