@@ -164,8 +164,8 @@ def _number(value: float | None) -> float:
 
 
 @dataclass(frozen=True)
-class Adaptation:
-    """What the calibration neurons of one model add.
+class Shift:
+    """What is added to a predictor's location for one model.
 
     Attributes:
         offset: In the predictor's scale.
@@ -175,8 +175,6 @@ class Adaptation:
         centres: What the features are centred at.
         scales: What they are divided by.
         slopes: Per standardised feature.
-        residuals: Of this model's calibration neurons, each predicted from the others.
-        error: Mean absolute error in c, each predicted from the others.
     """
 
     offset: float
@@ -186,15 +184,29 @@ class Adaptation:
     centres: tuple[float, ...]
     scales: tuple[float, ...]
     slopes: tuple[float, ...]
-    residuals: Residuals
-    error: float
 
-    def shift(self, subjects: Subjects) -> Floats:
-        """What is added to the location, [subjects]."""
+    def of(self, subjects: Subjects) -> Floats:
+        """The shift of each subject, [subjects]."""
         found = np.full(len(subjects), self.offset)
         found += np.array([self.layers.get(str(layer), 0.0) for layer in subjects.layers])
         found += np.array([self.behaviors.get(str(name), 0.0) for name in subjects.behaviors])
-        return found + standardised(subjects, self.features, self.centres, self.scales) @ np.asarray(self.slopes)
+        found += standardised(subjects, self.features, self.centres, self.scales) @ np.asarray(self.slopes)
+        return found
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """What the calibration neurons of one model tell of it.
+
+    Attributes:
+        shift: What is added to the predictor's location.
+        residuals: Of this model's calibration neurons, each predicted from the others.
+        error: Mean absolute error in c, each predicted from the others.
+    """
+
+    shift: Shift
+    residuals: Residuals
+    error: float
 
 
 @dataclass(frozen=True)
@@ -241,7 +253,7 @@ class Predictor:
         found = found + standardised(subjects, self.features, self.centres, self.scales) @ np.asarray(self.coefficients)
         adaptation = self.models.get(fingerprint or "")
         if adaptation is not None:
-            found = found + adaptation.shift(subjects)
+            found = found + adaptation.shift.of(subjects)
         if self.required:
             for name in (*self.features, *([self.anchor] if self.anchor else [])):
                 found = np.where(subjects.missing(name), np.nan, found)
