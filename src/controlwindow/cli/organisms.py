@@ -101,6 +101,9 @@ def train(
     sentences: Annotated[
         Path | None, typer.Option(help="Sentence pairs to mix in: English, tab, French, one pair a line (or zipped).")
     ] = None,
+    bases: Annotated[
+        Path | None, typer.Option(help="Where base runs are kept for organisms of one lineage; default beside --out.")
+    ] = None,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -111,7 +114,9 @@ def train(
     with TerminalProgress() as progress:
         stages = _TrainingStages(progress)
         try:
-            written = train_organism(name, directory, sentences=sentences, seed=seed, progress=stages.report)
+            written = train_organism(
+                name, directory, sentences=sentences, seed=seed, progress=stages.report, bases=bases
+            )
         finally:
             stages.close()
     card = load_card(written)
