@@ -151,7 +151,6 @@ def test_behaviors_of_a_known_model_are_told_apart() -> None:
 
 def test_every_lineage_weighs_the_same() -> None:
     many = observations("constant", lineages=1, neurons=90, noise=0.0)
-    ceiling = geometry.control_coordinate(2.0)
     few = [
         Observation(
             "b", "b", "b", "language", subject(f"L0.N{i}", participation_ratio=3.0), geometry.control_coordinate(2.0)
