@@ -16,8 +16,9 @@ from controlwindow.instruments import generic_pass
 from controlwindow.instruments.operations import Add
 from controlwindow.instruments.ordinary import CHAT_PROMPTS, TEXT_PROMPTS
 from controlwindow.models import Model, Neuron
+from controlwindow.running import flips as flips_module
 from controlwindow.running.answers import Answers, Tally, partners
-from controlwindow.running.flips import COORDINATES, first_crossing, predict_triggers, trigger_flips
+from controlwindow.running.flips import first_crossing, predict_triggers, trigger_flips
 from controlwindow.windows.triggers import NOTHING_CALIBRATED
 
 PAIRS = [(Neuron(2, 3), 1), (Neuron(0, 9), -1), (Neuron(1, 7), 1), (Neuron(1, 7), -1)]
@@ -62,18 +63,24 @@ def median_odds(model: Model, behavior: Behavior, neuron: Neuron, branch: int, t
     return float(np.median(found))
 
 
-def test_flips_are_where_the_median_log_odds_cross_zero(model: Model, behavior: Behavior) -> None:
-    flips = trigger_flips(model, behavior, PAIRS, prompts=PROMPTS)
-    assert list(flips) == PAIRS
-    for pair in PAIRS:
+def test_flips_are_where_the_median_log_odds_cross_zero(
+    model: Model, behavior: Behavior, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A random model is flipped by most large doses; small ones leave some neurons without a flip.
+    coordinates = (0.1, 0.3)
+    monkeypatch.setattr(flips_module, "COORDINATES", coordinates)
+    many = [*PAIRS, *((Neuron(layer, n), branch) for layer in (0, 2) for n in range(8) for branch in (1, -1))]
+    flips = trigger_flips(model, behavior, many, prompts=PROMPTS)
+    assert list(flips) == list(dict.fromkeys(many))
+    without = [pair for pair, flip in flips.items() if flip is None]
+    assert without
+    assert len(without) < len(flips)
+    for pair in {*PAIRS[:2], *without[:2]}:
         curve = generic_pass(model).curve(model, *pair)
-        doses = [0.0, *(geometry.dose_for(c) for c in COORDINATES)]
+        doses = [0.0, *(geometry.dose_for(c) for c in coordinates)]
         response = [median_odds(model, behavior, *pair, t) for t in doses]
         expected = first_crossing([curve.coordinate(t) for t in doses], response)
         assert flips[pair] == (None if expected is None else pytest.approx(expected, abs=1e-3))
-    # Random models are what they are; both kinds of answer have to be met for the test to say anything.
-    assert any(value is None for value in flips.values())
-    assert any(value is not None for value in flips.values())
 
 
 def test_crossings_are_read_between_points() -> None:
