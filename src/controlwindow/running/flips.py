@@ -40,7 +40,8 @@ def trigger_flips(
 
     For a prompt of X+ the source answer is the beginning of the model's own undosed answer, the target answer the
     sequence of [log_odds] that the undosed model finds least surprising there, else its undosed answer to the prompt
-    of X− that belongs to it. F is the difference of their log-likelihoods under the dose.
+    of X− that belongs to it. F is the difference of their log-likelihoods under the dose, per token, as the two differ
+    in length.
 
     Args:
         model: The model.
@@ -77,7 +78,7 @@ def trigger_flips(
             operations = _dose(model, generic, neuron, branch * dose, injected, behavior.positions)
             rows += [ForcedRow(prompt, text, operations) for prompt, text in texts]
     likelihood = np.array([row.log_likelihood for row in forced_pass(model, rows, progress=progress)])
-    odds = likelihood.reshape(-1, len(answers), 2)
+    odds = likelihood.reshape(-1, len(answers), 2) / np.array([[len(p.target), len(p.source)] for p in answers])
     middle = np.median(odds[..., 0] - odds[..., 1], axis=-1)
     found = {}
     for place, pair in enumerate(order):
