@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -163,6 +161,9 @@ class _TrainingStages:
 @app.command("census", epilog="Example: controlwindow organisms census switch --neurons 384")
 def census(
     name: Annotated[str, typer.Argument(help="The organism, as in switch.")],
+    behavior: Annotated[
+        list[str] | None, typer.Option("--behavior", "-b", help="A behavior; default those with planted neurons.")
+    ] = None,
     neurons: Annotated[int, typer.Option(min=1, help="Size of the random sample.")] = 384,
     prompts: Annotated[int, typer.Option(min=8, help="Eligible evaluation prompts used.")] = 16,
     out: Annotated[Path | None, typer.Option(help="Run directory; default runs/census-NAME.")] = None,
@@ -174,7 +175,7 @@ def census(
     from controlwindow.validation.census import run_census
 
     card = load_card(full_name(name))
-    behaviors = sorted({p.behavior for p in card.planted}, reverse=True)
+    behaviors = behavior or sorted({p.behavior for p in card.planted}, reverse=True)
     directory = out if out is not None else Path("runs") / f"census-{name.removeprefix('organism:')}"
     with TerminalProgress() as progress:
         found = run_census(
@@ -198,17 +199,10 @@ def census(
 
 
 def _write_census(directory: Path, found: dict[str, Any]) -> None:
-    path = directory / CARD_FILE
-    values = json.loads(path.read_text("utf-8"))
-    rows = found.pop("rows")
-    text = json.dumps({**values, "census": {**found, "rows": []}}, ensure_ascii=False, indent=2)
-    # One row a line: the census is long, and a card is read by people too.
-    lines = ",\n".join("      " + json.dumps(row) for row in rows)
-    text = text.replace('"rows": []', f'"rows": [\n{lines}\n    ]')
-    found["rows"] = rows
-    scratch = path.with_suffix(".json.part")
+    from controlwindow.organisms.training.card import write_card
+
     try:
-        scratch.write_text(text + "\n", "utf-8")
-        os.replace(scratch, path)
+        write_card(load_card(directory).model_copy(update={"census": found}), directory)
     except OSError as error:
+        path = directory / CARD_FILE
         raise OrganismError(f"cannot write {path}: {error.strerror}", "check permissions and space") from error
