@@ -1,0 +1,133 @@
+"""`validate`: the law held against any set of models, from a committed plan to the law document."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from controlwindow.errors import LedgerError
+from controlwindow.running.ledger import Ledger
+from controlwindow.running.progress import Progress, Silent
+from controlwindow.validation.law.document import law_document
+from controlwindow.validation.law.fits import fit_all, fits_digest
+from controlwindow.validation.law.order import describe, prove_order
+from controlwindow.validation.law.plan import LawPlan, LawSizes, ModelPlan, make_plan
+from controlwindow.validation.law.records import collect
+from controlwindow.validation.law.session import ledger_path
+from controlwindow.validation.law.stages import calibrate_model, hold_out_model
+
+
+def validate(
+    models: Sequence[str],
+    behaviors: Sequence[str | Path] = (),
+    out: str | Path = "runs/law",
+    *,
+    sizes: LawSizes | None = None,
+    jobs: int = 1,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Hold the control-window law against models (method sections 1 to 3 and 5).
+
+    Calibration neurons are measured in every model; predictors are fitted on them, and once without each lineage;
+    ceilings, triggers, verdicts and failure modes of the held-out neurons are predicted and committed; only then are
+    these measured and the predictions scored. A run directory that holds the same validation is gone on with.
+
+    Args:
+        models: Organisms, directories or hub ids.
+        behaviors: Names or TOML files of behaviors, for models that have none of their own.
+        out: The run directory: one ledger per model, and what is written from them.
+        sizes: How much is measured.
+        jobs: Models measured at the same time, each in a process of one thread.
+        progress: Where progress is shown.
+
+    Returns:
+        The law document, plain values (docs/law.md).
+
+    Raises:
+        UsageError: No model, or one without a behavior.
+        LedgerError: The directory holds another validation, or the ledgers do not prove the order of events.
+
+    Example:
+        >>> import controlwindow as cw
+        >>> law = cw.validate(["organism:switch"], out="runs/law")  # doctest: +SKIP
+        >>> law["mae_known_models"]  # doctest: +SKIP
+        0.05
+    """
+    progress = progress or Silent()
+    out = Path(out)
+    with progress.stage("reading the models"):
+        plan = make_plan(models, [str(b) for b in behaviors], sizes or LawSizes())
+    evidence = _each(plan, jobs, progress, "calibrating", calibrate_model, (plan, out))
+    with progress.stage("fitting the predictors"):
+        fits = fit_all(evidence)
+        digests = fits_digest(fits, evidence)
+    _each(plan, jobs, progress, "held-out neurons", hold_out_model, (plan, out), (fits, digests))
+    with progress.stage("proving the order"):
+        proof = prove_order(plan, out)
+    if not proof.proved:
+        raise LedgerError(
+            f"the ledgers in {out} do not prove the order of events: {describe(proof.problems)}",
+            "start again with another --out",
+        )
+    with progress.stage("scoring"):
+        return law_document(collect(plan, out), proof.to_json())
+
+
+def read_plan(directory: Path) -> LawPlan:
+    """The plan of a run directory, from any of its ledgers.
+
+    Raises:
+        LedgerError: There is none.
+    """
+    for path in sorted(directory.glob("*/ledger.sqlite")):
+        with Ledger(path) as ledger:
+            found = ledger.find("plan", "law")
+        if found is not None:
+            found.pop("digest")
+            return LawPlan.model_validate(found)
+    raise LedgerError(f"no validation lies in {directory}", "give a directory that `controlwindow validate` wrote")
+
+
+def _each(
+    plan: LawPlan,
+    jobs: int,
+    progress: Progress,
+    title: str,
+    work: Callable[..., Any],
+    before: tuple[LawPlan, Path],
+    after: tuple[Any, ...] = (),
+) -> list[Any]:
+    """Do a stage for every model, one after the other or several at a time; results in the order of the plan."""
+    if jobs <= 1 or len(plan.models) == 1:
+        return [work(before[0], entry, before[1], *after, progress) for entry in plan.models]
+    context = multiprocessing.get_context("spawn")
+    results: dict[str, Any] = {}
+    with (
+        progress.stage(f"{title}: {len(plan.models)} models") as stage,
+        ProcessPoolExecutor(min(jobs, len(plan.models)), mp_context=context, initializer=_one_thread) as pool,
+    ):
+        waiting = {pool.submit(work, before[0], entry, before[1], *after): entry for entry in _largest_first(plan)}
+        for done in as_completed(waiting):
+            results[waiting[done].directory] = done.result()
+            stage.update(len(results), len(plan.models))
+    return [results[entry.directory] for entry in plan.models]
+
+
+def _largest_first(plan: LawPlan) -> list[ModelPlan]:
+    return sorted(plan.models, key=lambda entry: -entry.layers * entry.width**2 * len(entry.behaviors))
+
+
+def _one_thread() -> None:
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
+
+
+def model_ledger(out: Path, entry: ModelPlan) -> Ledger:
+    """A model's ledger for reading."""
+    return Ledger(ledger_path(out, entry))
