@@ -6,6 +6,7 @@ from controlwindow.errors import ControlWindowError
 from controlwindow.instruments import Add, Dose, Inject, Pin, Rollouts, Scale, generic_pass, prove_hooks, rollout
 from controlwindow.models import Model, Neuron, load_model, write_direction
 from controlwindow.running.ranking import Screening, run_screen, screen
+from controlwindow.validating import validate
 from controlwindow.windows.atlas import predict_ceilings
 from controlwindow.windows.window import Window
 
@@ -36,5 +37,6 @@ __all__ = [
     "rollout",
     "run_screen",
     "screen",
+    "validate",
     "write_direction",
 ]

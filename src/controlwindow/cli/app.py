@@ -8,7 +8,7 @@ import sys
 import typer
 from rich.text import Text
 
-from controlwindow.cli import measuring, organisms, runs
+from controlwindow.cli import measuring, organisms, runs, validating
 from controlwindow.cli.display import messages
 from controlwindow.errors import ControlWindowError
 
@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 measuring.add_to(app)
 runs.add_to(app)
+validating.add_to(app)
 app.add_typer(organisms.app, name="organisms")
 
 

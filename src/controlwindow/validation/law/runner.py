@@ -1,4 +1,4 @@
-"""`validate`: the law held against any set of models, from a committed plan to the law document."""
+"""The law held against any set of models, from a committed plan to the law document."""
 
 from __future__ import annotations
 
@@ -12,57 +12,32 @@ from typing import Any
 import torch
 
 from controlwindow.errors import LedgerError
-from controlwindow.running.ledger import Ledger
 from controlwindow.running.progress import Progress, Silent
 from controlwindow.validation.law.document import law_document
 from controlwindow.validation.law.fits import fit_all, fits_digest
 from controlwindow.validation.law.order import describe, prove_order
 from controlwindow.validation.law.plan import LawPlan, LawSizes, ModelPlan, make_plan
 from controlwindow.validation.law.records import collect
-from controlwindow.validation.law.session import ledger_path
 from controlwindow.validation.law.stages import calibrate_model, hold_out_model
 
 
-def validate(
+def run_law(
     models: Sequence[str],
-    behaviors: Sequence[str | Path] = (),
-    out: str | Path = "runs/law",
+    behaviors: Sequence[str] = (),
+    out: Path = Path("runs/law"),
     *,
     sizes: LawSizes | None = None,
     jobs: int = 1,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Hold the control-window law against models (method sections 1 to 3 and 5).
-
-    Calibration neurons are measured in every model; predictors are fitted on them, and once without each lineage;
-    ceilings, triggers, verdicts and failure modes of the held-out neurons are predicted and committed; only then are
-    these measured and the predictions scored. A run directory that holds the same validation is gone on with.
-
-    Args:
-        models: Organisms, directories or hub ids.
-        behaviors: Names or TOML files of behaviors, for models that have none of their own.
-        out: The run directory: one ledger per model, and what is written from them.
-        sizes: How much is measured.
-        jobs: Models measured at the same time, each in a process of one thread.
-        progress: Where progress is shown.
+    """Calibrate, fit, commit forecasts, measure and score; arguments and errors as `controlwindow.validate`.
 
     Returns:
-        The law document, plain values (docs/law.md).
-
-    Raises:
-        UsageError: No model, or one without a behavior.
-        LedgerError: The directory holds another validation, or the ledgers do not prove the order of events.
-
-    Example:
-        >>> import controlwindow as cw
-        >>> law = cw.validate(["organism:switch"], out="runs/law")  # doctest: +SKIP
-        >>> law["mae_known_models"]  # doctest: +SKIP
-        0.05
+        The law document.
     """
     progress = progress or Silent()
-    out = Path(out)
     with progress.stage("reading the models"):
-        plan = make_plan(models, [str(b) for b in behaviors], sizes or LawSizes())
+        plan = make_plan(models, behaviors, sizes or LawSizes())
     evidence = _each(plan, jobs, progress, "calibrating", calibrate_model, (plan, out))
     with progress.stage("fitting the predictors"):
         fits = fit_all(evidence)
@@ -77,21 +52,6 @@ def validate(
         )
     with progress.stage("scoring"):
         return law_document(collect(plan, out), proof.to_json())
-
-
-def read_plan(directory: Path) -> LawPlan:
-    """The plan of a run directory, from any of its ledgers.
-
-    Raises:
-        LedgerError: There is none.
-    """
-    for path in sorted(directory.glob("*/ledger.sqlite")):
-        with Ledger(path) as ledger:
-            found = ledger.find("plan", "law")
-        if found is not None:
-            found.pop("digest")
-            return LawPlan.model_validate(found)
-    raise LedgerError(f"no validation lies in {directory}", "give a directory that `controlwindow validate` wrote")
 
 
 def _each(
@@ -126,8 +86,3 @@ def _largest_first(plan: LawPlan) -> list[ModelPlan]:
 def _one_thread() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
-
-
-def model_ledger(out: Path, entry: ModelPlan) -> Ledger:
-    """A model's ledger for reading."""
-    return Ledger(ledger_path(out, entry))
