@@ -32,7 +32,8 @@ from controlwindow.running.scheduler import Scheduler
 from controlwindow.screens import find_screen, screen_names
 from controlwindow.windows.failure import Reasons
 from controlwindow.windows.precision import Float32Check
-from controlwindow.windows.prediction import LayerFeatures, layer_features, predict_neuron
+from controlwindow.windows.layer_features import LayerFeatures, layer_features
+from controlwindow.windows.prediction import predict_neuron
 from controlwindow.windows.search import Candidate, SearchTask, WindowSearch, stride_for
 from controlwindow.windows.window import Measured, Window, assemble, read_search
 

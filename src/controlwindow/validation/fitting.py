@@ -18,7 +18,7 @@ from controlwindow.organisms.catalogue import load_card
 from controlwindow.running.ledger import Ledger
 from controlwindow.running.results import open_run, read_results
 from controlwindow.windows.calibration import Observation, fit
-from controlwindow.windows.prediction import layer_features
+from controlwindow.windows.layer_features import layer_features
 
 
 def observations_of_census(model: Model) -> list[Observation]:

@@ -20,7 +20,7 @@ from controlwindow.instruments.generic import GenericPass, generic_pass
 from controlwindow.models import Model, Neuron
 from controlwindow.models.directions import write_norms
 from controlwindow.windows.calibration import Calibration, shipped_calibration
-from controlwindow.windows.prediction import LayerFeatures, layer_features
+from controlwindow.windows.layer_features import LayerFeatures, layer_features
 
 TIERS = {False: "0", True: "1/2"}
 """Tier of an atlas (method section 2), without and with probe passes."""
