@@ -171,7 +171,7 @@ def _read(
     asked: int,
     divergence: bool,
 ) -> tuple[list[float], list[float], list[float]]:
-    """Log-likelihoods, divergences and surprises of the rows asked for; the undosed rows follow them, in the order of texts."""
+    """Log-likelihoods, divergences and surprises of the rows asked for; the undosed ones follow, in texts' order."""
     width = hidden.shape[1]
     vocabulary = model.hf_model.get_output_embeddings().weight.shape[0]
     step = max(1, _LOGITS // (width * vocabulary * (2 if divergence else 1)))

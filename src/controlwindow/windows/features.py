@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from controlwindow import geometry
-from controlwindow.curves import Curve, Floats, curve_from_json
+from controlwindow.curves import Curve, Floats, SaturationCurve, curve_from_json
 from controlwindow.errors import UsageError
 from controlwindow.instruments.dosing import CAPPED_DOSE, limit_directions
 from controlwindow.instruments.forced import ForcedRow, forced_pass
@@ -148,6 +148,12 @@ def subjects_of(
             )
         )
     return found
+
+
+def subject_of_layer(layer: LayerFeatures) -> Subject:
+    """An average neuron of a layer, on a plain curve with c0 = 0: what is known of it without naming one."""
+    curve = SaturationCurve(0.0)
+    return Subject("", 1, layer.layer, curve, layer.values(), curve_limit(curve))
 
 
 def curve_limit(curve: Curve) -> float:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 from controlwindow.instruments.generic import GenericPass, generic_pass
 from controlwindow.instruments.probes import response_curve
@@ -52,19 +53,29 @@ class LayerFeatures:
         return dose_at_level(PROBE_DOSES, self.probe_curve, PROBE_LEVEL)
 
     def values(self) -> dict[str, float | None]:
-        """The features by the names that predictors use."""
-        return {
+        """The features by the names that predictors use; those of the probe only where there was one."""
+        known: dict[str, float | None] = {
             "depth": self.depth,
             "norm_growth": self.norm_growth,
             "participation_ratio": self.participation_ratio,
             "common_share": self.common_share,
             "entropy": self.entropy,
             "margin": self.margin,
-            "probe_dose_half": dose_at_level(PROBE_DOSES, self.probe_curve, PROBE_LEVEL / 4),
-            "probe_dose_1": dose_at_level(PROBE_DOSES, self.probe_curve, PROBE_LEVEL / 2),
-            "probe_dose": self.probe_dose,
-            "surprise_dose": dose_at_level(PROBE_DOSES, self.probe_surprise, PROBE_LEVEL),
         }
+        if self.probe_curve:
+            known |= {
+                "probe_dose_half": dose_at_level(PROBE_DOSES, self.probe_curve, PROBE_LEVEL / 4),
+                "probe_dose_1": dose_at_level(PROBE_DOSES, self.probe_curve, PROBE_LEVEL / 2),
+                "probe_dose": self.probe_dose,
+                "surprise_dose": dose_at_level(PROBE_DOSES, self.probe_surprise, PROBE_LEVEL),
+            }
+        return known
+
+
+def features_from_record(record: Mapping[str, Any]) -> LayerFeatures:
+    """Read a ledger's record of a layer, `asdict` of its features."""
+    named = {field.name: record[field.name] for field in fields(LayerFeatures)}
+    return LayerFeatures(**{name: tuple(v) if isinstance(v, list) else v for name, v in named.items()})
 
 
 def layer_features(
