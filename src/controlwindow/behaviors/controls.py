@@ -121,6 +121,7 @@ def _shuffled(tokens: Sequence[int], random: np.random.Generator) -> list[int]:
 
 
 def spliced(answer: Sequence[int], other: Sequence[int], random: np.random.Generator) -> list[int]:
+    """Spans of two to four tokens taken in turn from two answers, as long as the first one."""
     # Both answers are walked in step, so that each span could follow its own text, but never follows the other's.
     # The other one comes first: an answer that begins as its own prompt's does would be coherent until the first join.
     tokens: list[int] = []

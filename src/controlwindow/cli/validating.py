@@ -92,13 +92,11 @@ def validate(
         prompts=prompts,
         detailed=detailed,
         screen=screen,
-        tier=tier,
+        tier=tier,  # type: ignore[arg-type]
         seed=seed,
     )
     with TerminalProgress() as progress:
-        document = run_validation(
-            chosen, behavior or [], out, sizes=sizes, jobs=jobs, write=write, progress=progress
-        )
+        document = run_validation(chosen, behavior or [], out, sizes=sizes, jobs=jobs, write=write, progress=progress)
     if as_json:
         print_json(document)
         return

@@ -70,7 +70,12 @@ def errors_by_group(scores: Mapping[str, Any]) -> Specification | None:
 def coverage_by_model(scores: Mapping[str, Any], setting: str) -> Specification | None:
     """Coverage of nominal 90 % intervals, model by model, with Wilson intervals; None without a pair."""
     rows = [
-        {"model": model.removeprefix("organism:"), "value": c["value"], "low": c["interval"][0], "high": c["interval"][1]}
+        {
+            "model": model.removeprefix("organism:"),
+            "value": c["value"],
+            "low": c["interval"][0],
+            "high": c["interval"][1],
+        }
         for model, c in scores["ceilings"][setting]["coverage_by_model"].items()
         if c["value"] is not None
     ]

@@ -167,9 +167,12 @@ def detector_table(document: Mapping[str, Any]) -> Table:
     """Labelled controls of every kind, and the share judged collapsed."""
     kinds = document["scores"]["detector"]["kinds"]
     rows = [
-        (kind, found["label"], str(found["n"]), f"{found['collapsed'] / found['n']:.1%}") for kind, found in kinds.items()
+        (kind, found["label"], str(found["n"]), f"{found['collapsed'] / found['n']:.1%}")
+        for kind, found in kinds.items()
     ]
-    return Table("The coherence detector on labelled controls.", ("control", "label", "n", "judged collapsed"), tuple(rows))
+    return Table(
+        "The coherence detector on labelled controls.", ("control", "label", "n", "judged collapsed"), tuple(rows)
+    )
 
 
 def sensitivity_table(document: Mapping[str, Any]) -> Table:

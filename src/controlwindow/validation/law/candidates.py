@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from controlwindow.models import Model, Neuron
+from controlwindow.models import Model
 from controlwindow.organisms.catalogue import Card
 from controlwindow.statistics import stable_seed
 from controlwindow.validation.law.plan import LawSizes
@@ -131,8 +131,3 @@ def region(layer: int, layers: int) -> str:
     """
     edge = max(1, layers // 4)
     return "early" if layer < edge else "late" if layer >= layers - edge else "bulk"
-
-
-def parse_all(names: Sequence[str]) -> list[Neuron]:
-    """Neurons by name."""
-    return [Neuron.parse(name) for name in names]

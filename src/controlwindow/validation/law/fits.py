@@ -16,7 +16,8 @@ import numpy as np
 
 from controlwindow.curves import Curve, curve_from_json
 from controlwindow.geometry import dose_for
-from controlwindow.windows.calibration import REPORTED_CEILING, Calibration, Observation, fit_predictors
+from controlwindow.windows.calibrating import REPORTED_CEILING, fit_predictors
+from controlwindow.windows.calibration import Calibration, Observation
 from controlwindow.windows.features import subject_from_json
 from controlwindow.windows.triggers import TriggerCalibration, TriggerObservation, fit_triggers
 

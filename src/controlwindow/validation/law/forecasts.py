@@ -10,11 +10,10 @@ from controlwindow.validation.law.candidates import Assignment, Role
 from controlwindow.validation.law.fits import Fit, digest_of
 from controlwindow.validation.law.measuring import BRANCHES, pair_name
 from controlwindow.validation.law.session import Session
-from controlwindow.windows.calibration import PredictedCeiling
 from controlwindow.windows.failure_prediction import predict_failure_mode
 from controlwindow.windows.features import Subject, subject_from_json, subjects_of
+from controlwindow.windows.predictors import PredictedCeiling
 from controlwindow.windows.triggers import (
-    PredictedTrigger,
     behavior_class,
     predict_verdict,
     trigger_flips,
@@ -158,7 +157,7 @@ def _subjects(session: Session, assignments: Sequence[Assignment], role: Role) -
 
 def _flips(session: Session, assignments: Sequence[Assignment], role: Role) -> dict[tuple[str, str, int], float | None]:
     """c of the teacher-forced flip of every pair of a role; no rollout is made."""
-    found = {}
+    found: dict[tuple[str, str, int], float | None] = {}
     for name, behavior in session.behaviors.items():
         neurons = [Neuron.parse(a.neuron) for a in assignments if a.role == role and a.behavior == name]
         pairs: list[Pair] = [(neuron, branch) for neuron in neurons for branch in BRANCHES]
@@ -170,6 +169,3 @@ def _flips(session: Session, assignments: Sequence[Assignment], role: Role) -> d
 
 def _value(ceiling: PredictedCeiling | None) -> float | None:
     return None if ceiling is None else ceiling.value
-
-
-__all__ = ["PredictedTrigger", "commit_evidence", "commit_forecasts", "forecast_pair", "refold"]

@@ -32,8 +32,9 @@ def generic_influence(session: Session, held_out: Sequence[Assignment]) -> dict[
     Returns:
         By variant: median and largest change of the predicted ceiling in c, and of log budget.
     """
-    names = [a.neuron for a in held_out if a.source == "random"][:_NEURONS]
-    pairs = [(Neuron.parse(name), branch) for name in names for branch in BRANCHES]
+    chosen = [a for a in held_out if a.source == "random"][:_NEURONS]
+    pairs = [(Neuron.parse(a.neuron), branch) for a in chosen for branch in BRANCHES]
+    behaviors = [a.behavior for a in chosen for _ in BRANCHES]
     committed = session.ledger.find("fit", "known")
     assert committed is not None
     calibration = _calibration(committed)
@@ -45,13 +46,13 @@ def generic_influence(session: Session, held_out: Sequence[Assignment]) -> dict[
         "half the length": (own.prompts, GENERIC_TOKENS // 2),
         "the behaviors' prompts": (_behavior_prompts(session), GENERIC_TOKENS),
     }
-    before = _predicted(session, own, pairs, calibration)
+    before = _predicted(session, own, pairs, behaviors, calibration)
     found: dict[str, Any] = {}
     for name, (prompts, length) in variants.items():
         if len(prompts) < 2:
             continue
         other = generic_pass(session.model, prompts, length)
-        after = _predicted(session, other, pairs, calibration)
+        after = _predicted(session, other, pairs, behaviors, calibration)
         both = [(a, b) for a, b in zip(before, after, strict=True) if a is not None and b is not None]
         moved = np.array([abs(a - b) for a, b in both])
         budgets = np.array(
@@ -71,12 +72,17 @@ def _calibration(committed: dict[str, Any]) -> Calibration:
 
 
 def _predicted(
-    session: Session, generic: GenericPass, pairs: Sequence[tuple[Neuron, int]], calibration: Calibration
+    session: Session,
+    generic: GenericPass,
+    pairs: Sequence[tuple[Neuron, int]],
+    behaviors: Sequence[str],
+    calibration: Calibration,
 ) -> list[float | None]:
     sizes = session.plan.sizes
+    subjects = subjects_of(session.model, pairs, generic, tier=sizes.tier, seed=sizes.seed)
     values = []
-    for subject in subjects_of(session.model, pairs, generic, tier=sizes.tier, seed=sizes.seed):
-        predicted = calibration.predict(subject, fingerprint=session.entry.fingerprint)
+    for subject, behavior in zip(subjects, behaviors, strict=True):
+        predicted = calibration.predict(subject, fingerprint=session.entry.fingerprint, behavior=behavior)
         values.append(None if predicted is None else predicted.value)
     return values
 

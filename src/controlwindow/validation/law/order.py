@@ -45,12 +45,13 @@ class OrderProof:
         }
 
 
-def prove_order(plan: LawPlan, out: Path) -> OrderProof:
+def prove_order(plan: LawPlan, out: Path, fits: Mapping[str, Fit] | None = None) -> OrderProof:
     """Check every model's ledger.
 
     Args:
         plan: The plan.
         out: The run directory.
+        fits: What `fit_all` gave on the committed evidence, where it was just computed; None fits again.
 
     Raises:
         LedgerError: A ledger is missing or cannot be read.
@@ -66,7 +67,7 @@ def prove_order(plan: LawPlan, out: Path) -> OrderProof:
             evidence.append(found)
     if problems:
         return OrderProof(False, tuple(problems), 0, len(plan.models))
-    fits = fit_all(evidence)
+    fits = fit_all(evidence) if fits is None else fits
     digests = fits_digest(fits, evidence)
     count = 0
     for entry in plan.models:

@@ -16,6 +16,7 @@ from controlwindow.models import Model, load_model
 from controlwindow.organisms.catalogue import Card, load_card
 from controlwindow.running.ledger import Ledger
 from controlwindow.running.plan import BehaviorReference, library_versions, model_record
+from controlwindow.windows.features import Tier
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,7 +40,7 @@ class LawSizes(BaseModel):
 
     model_config = _FROZEN
 
-    calibration: Annotated[int, Field(ge=4)] = 32
+    calibration: Annotated[int, Field(ge=4)] = 24
     held_out: Annotated[int, Field(ge=4)] = 32
     screened: Annotated[int, Field(ge=0)] = 2
     natural: Annotated[int, Field(ge=0)] = 2
@@ -47,7 +48,7 @@ class LawSizes(BaseModel):
     prompts: Annotated[int, Field(ge=8)] = 16
     detailed: Annotated[int, Field(ge=0)] = 4
     screen: str = "contrastive"
-    tier: str = "1"
+    tier: Tier = "1"
     seed: int = 0
     chunk_rows: int = 1024
 

@@ -92,13 +92,13 @@ def _known(card: Card | None) -> dict[tuple[str, str, int], str]:
     """What the card knows of a pair: "open", "closed", or the failure mode."""
     if card is None:
         return {}
-    answers = {(p.neuron, p.behavior, p.branch): "open" for p in card.planted}
+    answers: dict[tuple[str, str, int], str] = {(p.neuron, p.behavior, p.branch): "open" for p in card.planted}
     return answers | {(k.neuron, k.behavior, k.branch): k.mode or "closed" for k in card.known}
 
 
 def _further(ledger: Ledger, entry: ModelPlan) -> dict[str, Any]:
     coherence = ledger.find("coherence", "detector") or {"calibration": {}}
-    return rounded(
+    found: dict[str, Any] = rounded(
         {
             "lineage": entry.lineage,
             "family": entry.family,
@@ -120,6 +120,7 @@ def _further(ledger: Ledger, entry: ModelPlan) -> dict[str, Any]:
             "screens_left_out": {n: r["notes"] for n, r in ledger.find_all("first_order").items() if r["notes"]},
         }
     )
+    return found
 
 
 def held_out(records: Iterable[Record], setting: str = "known") -> list[Record]:

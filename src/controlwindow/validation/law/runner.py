@@ -44,7 +44,7 @@ def run_law(
         digests = fits_digest(fits, evidence)
     _each(plan, jobs, progress, "held-out neurons", hold_out_model, (plan, out), (fits, digests))
     with progress.stage("proving the order"):
-        proof = prove_order(plan, out)
+        proof = prove_order(plan, out, fits)
     if not proof.proved:
         raise LedgerError(
             f"the ledgers in {out} do not prove the order of events: {describe(proof.problems)}",

@@ -1,4 +1,4 @@
-"""Which coordinate carries trigger and ceiling: leave-one-out errors of constant α, t and c, and what is left to explain.
+"""Which coordinate carries trigger and ceiling: leave-one-out errors of constant α, t and c; what explains the rest.
 
 Every constant predicts a dose, and the error is in log dose, so that the three compare: log α and log t of one neuron
 differ by a constant, and a coordinate becomes a dose through the neuron's own curve.
@@ -105,11 +105,12 @@ def _scope(pairs: Sequence[Record], pool: Sequence[Record], threshold: str, scop
     array = np.array(rows)
     means, replicates = cluster_means(array, clusters, strata, 0)
     names = ("alpha", "t", "c")
-    difference = percentile_interval(replicates[:, 1] - replicates[:, 2])
+    several = len(set(zip(clusters, strata, strict=True))) > 1
+    difference = list(percentile_interval(replicates[:, 1] - replicates[:, 2])) if several else None
     return {
         "n": len(used),
         **{name: mean_estimate([row[i] for row in rows], clusters, strata).to_json() for i, name in enumerate(names)},
-        "t_minus_c": {"value": float(means[1] - means[2]), "interval": list(difference)},
+        "t_minus_c": {"value": float(means[1] - means[2]), "interval": difference},
     }
 
 
