@@ -30,6 +30,7 @@ from controlwindow.cli.options import (
 )
 from controlwindow.cli.runs import show_run
 from controlwindow.errors import UsageError
+from controlwindow.instruments.generic import GENERIC_TOKENS, generic_pass
 from controlwindow.models import Neuron
 from controlwindow.organisms.catalogue import load_card
 from controlwindow.report.charts import draw_atlas, draw_screen
@@ -214,6 +215,10 @@ def atlas(
     probe: Annotated[
         bool, typer.Option("--probe", help="Also dose random directions of every layer: slower, and predicts better.")
     ] = False,
+    generic_prompts: Annotated[
+        Path | None, typer.Option(help="Ordinary prompts for the generic pass, one a line; default the model's own.")
+    ] = None,
+    generic_length: Annotated[int, typer.Option(min=1, help="Length of a generic answer in tokens.")] = GENERIC_TOKENS,
     figure: Annotated[Path | None, typer.Option(help="Draw predicted ceilings by layer to this SVG file.")] = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = None,
@@ -223,10 +228,12 @@ def atlas(
     """Predict the ceiling of every FFN neuron on both branches, without a rollout of any of them."""
     for name in neuron or []:
         Neuron.parse(name)
+    prompts = None if generic_prompts is None else read_lines(generic_prompts, "prompts")
     loaded = open_model(model, device, dtype, system_prompt)
     passes = "generic and probe passes" if probe else "generic pass and weights"
     with TerminalProgress() as progress, progress.stage(passes) as stage:
-        table = predict_ceilings(loaded, neuron, probe=probe, progress=stage.update)
+        generic = generic_pass(loaded, prompts, generic_length)
+        table = predict_ceilings(loaded, neuron, probe=probe, generic=generic, progress=stage.update)
     if figure is not None:
         draw_atlas(table, figure, f"{loaded.name}, {table['predictor'][0]} predictor")
     if as_json:

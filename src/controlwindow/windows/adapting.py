@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from controlwindow.statistics import stable_seed
 from controlwindow.windows.choosing import moments
 from controlwindow.windows.evidence import Evidence
-from controlwindow.windows.predictors import Adaptation, Scale, Subjects, standardised
+from controlwindow.windows.predictors import Adaptation, Scale, Shift, standardised
 from controlwindow.windows.regression import ridge
 from controlwindow.windows.residuals import Residuals, residuals_of
 
@@ -46,22 +46,6 @@ SHRINKAGES: tuple[Shrinkage, ...] = tuple(
     Shrinkage(*pair) for pair in product((8.0, 32.0, 1e6), (8.0, 32.0, 128.0, 1e6))
 )
 """What is tried; the last of each leaves the coefficients out."""
-
-
-class _Fitted(NamedTuple):
-    offset: float
-    layers: dict[str, float]
-    behaviors: dict[str, float]
-    centres: tuple[float, ...]
-    scales: tuple[float, ...]
-    slopes: tuple[float, ...]
-
-    def shift(self, subjects: Subjects, features: tuple[str, ...]) -> Floats:
-        """What is added to the predictor's location, [subjects]."""
-        found = self.offset + np.array([self.layers.get(str(layer), 0.0) for layer in subjects.layers])
-        found = found + np.array([self.behaviors.get(str(name), 0.0) for name in subjects.behaviors])
-        slopes = np.asarray(self.slopes)
-        return np.asarray(found + standardised(subjects, features, self.centres, self.scales) @ slopes)
 
 
 def adapt(
@@ -101,8 +85,7 @@ def adapt(
     for fingerprint, (own, base) in models.items():
         fitted = _fit(own, own.locations(scale) - base, features, best)
         adapted[fingerprint] = Adaptation(
-            **fitted._asdict(),
-            features=features,
+            shift=fitted,
             residuals=_residuals(fingerprint, {f: m[0] for f, m in models.items()}, residuals),
             error=round(errors[best][fingerprint], 6),
         )
@@ -123,7 +106,7 @@ def _left_out(own: Evidence, base: Floats, scale: Scale, features: tuple[str, ..
         held, others = np.flatnonzero(parts == part), np.flatnonzero(parts != part)
         if len(held):
             fitted = _fit(own.chosen(others), target[others], features, shrinkage)
-            found[held] = fitted.shift(own.subjects.chosen(held), features)
+            found[held] = fitted.of(own.subjects.chosen(held))
     return found
 
 
@@ -134,7 +117,7 @@ def _parts(neurons: Sequence[str]) -> NDArray[np.int64]:
     return np.array([place[name] for name in neurons])
 
 
-def _fit(own: Evidence, target: Floats, features: tuple[str, ...], shrinkage: Shrinkage) -> _Fitted:
+def _fit(own: Evidence, target: Floats, features: tuple[str, ...], shrinkage: Shrinkage) -> Shift:
     subjects, count = own.subjects, len(own)
     even = np.full(count, 1 / count)
     centres, scales = moments(subjects, features, even)
@@ -158,10 +141,11 @@ def _fit(own: Evidence, target: Floats, features: tuple[str, ...], shrinkage: Sh
     )
     found = ridge(design, target, own.reached, even, priors / count).round(6).tolist()
     middle, last = 1 + len(layers), 1 + len(layers) + len(behaviors)
-    return _Fitted(
+    return Shift(
         offset=found[0],
         layers={str(layer): value for layer, value in zip(layers, found[1:middle], strict=True)},
         behaviors=dict(zip(behaviors, found[middle:last], strict=True)),
+        features=features,
         centres=centres,
         scales=scales,
         slopes=tuple(found[last:]),

@@ -50,7 +50,8 @@ def predict_ceilings(
         One row per neuron and branch, in the model's order of neurons (in the order given within a layer): neuron,
         layer, expert (null outside routed experts), index, branch, c0, residual_norm, write_norm, budget, budget_kind,
         plateau (null where nothing caps), routed_share (null in a dense layer), ceiling_predicted with ceiling_low and
-        ceiling_high (90 %), reachable, probability_not_reached, t_predicted, one column per predictor, the predictor's name, tier, in_sample.
+        ceiling_high (90 %), reachable, probability_not_reached, t_predicted, one column per predictor, the predictor's
+        name, tier, in_sample.
 
         A ceiling beyond the range, or beyond what a plateau leaves of it, is null with `reachable` false: no dose that
         a search tries collapses the text. Where nothing is predicted (the write vanishes, the expert was never routed

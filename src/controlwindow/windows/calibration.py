@@ -11,7 +11,7 @@ from typing import Any
 
 from controlwindow.errors import UsageError
 from controlwindow.windows.features import Subject, Tier, subject_from_json
-from controlwindow.windows.predictors import FEATURES, ORDER, Adaptation, PredictedCeiling, Predictor
+from controlwindow.windows.predictors import FEATURES, ORDER, Adaptation, PredictedCeiling, Predictor, Shift
 from controlwindow.windows.residuals import Residuals
 
 FORMAT = 2
@@ -147,8 +147,9 @@ def _predictor(values: Mapping[str, Any]) -> Predictor:
 
 
 def _adaptation(values: Mapping[str, Any]) -> Adaptation:
-    lists = {name: tuple(values[name]) for name in ("features", "centres", "scales", "slopes")}
-    return Adaptation(**{**values, **lists, "residuals": _residuals(values["residuals"])})
+    shift = values["shift"]
+    lists = {name: tuple(shift[name]) for name in ("features", "centres", "scales", "slopes")}
+    return Adaptation(Shift(**{**shift, **lists}), _residuals(values["residuals"]), values["error"])
 
 
 def _residuals(values: Mapping[str, Any]) -> Residuals:

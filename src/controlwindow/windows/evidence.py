@@ -99,7 +99,7 @@ class Evidence:
         """
         limits = self.subjects.limits
         predicted = np.minimum(from_scale(locations, self.subjects.cosines, scale), limits)
-        return np.abs(predicted - np.minimum(self.coordinates, limits))
+        return np.asarray(np.abs(predicted - np.minimum(self.coordinates, limits)))
 
 
 def evidence_of(observations: Sequence[Observation]) -> Evidence:

@@ -230,7 +230,8 @@ def _dosed_features(
     texts = [(p, t) for p, t in zip(generic.prompt_ids, generic.token_ids, strict=True) if t][:TEXTS]
     # Rows of one layer next to each other share what lies below it.
     order = sorted(curves, key=lambda pair: pair[0].layer)
-    rows, stands_for = [], {}
+    rows: list[ForcedRow] = []
+    stands_for: dict[Pair, list[float]] = {}
     for neuron, branch in order:
         budget = generic.budget(model, neuron)
         for wanted in DOSES:

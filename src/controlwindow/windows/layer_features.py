@@ -74,8 +74,9 @@ class LayerFeatures:
 
 def features_from_record(record: Mapping[str, Any]) -> LayerFeatures:
     """Read a ledger's record of a layer, `asdict` of its features."""
-    named = {field.name: record[field.name] for field in fields(LayerFeatures)}
-    return LayerFeatures(**{name: tuple(v) if isinstance(v, list) else v for name, v in named.items()})
+    named: dict[str, Any] = {field.name: record[field.name] for field in fields(LayerFeatures)}
+    curves = {name: tuple(named[name]) for name in ("probe_curve", "probe_surprise")}
+    return LayerFeatures(**{**named, **curves})
 
 
 def layer_features(

@@ -134,7 +134,7 @@ class Subjects:
         values = np.asarray(self.values.get(name, np.full(len(self), np.nan)), np.float64)
         if feature.missing is not None:
             values = np.where(np.isnan(values), feature.missing, values)
-        return np.log(np.maximum(values, feature.floor)) if feature.logarithm else values
+        return np.asarray(np.log(np.maximum(values, feature.floor)) if feature.logarithm else values)
 
     def knows(self, tier: Tier) -> bool:
         """Whether any feature that comes with a tier was read."""
@@ -164,8 +164,8 @@ def _number(value: float | None) -> float:
 
 
 @dataclass(frozen=True)
-class Adaptation:
-    """What the calibration neurons of one model add.
+class Shift:
+    """What is added to a predictor's location for one model.
 
     Attributes:
         offset: In the predictor's scale.
@@ -175,8 +175,6 @@ class Adaptation:
         centres: What the features are centred at.
         scales: What they are divided by.
         slopes: Per standardised feature.
-        residuals: Of this model's calibration neurons, each predicted from the others.
-        error: Mean absolute error in c, each predicted from the others.
     """
 
     offset: float
@@ -186,15 +184,29 @@ class Adaptation:
     centres: tuple[float, ...]
     scales: tuple[float, ...]
     slopes: tuple[float, ...]
-    residuals: Residuals
-    error: float
 
-    def shift(self, subjects: Subjects) -> Floats:
-        """What is added to the location, [subjects]."""
+    def of(self, subjects: Subjects) -> Floats:
+        """The shift of each subject, [subjects]."""
         found = np.full(len(subjects), self.offset)
         found += np.array([self.layers.get(str(layer), 0.0) for layer in subjects.layers])
         found += np.array([self.behaviors.get(str(name), 0.0) for name in subjects.behaviors])
-        return found + standardised(subjects, self.features, self.centres, self.scales) @ np.asarray(self.slopes)
+        found += standardised(subjects, self.features, self.centres, self.scales) @ np.asarray(self.slopes)
+        return found
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """What the calibration neurons of one model tell of it.
+
+    Attributes:
+        shift: What is added to the predictor's location.
+        residuals: Of this model's calibration neurons, each predicted from the others.
+        error: Mean absolute error in c, each predicted from the others.
+    """
+
+    shift: Shift
+    residuals: Residuals
+    error: float
 
 
 @dataclass(frozen=True)
@@ -234,14 +246,14 @@ class Predictor:
     error_left_out: float | None
 
     def location(self, subjects: Subjects, fingerprint: str | None = None) -> Floats:
-        """y of each subject, [subjects]; NaN where a required feature is missing, or the predictor's tier was not read."""
+        """y of each subject, [subjects]; NaN where a required feature is missing, or its tier was not read at all."""
         if self.tier != "0" and not subjects.knows(self.tier):
             return np.full(len(subjects), np.nan)
         found = np.full(len(subjects), self.intercept) + anchored(subjects, self.anchor, self.scale)
         found = found + standardised(subjects, self.features, self.centres, self.scales) @ np.asarray(self.coefficients)
         adaptation = self.models.get(fingerprint or "")
         if adaptation is not None:
-            found = found + adaptation.shift(subjects)
+            found = found + adaptation.shift.of(subjects)
         if self.required:
             for name in (*self.features, *([self.anchor] if self.anchor else [])):
                 found = np.where(subjects.missing(name), np.nan, found)
@@ -284,8 +296,8 @@ class Predictor:
         }
         if math.isnan(row["not_reached"]):
             return None
-        ends = (None if math.isnan(row[name]) else row[name] for name in ("value", "low", "high"))
-        return PredictedCeiling(*ends, row["not_reached"])
+        value, low, high = (None if math.isnan(row[name]) else row[name] for name in ("value", "low", "high"))
+        return PredictedCeiling(value, low, high, row["not_reached"])
 
 
 def standardised(subjects: Subjects, names: Sequence[str], centres: Sequence[float], scales: Sequence[float]) -> Floats:
@@ -314,12 +326,12 @@ def to_scale(coordinates: Floats, cosines: Floats, scale: Scale) -> Floats:
     bounded = np.minimum(coordinates, _LARGEST_COORDINATE)
     doses = np.asarray(geometry.dose_for(bounded, np.clip(cosines, -_LARGEST_COORDINATE, _LARGEST_COORDINATE)))
     # A ceiling at or below c0 is one that no dose was needed for.
-    return np.log(np.clip(doses, _SMALLEST_DOSE, _LARGEST_DOSE))
+    return np.asarray(np.log(np.clip(doses, _SMALLEST_DOSE, _LARGEST_DOSE)))
 
 
 def from_scale(locations: Floats, cosines: Floats, scale: Scale) -> Floats:
     """Locations as control coordinates, [subjects]."""
     if scale == "c":
-        return np.clip(locations, -1.0, _LARGEST_COORDINATE)
+        return np.asarray(np.clip(locations, -1.0, _LARGEST_COORDINATE))
     doses = np.exp(np.clip(locations, math.log(_SMALLEST_DOSE), math.log(_LARGEST_DOSE)))
     return np.asarray(geometry.control_coordinate(doses, cosines))

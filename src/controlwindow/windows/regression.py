@@ -34,11 +34,11 @@ def ridge(design: Floats, values: Floats, reached: Bools, weights: Floats, penal
     """
     weights = weights / weights.sum()
     filled, counted = values.copy(), weights
-    found = np.zeros(design.shape[1])
+    found: Floats = np.zeros(design.shape[1])
     for _ in range(_ROUNDS):
         weighted = design * counted[:, None]
         gram = design.T @ weighted + np.diag(penalties + 1e-10)
-        before, found = found, np.linalg.solve(gram, weighted.T @ filled)
+        before, found = found, np.asarray(np.linalg.solve(gram, weighted.T @ filled), np.float64)
         fitted = design @ found
         spread = _spread(filled - fitted, weights)
         if not reached.all():
