@@ -5,8 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-import tiny_models
 
+import tiny_models
 from controlwindow.validation.law.candidates import assign, region
 from controlwindow.validation.law.plan import LawSizes
 

@@ -81,7 +81,8 @@ def test_prompts_of_the_two_roles_are_disjoint(plan, finished):
     out, _ = finished
     with sqlite3.connect(ledger_path(out, plan.models[0])) as connection:
         stages = connection.execute(
-            "SELECT name, payload FROM event WHERE kind = 'chunk' AND (name LIKE 'calibration%' OR name LIKE 'held_out%')"
+            "SELECT name, payload FROM event WHERE kind = 'chunk' "
+            "AND (name LIKE 'calibration%' OR name LIKE 'held_out%')"
         ).fetchall()
     used: dict[str, set[str]] = {"calibration": set(), "held_out": set()}
     for name, payload in stages:
@@ -102,7 +103,7 @@ def test_details_say_what_thresholds_depend_on(plan, finished):
         assert ceilings == sorted(ceilings), "laxer thresholds never lower a ceiling"
         assert detail["longer"]["horizon"] == 32
         assert detail["positions"]["dosed"] == "generated"
-    assert len(document["scores"]["sensitivity"]["generic_text"]["organism:switch"]) >= 3
+    assert len(document["scores"]["sensitivity"]["generic_text"]["organism:switch"]) == 4
 
 
 TAMPERINGS = {

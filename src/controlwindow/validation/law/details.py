@@ -87,7 +87,7 @@ def measure_details(session: Session, assignments: Sequence[Assignment]) -> None
                 if ledger.find("detail", pair_name(name, *key)) is None
             ]
         )
-    if ledger.find("generic text", "influence") is None:
+    if count and ledger.find("generic text", "influence") is None:
         with session.progress.stage(f"{session.entry.name}: other generic texts"):
             ledger.record("generic text", "influence", generic_influence(session, held_out))
 

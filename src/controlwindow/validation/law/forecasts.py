@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+from controlwindow import geometry
+from controlwindow.behaviors import Behavior
+from controlwindow.curves import SaturationCurve
+from controlwindow.errors import BehaviorError, ScreenError
 from controlwindow.models import Neuron
+from controlwindow.running.flips import trigger_flips
 from controlwindow.validation.law.candidates import Assignment, Role
 from controlwindow.validation.law.fits import Fit, digest_of
 from controlwindow.validation.law.measuring import BRANCHES, pair_name
@@ -13,13 +18,21 @@ from controlwindow.validation.law.session import Session
 from controlwindow.windows.failure_prediction import predict_failure_mode
 from controlwindow.windows.features import Subject, subject_from_json, subjects_of
 from controlwindow.windows.predictors import PredictedCeiling
-from controlwindow.windows.triggers import (
-    behavior_class,
-    predict_verdict,
-    trigger_flips,
-)
+from controlwindow.windows.triggers import BehaviorClass, PredictedTrigger, behavior_class, predict_verdict
 
 Pair = tuple[Neuron, int]
+
+
+class Flips(NamedTuple):
+    """c of the teacher-forced flips of a pair; None where there is none.
+
+    Attributes:
+        flip: Under doses of the neuron.
+        injected: With its direction injected past the norm after the FFN; None also where no norm follows.
+    """
+
+    flip: float | None
+    injected: float | None
 
 
 def commit_evidence(
@@ -28,14 +41,15 @@ def commit_evidence(
     """Leave in the ledger what the fits read of this model, once all of its calibration pairs are measured."""
     found: dict[str, Any] | None = session.ledger.find("calibration", "evidence")
     if found is None:
-        subjects = _subjects(session, assignments, "calibration")
-        flips = _flips(session, assignments, "calibration")
+        with session.progress.stage(f"{session.entry.name}: reading calibration neurons"):
+            subjects = _subjects(session, assignments, "calibration")
+            flips = _flips(session, assignments, "calibration", subjects)
         pairs = [
             {
                 "behavior": record["behavior"],
                 "behavior_class": behavior_class(session.behaviors[record["behavior"]]),
                 "subject": subjects[record["neuron"], record["branch"]].to_json(),
-                "flip": flips[record["behavior"], record["neuron"], record["branch"]],
+                "flip": flips[record["behavior"], record["neuron"], record["branch"]].flip,
                 "ceiling": record["ceiling"],
                 "trigger": record["trigger"],
                 "source": record["source"],
@@ -62,45 +76,64 @@ def commit_forecasts(
         return
     with session.progress.stage(f"{entry.name}: predicting"):
         subjects = _subjects(session, assignments, "held_out")
-        flips = _flips(session, assignments, "held_out")
+        flips = _flips(session, assignments, "held_out", subjects)
     records = []
     for assignment in held_out:
         kind = behavior_class(session.behaviors[assignment.behavior])
         for branch in BRANCHES:
-            subject = subjects[assignment.neuron, branch]
-            flip = flips[assignment.behavior, assignment.neuron, branch]
-            forecast = {
-                "subject": subject.to_json(),
-                "flip": flip,
+            inputs = {
+                "subject": subjects[assignment.neuron, branch].to_json(),
+                **flips[assignment.behavior, assignment.neuron, branch]._asdict(),
                 "behavior_class": kind,
-                **{
-                    label: forecast_pair(fit, subject, flip, kind, assignment.behavior, known)
-                    for label, fit, known in _settings(mine, entry.fingerprint, entry.lineage)
-                },
             }
+            forecast = forecast_again(mine, entry.lineage, entry.fingerprint, assignment.behavior, inputs)
             name = pair_name(assignment.behavior, assignment.neuron, branch)
             records.append(("forecast", name, {**forecast, "digest": digest_of(forecast)}))
     ledger.record_all(records)
 
 
+def forecast_again(
+    fits: Mapping[str, Fit], lineage: str, fingerprint: str, behavior: str, inputs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A forecast in both settings: the model known, and its lineage left out (where there are others). Pure.
+
+    Args:
+        fits: The fits by name.
+        lineage: The model's lineage.
+        fingerprint: The model's.
+        behavior: The behavior's name.
+        inputs: "subject", "flip", "injected" and "behavior_class" of the pair; a committed forecast holds them.
+    """
+    kept = {key: inputs[key] for key in ("subject", "flip", "injected", "behavior_class")}
+    subject, kind = subject_from_json(inputs["subject"]), inputs["behavior_class"]
+    flips = Flips(inputs["flip"], inputs["injected"])
+    found = {**kept, "known": forecast_pair(fits["known"], subject, flips, kind, behavior, fingerprint)}
+    if f"without {lineage}" in fits:
+        found["left_out"] = forecast_pair(fits[f"without {lineage}"], subject, flips, kind, behavior, None)
+    return found
+
+
 def forecast_pair(
-    fit: Fit, subject: Subject, flip: float | None, kind: str, behavior: str, fingerprint: str | None
+    fit: Fit, subject: Subject, flips: Flips, kind: BehaviorClass, behavior: str, fingerprint: str | None
 ) -> dict[str, Any]:
     """What one fit says of one pair. Pure.
 
     Args:
         fit: The fit.
         subject: What predictors read of the pair.
-        flip: c of its teacher-forced flip.
+        flips: Its teacher-forced flips.
         kind: The behavior's class.
         behavior: The behavior.
         fingerprint: The model's, where the fit knows it; None for a held-out lineage.
     """
     calibration = fit.ceilings
     ceiling = calibration.predict(subject, fingerprint=fingerprint, behavior=behavior)
-    trigger = fit.triggers.predict(
-        flip, subject.curve, kind, limit=subject.limit, fingerprint=fingerprint, behavior=behavior
-    )
+    trigger = fit.triggers.predict(flips.flip, subject.curve, kind, limit=subject.limit)
+    injected: PredictedTrigger | None = None
+    if subject.curve.plateau is not None:
+        # Past the norm the plain curve holds, and every coordinate of the range is reached.
+        plain = SaturationCurve(subject.curve.cosine)
+        injected = fit.triggers.predict(flips.injected, plain, kind, limit=geometry.RANGE_END)
     values = {
         name: _value(calibration.predict(subject, fingerprint=fingerprint, behavior=behavior, predictor=name))
         for name in sorted(calibration.predictors)
@@ -119,32 +152,8 @@ def forecast_pair(
     if ceiling is not None:
         verdict = predict_verdict(ceiling, trigger)
         found["open"], found["probability_open"] = verdict.open, verdict.probability
-        found["failure_mode"] = predict_failure_mode(subject, ceiling, trigger)
+        found["failure_mode"] = predict_failure_mode(subject, ceiling, trigger, injected)
     return found
-
-
-def refold(
-    fits: Mapping[str, Fit], entry_lineage: str, fingerprint: str, behavior: str, forecast: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The forecast that the fits give again for what a committed one says of its pair."""
-    subject = subject_from_json(forecast["subject"])
-    return {
-        "subject": forecast["subject"],
-        "flip": forecast["flip"],
-        "behavior_class": forecast["behavior_class"],
-        **{
-            label: forecast_pair(fit, subject, forecast["flip"], forecast["behavior_class"], behavior, known)
-            for label, fit, known in _settings(fits, fingerprint, entry_lineage)
-        },
-    }
-
-
-def _settings(fits: Mapping[str, Fit], fingerprint: str, lineage: str) -> list[tuple[str, Fit, str | None]]:
-    """The two settings of a forecast: the model known, and its lineage left out (where there are others)."""
-    settings: list[tuple[str, Fit, str | None]] = [("known", fits["known"], fingerprint)]
-    if f"without {lineage}" in fits:
-        settings.append(("left_out", fits[f"without {lineage}"], None))
-    return settings
 
 
 def _subjects(session: Session, assignments: Sequence[Assignment], role: Role) -> dict[tuple[str, int], Subject]:
@@ -155,16 +164,34 @@ def _subjects(session: Session, assignments: Sequence[Assignment], role: Role) -
     return {(str(neuron), branch): subject for (neuron, branch), subject in zip(pairs, found, strict=True)}
 
 
-def _flips(session: Session, assignments: Sequence[Assignment], role: Role) -> dict[tuple[str, str, int], float | None]:
-    """c of the teacher-forced flip of every pair of a role; no rollout is made."""
-    found: dict[tuple[str, str, int], float | None] = {}
+def _flips(
+    session: Session,
+    assignments: Sequence[Assignment],
+    role: Role,
+    subjects: Mapping[tuple[str, int], Subject],
+) -> dict[tuple[str, str, int], Flips]:
+    """Flips of every pair of a role; find prompts are read, no rollout is made."""
+    found: dict[tuple[str, str, int], Flips] = {}
     for name, behavior in session.behaviors.items():
         neurons = [Neuron.parse(a.neuron) for a in assignments if a.role == role and a.behavior == name]
         pairs: list[Pair] = [(neuron, branch) for neuron in neurons for branch in BRANCHES]
-        if pairs:
-            flips = trigger_flips(session.model, behavior, pairs, session.generic, seed=session.plan.sizes.seed)
-            found |= {(name, str(neuron), branch): flip for (neuron, branch), flip in flips.items()}
+        capped = [pair for pair in pairs if subjects[str(pair[0]), pair[1]].curve.plateau is not None]
+        plain = _read_flips(session, behavior, pairs, injected=False)
+        past = _read_flips(session, behavior, capped, injected=True)
+        found |= {(name, str(pair[0]), pair[1]): Flips(plain.get(pair), past.get(pair)) for pair in pairs}
     return found
+
+
+def _read_flips(
+    session: Session, behavior: Behavior, pairs: Sequence[Pair], *, injected: bool
+) -> dict[Pair, float | None]:
+    """Flips of some pairs; none where the behavior has no two answers to tell apart, so that only priors speak."""
+    if not pairs:
+        return {}
+    try:
+        return trigger_flips(session.model, behavior, pairs, session.generic, injected=injected)
+    except (BehaviorError, ScreenError):
+        return {}
 
 
 def _value(ceiling: PredictedCeiling | None) -> float | None:

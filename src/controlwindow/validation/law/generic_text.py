@@ -1,4 +1,4 @@
-"""What the choice of generic text does to a prediction's inputs: other prompts, shorter answers."""
+"""What the choice of generic text does to predictions: other prompts, shorter answers, sampled ones."""
 
 from __future__ import annotations
 
@@ -8,15 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from controlwindow.instruments.generic import GENERIC_TOKENS, GenericPass, generic_pass
+from controlwindow.errors import ModelError
+from controlwindow.instruments.generic import GenericPass
 from controlwindow.models import Neuron
 from controlwindow.validation.law.candidates import Assignment
 from controlwindow.validation.law.measuring import BRANCHES
 from controlwindow.validation.law.session import Session
 from controlwindow.windows.calibration import Calibration, calibration_from_json
 from controlwindow.windows.features import subjects_of
+from controlwindow.windows.sensitivity import GenericText, read_generic, standard_variants
 
-_NEURONS = 16
+_VARIANTS = frozenset({"even prompts", "half length", "sampled, seed 1"})
+"""Of the standard variants one of each kind: the whole set costs a generic pass and probes each."""
+
+_NEURONS = 8
 """Held-out neurons that the influence is read on."""
 
 
@@ -39,26 +44,24 @@ def generic_influence(session: Session, held_out: Sequence[Assignment]) -> dict[
     assert committed is not None
     calibration = _calibration(committed)
     own = session.generic
-    half = len(own.prompts) // 2
-    variants: dict[str, tuple[Sequence[str], int]] = {
-        "first half of the prompts": (own.prompts[:half], GENERIC_TOKENS),
-        "second half of the prompts": (own.prompts[half:], GENERIC_TOKENS),
-        "half the length": (own.prompts, GENERIC_TOKENS // 2),
-        "the behaviors' prompts": (_behavior_prompts(session), GENERIC_TOKENS),
-    }
     before = _predicted(session, own, pairs, behaviors, calibration)
     found: dict[str, Any] = {}
-    for name, (prompts, length) in variants.items():
-        if len(prompts) < 2:
+    for variant in (
+        *standard_variants(session.model)[1:],
+        GenericText("behaviors' prompts", _behavior_prompts(session)),
+    ):
+        try:
+            other = read_generic(session.model, variant)
+        except ModelError as error:
+            found[variant.name] = {"n": 0, "reason": error.message}
             continue
-        other = generic_pass(session.model, prompts, length)
         after = _predicted(session, other, pairs, behaviors, calibration)
         both = [(a, b) for a, b in zip(before, after, strict=True) if a is not None and b is not None]
         moved = np.array([abs(a - b) for a, b in both])
         budgets = np.array(
             [abs(np.log(other.budget(session.model, n) / own.budget(session.model, n))) for n, _ in pairs]
         )
-        found[name] = {
+        found[variant.name] = {
             "n": len(both),
             "median_change": float(np.median(moved)) if len(moved) else None,
             "largest_change": float(moved.max()) if len(moved) else None,
@@ -87,7 +90,7 @@ def _predicted(
     return values
 
 
-def _behavior_prompts(session: Session) -> list[str]:
+def _behavior_prompts(session: Session) -> tuple[str, ...]:
     """Half as many prompts of the behaviors' find splits as the generic text has, in turn."""
     count = max(2, len(session.generic.prompts) // 2 // len(session.behaviors))
-    return [p.text for behavior in session.behaviors.values() for p in behavior.prompts("find")[:count]]
+    return tuple(p.text for behavior in session.behaviors.values() for p in behavior.prompts("find")[:count])

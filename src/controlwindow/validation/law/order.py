@@ -14,7 +14,7 @@ from typing import Any
 
 from controlwindow.running.ledger import Ledger
 from controlwindow.validation.law.fits import Fit, digest_of, fit_all, fits_digest
-from controlwindow.validation.law.forecasts import refold
+from controlwindow.validation.law.forecasts import forecast_again
 from controlwindow.validation.law.plan import LawPlan
 from controlwindow.validation.law.session import ledger_path
 
@@ -104,7 +104,7 @@ def _check_ledger(
             problems.append(f"{name} was predicted before the fit")
         if rollout is not None and rollout < place:
             problems.append(f"{name} was rolled out before it was predicted")
-        again = refold(fits, lineage, fingerprint, behavior, forecast)
+        again = forecast_again(fits, lineage, fingerprint, behavior, forecast)
         stated = {key: value for key, value in forecast.items() if key != "digest"}
         if digest_of(again) != digest_of(stated) or forecast["digest"] != digest_of(stated):
             problems.append(f"{name}: the committed forecast is not what the fit predicts")
