@@ -8,7 +8,7 @@ from typing import Any
 from controlwindow.errors import LedgerError
 from controlwindow.validation.law.ceilings import SETTINGS, ceiling_scores
 from controlwindow.validation.law.control import control_scores
-from controlwindow.validation.law.records import Collected, Record, from_table, rounded, to_table
+from controlwindow.validation.law.records import Collected, Record, from_table, rounded, significant, to_table
 from controlwindow.validation.law.sensitivity import sensitivities
 from controlwindow.validation.law.universality import universality
 from controlwindow.validation.law.verdicts import failure_scores, verdict_scores
@@ -37,7 +37,7 @@ def law_document(collected: Collected, proof: Mapping[str, Any]) -> dict[str, An
         Plain values: the headline keys, aims, scores, models, plan, and the records that give the scores again.
     """
     table = rounded(to_table(collected.records))
-    scores = rounded(score_records(from_table(table), collected.models))
+    scores = significant(score_records(from_table(table), collected.models))
     found = headline(scores)
     plan = collected.plan
     return {
@@ -70,7 +70,7 @@ def rescore(document: Mapping[str, Any]) -> dict[str, Any]:
             f"the law document has version {document.get('version')}, this controlwindow reads {VERSION}",
             "write it again with `controlwindow validate`",
         )
-    return dict(rounded(score_records(from_table(document["records"]), document["models"])))
+    return dict(significant(score_records(from_table(document["records"]), document["models"])))
 
 
 def score_records(records: Sequence[Record], models: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from controlwindow.curves import Curve, curve_from_json
 from controlwindow.geometry import dose_for
+from controlwindow.validation.law.records import map_floats
 from controlwindow.windows.calibrating import REPORTED_CEILING, fit_predictors
 from controlwindow.windows.calibration import Calibration, Observation
 from controlwindow.windows.features import subject_from_json
@@ -95,7 +96,9 @@ def fits_digest(fits: Mapping[str, Fit], evidence: Sequence[Evidence]) -> dict[s
 
 def digest_of(value: Any) -> str:
     """A hash of JSON values; floats to 9 digits, below which machines may round otherwise."""
-    return hashlib.sha256(json.dumps(_rounded(value), sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(map_floats(value, lambda x: float(f"{x:.9g}")), sort_keys=True).encode()
+    ).hexdigest()
 
 
 def observations_of(evidence: Sequence[Evidence]) -> list[Observation]:
@@ -208,13 +211,3 @@ def _median(pairs: Sequence[Mapping[str, Any]]) -> float | None:
     values = [math.inf if pair["ceiling"] is None else pair["ceiling"] for pair in pairs]
     middle = float(np.quantile(values, 0.5, method="lower")) if values else math.inf
     return middle if math.isfinite(middle) else None
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, float):
-        return float(f"{value:.9g}")
-    if isinstance(value, Mapping):
-        return {str(key): _rounded(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_rounded(item) for item in value]
-    return value

@@ -46,10 +46,8 @@ def generic_influence(session: Session, held_out: Sequence[Assignment]) -> dict[
     own = session.generic
     before = _predicted(session, own, pairs, behaviors, calibration)
     found: dict[str, Any] = {}
-    for variant in (
-        *standard_variants(session.model)[1:],
-        GenericText("behaviors' prompts", _behavior_prompts(session)),
-    ):
+    standard = [variant for variant in standard_variants(session.model) if variant.name in _VARIANTS]
+    for variant in (*standard, GenericText("behaviors' prompts", _behavior_prompts(session))):
         try:
             other = read_generic(session.model, variant)
         except ModelError as error:

@@ -5,7 +5,7 @@ Scores are pure functions of records, so the records that a law document carries
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -169,10 +169,20 @@ def _flatten(value: Mapping[str, Any], path: str = "") -> dict[str, Any]:
 
 def rounded(value: Any) -> Any:
     """Floats rounded to `DIGITS`, tuples as lists."""
+    return map_floats(value, lambda number: round(number, DIGITS) + 0.0)
+
+
+def significant(value: Any) -> Any:
+    """Floats to six significant digits, so that small p-values stay what they are; tuples as lists."""
+    return map_floats(value, lambda number: float(f"{number:.6g}"))
+
+
+def map_floats(value: Any, change: Callable[[float], float]) -> Any:
+    """Change every float in nested plain values."""
     if isinstance(value, float):
-        return round(value, DIGITS) + 0.0
+        return change(value)
     if isinstance(value, Mapping):
-        return {key: rounded(item) for key, item in value.items()}
+        return {key: map_floats(item, change) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [rounded(item) for item in value]
+        return [map_floats(item, change) for item in value]
     return value
