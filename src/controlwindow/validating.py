@@ -33,7 +33,8 @@ def validate(
         behaviors: Names or TOML files of behaviors, for models that have none of their own.
         out: The run directory: a ledger for each model, `law.json`, `law.html`, figures and tables.
         sizes: How much is measured.
-        jobs: Models measured at the same time, each in a process of one thread.
+        jobs: Models measured at the same time, each in a process of one thread; more than 1 starts processes anew, so
+            that a script must keep its own work under `if __name__ == "__main__"`.
         write: Another file that the law document is written to.
         progress: Where progress is shown.
 

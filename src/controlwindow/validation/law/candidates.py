@@ -90,6 +90,14 @@ def assign(
     return tuple(chosen.assignments)
 
 
+def known_answers(card: Card | None) -> list[tuple[str, str, int, str]]:
+    """What a card knows: neuron, behavior, branch, and "open", "closed" or the failure mode."""
+    if card is None:
+        return []
+    planted = [(p.neuron, p.behavior, int(p.branch), "open") for p in card.planted]
+    return planted + [(k.neuron, k.behavior, int(k.branch), k.mode or "closed") for k in card.known]
+
+
 class _Chosen:
     """Collects assignments: a neuron keeps its first role, and its first source for each behavior."""
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from controlwindow.organisms.catalogue import Card, load_card
 from controlwindow.running.ledger import Ledger
 from controlwindow.validation.law.candidates import Role
 from controlwindow.validation.law.plan import LawPlan, ModelPlan
@@ -57,8 +56,9 @@ def collect(plan: LawPlan, out: Path) -> Collected:
 
 
 def _records(ledger: Ledger, entry: ModelPlan) -> list[Record]:
-    card = load_card(entry.source) if entry.source.startswith("organism:") else None
-    known = _known(card)
+    known = {
+        (neuron, behavior, branch): answer for neuron, behavior, branch, answer in ledger.find("answers", "card") or []
+    }
     scores = {name: record["neurons"] for name, record in ledger.find_all("first_order").items()}
     forecasts = ledger.find_all("forecast")
     committed = ledger.find("calibration", "evidence") or {"pairs": []}
@@ -86,14 +86,6 @@ def _records(ledger: Ledger, entry: ModelPlan) -> list[Record]:
                     record[setting] = {key: forecast[setting][key] for key in _FORECAST_KEYS}
             found.append(rounded(record))
     return found
-
-
-def _known(card: Card | None) -> dict[tuple[str, str, int], str]:
-    """What the card knows of a pair: "open", "closed", or the failure mode."""
-    if card is None:
-        return {}
-    answers: dict[tuple[str, str, int], str] = {(p.neuron, p.behavior, p.branch): "open" for p in card.planted}
-    return answers | {(k.neuron, k.behavior, k.branch): k.mode or "closed" for k in card.known}
 
 
 def _further(ledger: Ledger, entry: ModelPlan) -> dict[str, Any]:

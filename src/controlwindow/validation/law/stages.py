@@ -13,15 +13,16 @@ from typing import Any
 
 import numpy as np
 
+from controlwindow.running.ledger import Ledger
 from controlwindow.running.progress import Progress
-from controlwindow.validation.law.candidates import Assignment, assign
+from controlwindow.validation.law.candidates import Assignment, assign, known_answers
 from controlwindow.validation.law.details import measure_details
 from controlwindow.validation.law.first_order import FirstOrder
 from controlwindow.validation.law.fits import Fit
 from controlwindow.validation.law.forecasts import commit_evidence, commit_forecasts
 from controlwindow.validation.law.measuring import measure_role
 from controlwindow.validation.law.plan import LawPlan, ModelPlan, card_of
-from controlwindow.validation.law.session import Session, open_session
+from controlwindow.validation.law.session import Session, ledger_path, open_session
 
 DONE = "finished"
 
@@ -41,10 +42,10 @@ def calibrate_model(plan: LawPlan, entry: ModelPlan, out: Path, progress: Progre
     Raises:
         ControlWindowError: As `session.open_session`.
     """
+    found: dict[str, Any] | None = _found(plan, entry, out, "calibration", "evidence")
+    if found is not None:
+        return found
     with open_session(plan, entry, out, progress) as session:
-        found: dict[str, Any] | None = session.ledger.find("calibration", "evidence")
-        if found is not None:
-            return found
         assignments = _assignments(session)
         measured = measure_role(session, assignments, "calibration")
         return commit_evidence(session, assignments, measured)
@@ -71,14 +72,24 @@ def hold_out_model(
     Raises:
         ControlWindowError: As `session.open_session`.
     """
+    if _found(plan, entry, out, DONE, "law") is not None:
+        return
     with open_session(plan, entry, out, progress) as session:
-        if session.ledger.find(DONE, "law") is not None:
-            return
         assignments = _assignments(session)
         commit_forecasts(session, assignments, fits, digests)
         measured = measure_role(session, assignments, "held_out")
         measure_details(session, assignments)
         session.ledger.record(DONE, "law", {"pairs": len(measured)})
+
+
+def _found(plan: LawPlan, entry: ModelPlan, out: Path, kind: str, name: str) -> Any | None:
+    """A record of a ledger that holds this very plan; None where there is none yet, so that the model is needed."""
+    path = ledger_path(out, entry)
+    if not path.is_file():
+        return None
+    with Ledger(path) as ledger:
+        planned = ledger.find("plan", "law")
+        return ledger.find(kind, name) if planned is not None and planned["digest"] == plan.digest else None
 
 
 def _assignments(session: Session) -> tuple[Assignment, ...]:
@@ -99,7 +110,10 @@ def _assignments(session: Session) -> tuple[Assignment, ...]:
     )
     ranked = {name: order.ranked for name, order in orders.items()}
     chosen = assign(model, card_of(model), list(session.behaviors), ranked, silent, sizes)
-    records: list[tuple[str, str, Any]] = [("assignments", "law", [asdict(a) for a in chosen])]
+    records: list[tuple[str, str, Any]] = [
+        ("assignments", "law", [asdict(a) for a in chosen]),
+        ("answers", "card", known_answers(card_of(model))),
+    ]
     for name, order in orders.items():
         neurons = list(dict.fromkeys(a.neuron for a in chosen if a.behavior == name))
         records.append(("first_order", name, order.to_record(neurons)))
