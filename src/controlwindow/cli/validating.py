@@ -40,10 +40,10 @@ def validate(
         "runs/law"
     ),
     calibration: Annotated[
-        int, typer.Option(min=4, help="Random neurons per model that predictors are fitted on.")
+        int, typer.Option(min=2, help="Random neurons per model that predictors are fitted on.")
     ] = _DEFAULTS.calibration,
     held_out: Annotated[
-        int, typer.Option(min=4, help="Random neurons per model that they are scored on.")
+        int, typer.Option(min=2, help="Random neurons per model that they are scored on.")
     ] = _DEFAULTS.held_out,
     screened: Annotated[
         int, typer.Option(min=0, help="Neurons of the screen's top, per behavior and role.")

@@ -34,7 +34,8 @@ target = ["Bien", "Bonjour", "Avec", "Le", "La", "Il", "Je"]
 control = ["Of", "Hello", "Sure", "The", "It", "I", "Here"]
 """
 
-SIZES = LawSizes(calibration=4, held_out=4, screened=0, natural=0, prompts=8, detailed=1, screen="readout")
+SIZES = LawSizes(calibration=2, held_out=2, screened=0, natural=0, prompts=8, detailed=0, screen="readout", tier="0")
+"""Nothing but what the order of events needs; predictions read the generic pass alone."""
 
 
 def small_behavior(directory: Path) -> Path:

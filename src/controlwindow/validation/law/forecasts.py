@@ -11,7 +11,7 @@ from controlwindow.curves import SaturationCurve
 from controlwindow.errors import BehaviorError, ScreenError
 from controlwindow.models import Neuron
 from controlwindow.running.flips import trigger_flips
-from controlwindow.validation.law.candidates import Assignment, Role
+from controlwindow.validation.law.candidates import Assignment
 from controlwindow.validation.law.fits import Fit, digest_of
 from controlwindow.validation.law.measuring import BRANCHES, pair_name
 from controlwindow.validation.law.session import Session
@@ -35,26 +35,45 @@ class Flips(NamedTuple):
     injected: float | None
 
 
+def commit_inputs(session: Session, assignments: Sequence[Assignment]) -> dict[str, dict[str, Any]]:
+    """Read of all assigned pairs what forecasts are made from, once; no rollout of theirs is needed for it.
+
+    Returns:
+        By `pair_name`: "subject", "flip", "injected" and "behavior_class".
+    """
+    names = [pair_name(a.behavior, a.neuron, branch) for a in assignments for branch in BRANCHES]
+    found = session.ledger.find_all("inputs")
+    if all(name in found for name in names):
+        return found
+    with session.progress.stage(f"{session.entry.name}: reading the neurons"):
+        subjects = _subjects(session, assignments)
+        flips = _flips(session, assignments, subjects)
+    found = {
+        pair_name(a.behavior, a.neuron, branch): {
+            "subject": subjects[a.neuron, branch].to_json(),
+            **flips[a.behavior, a.neuron, branch]._asdict(),
+            "behavior_class": behavior_class(session.behaviors[a.behavior]),
+        }
+        for a in assignments
+        for branch in BRANCHES
+    }
+    session.ledger.record_all([("inputs", name, values) for name, values in found.items()])
+    return found
+
+
 def commit_evidence(
-    session: Session, assignments: Sequence[Assignment], measured: Mapping[str, Mapping[str, Any]]
+    session: Session, inputs: Mapping[str, Mapping[str, Any]], measured: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
     """Leave in the ledger what the fits read of this model, once all of its calibration pairs are measured."""
     found: dict[str, Any] | None = session.ledger.find("calibration", "evidence")
     if found is None:
-        with session.progress.stage(f"{session.entry.name}: reading calibration neurons"):
-            subjects = _subjects(session, assignments, "calibration")
-            flips = _flips(session, assignments, "calibration", subjects)
         pairs = [
             {
                 "behavior": record["behavior"],
-                "behavior_class": behavior_class(session.behaviors[record["behavior"]]),
-                "subject": subjects[record["neuron"], record["branch"]].to_json(),
-                "flip": flips[record["behavior"], record["neuron"], record["branch"]].flip,
-                "ceiling": record["ceiling"],
-                "trigger": record["trigger"],
-                "source": record["source"],
+                **inputs[name],
+                **{key: record[key] for key in ("ceiling", "trigger", "source")},
             }
-            for record in measured.values()
+            for name, record in measured.items()
         ]
         entry = session.entry
         found = {"model": entry.name, "fingerprint": entry.fingerprint, "lineage": entry.lineage, "pairs": pairs}
@@ -63,32 +82,29 @@ def commit_evidence(
 
 
 def commit_forecasts(
-    session: Session, assignments: Sequence[Assignment], fits: Mapping[str, Fit], digests: Mapping[str, str]
+    session: Session,
+    assignments: Sequence[Assignment],
+    inputs: Mapping[str, Mapping[str, Any]],
+    fits: Mapping[str, Fit],
+    digests: Mapping[str, str],
 ) -> None:
     """Commit the fits and, in one transaction after them, the forecast of every held-out pair."""
     ledger, entry = session.ledger, session.entry
     mine = {name: fit for name, fit in fits.items() if name in ("known", f"without {entry.lineage}")}
     if ledger.find("fit", "known") is None:
         ledger.record_all([("fit", name, {**fit.to_record(), **digests}) for name, fit in mine.items()])
-    held_out = [a for a in assignments if a.role == "held_out"]
-    names = [pair_name(a.behavior, a.neuron, branch) for a in held_out for branch in BRANCHES]
-    if all(ledger.sequence("forecast", name) is not None for name in names):
+    behaviors = {
+        pair_name(a.behavior, a.neuron, branch): a.behavior
+        for a in assignments
+        if a.role == "held_out"
+        for branch in BRANCHES
+    }
+    if all(ledger.sequence("forecast", name) is not None for name in behaviors):
         return
-    with session.progress.stage(f"{entry.name}: predicting"):
-        subjects = _subjects(session, assignments, "held_out")
-        flips = _flips(session, assignments, "held_out", subjects)
     records = []
-    for assignment in held_out:
-        kind = behavior_class(session.behaviors[assignment.behavior])
-        for branch in BRANCHES:
-            inputs = {
-                "subject": subjects[assignment.neuron, branch].to_json(),
-                **flips[assignment.behavior, assignment.neuron, branch]._asdict(),
-                "behavior_class": kind,
-            }
-            forecast = forecast_again(mine, entry.lineage, entry.fingerprint, assignment.behavior, inputs)
-            name = pair_name(assignment.behavior, assignment.neuron, branch)
-            records.append(("forecast", name, {**forecast, "digest": digest_of(forecast)}))
+    for name, behavior in behaviors.items():
+        forecast = forecast_again(mine, entry.lineage, entry.fingerprint, behavior, inputs[name])
+        records.append(("forecast", name, {**forecast, "digest": digest_of(forecast)}))
     ledger.record_all(records)
 
 
@@ -156,8 +172,8 @@ def forecast_pair(
     return found
 
 
-def _subjects(session: Session, assignments: Sequence[Assignment], role: Role) -> dict[tuple[str, int], Subject]:
-    names = list(dict.fromkeys(a.neuron for a in assignments if a.role == role))
+def _subjects(session: Session, assignments: Sequence[Assignment]) -> dict[tuple[str, int], Subject]:
+    names = list(dict.fromkeys(a.neuron for a in assignments))
     pairs: list[Pair] = [(Neuron.parse(name), branch) for name in names for branch in BRANCHES]
     sizes = session.plan.sizes
     found = subjects_of(session.model, pairs, session.generic, tier=sizes.tier, seed=sizes.seed)
@@ -165,15 +181,12 @@ def _subjects(session: Session, assignments: Sequence[Assignment], role: Role) -
 
 
 def _flips(
-    session: Session,
-    assignments: Sequence[Assignment],
-    role: Role,
-    subjects: Mapping[tuple[str, int], Subject],
+    session: Session, assignments: Sequence[Assignment], subjects: Mapping[tuple[str, int], Subject]
 ) -> dict[tuple[str, str, int], Flips]:
-    """Flips of every pair of a role; find prompts are read, no rollout is made."""
+    """Flips of every pair; find prompts are read, no rollout is made."""
     found: dict[tuple[str, str, int], Flips] = {}
     for name, behavior in session.behaviors.items():
-        neurons = [Neuron.parse(a.neuron) for a in assignments if a.role == role and a.behavior == name]
+        neurons = [Neuron.parse(a.neuron) for a in assignments if a.behavior == name]
         pairs: list[Pair] = [(neuron, branch) for neuron in neurons for branch in BRANCHES]
         capped = [pair for pair in pairs if subjects[str(pair[0]), pair[1]].curve.plateau is not None]
         plain = _read_flips(session, behavior, pairs, injected=False)

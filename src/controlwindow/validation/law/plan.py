@@ -40,8 +40,8 @@ class LawSizes(BaseModel):
 
     model_config = _FROZEN
 
-    calibration: Annotated[int, Field(ge=4)] = 24
-    held_out: Annotated[int, Field(ge=4)] = 32
+    calibration: Annotated[int, Field(ge=2)] = 24
+    held_out: Annotated[int, Field(ge=2)] = 32
     screened: Annotated[int, Field(ge=0)] = 2
     natural: Annotated[int, Field(ge=0)] = 2
     behaviors_each: Annotated[int, Field(ge=1)] = 1

@@ -19,7 +19,7 @@ from controlwindow.validation.law.candidates import Assignment, assign, known_an
 from controlwindow.validation.law.details import measure_details
 from controlwindow.validation.law.first_order import FirstOrder
 from controlwindow.validation.law.fits import Fit
-from controlwindow.validation.law.forecasts import commit_evidence, commit_forecasts
+from controlwindow.validation.law.forecasts import commit_evidence, commit_forecasts, commit_inputs
 from controlwindow.validation.law.measuring import measure_role
 from controlwindow.validation.law.plan import LawPlan, ModelPlan, card_of
 from controlwindow.validation.law.session import Session, ledger_path, open_session
@@ -47,8 +47,9 @@ def calibrate_model(plan: LawPlan, entry: ModelPlan, out: Path, progress: Progre
         return found
     with open_session(plan, entry, out, progress) as session:
         assignments = _assignments(session)
+        inputs = commit_inputs(session, assignments)
         measured = measure_role(session, assignments, "calibration")
-        return commit_evidence(session, assignments, measured)
+        return commit_evidence(session, inputs, measured)
 
 
 def hold_out_model(
@@ -76,7 +77,7 @@ def hold_out_model(
         return
     with open_session(plan, entry, out, progress) as session:
         assignments = _assignments(session)
-        commit_forecasts(session, assignments, fits, digests)
+        commit_forecasts(session, assignments, commit_inputs(session, assignments), fits, digests)
         measured = measure_role(session, assignments, "held_out")
         measure_details(session, assignments)
         session.ledger.record(DONE, "law", {"pairs": len(measured)})
