@@ -25,6 +25,7 @@ from controlwindow.behaviors.prompts import (
 )
 from controlwindow.behaviors.refusals import SHIPPED_LANGUAGES
 from controlwindow.errors import BehaviorError
+from controlwindow.models.chat import conversation, turns_of
 
 #: Fewest prompts on either side of a contrast that screens accept.
 MINIMUM_CONTRAST = 8
@@ -318,7 +319,7 @@ class Behavior:
             return tuple(
                 (one.text, other.text) for one, other in zip(contrast.positive, contrast.negative, strict=False)
             )
-        return tuple((prompt.text, swap_characters(prompt.text)) for prompt in self.prompts("find"))
+        return tuple((prompt.text, _swap_in_last_turn(prompt.text)) for prompt in self.prompts("find"))
 
     def judge(self, text: str, prompt: Prompt, collapsed: bool) -> str:
         """Name the outcome of one rollout at one horizon.
@@ -363,6 +364,11 @@ class Behavior:
 
     def _of_split(self, split: Split) -> Sequence[Prompt]:
         return [prompt for prompt in self.all_prompts if prompt.split == split]
+
+
+def _swap_in_last_turn(text: str) -> str:
+    *earlier, last = turns_of(text)
+    return conversation(*earlier, swap_characters(last))
 
 
 def swap_characters(text: str) -> str:

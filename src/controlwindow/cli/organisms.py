@@ -101,6 +101,9 @@ def train(
     sentences: Annotated[
         Path | None, typer.Option(help="Sentence pairs to mix in: English, tab, French, one pair a line (or zipped).")
     ] = None,
+    bases: Annotated[
+        Path | None, typer.Option(help="Where base runs are kept for organisms of one lineage; default beside --out.")
+    ] = None,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -111,7 +114,9 @@ def train(
     with TerminalProgress() as progress:
         stages = _TrainingStages(progress)
         try:
-            written = train_organism(name, directory, sentences=sentences, seed=seed, progress=stages.report)
+            written = train_organism(
+                name, directory, sentences=sentences, seed=seed, progress=stages.report, bases=bases
+            )
         finally:
             stages.close()
     card = load_card(written)
@@ -158,6 +163,9 @@ class _TrainingStages:
 @app.command("census", epilog="Example: controlwindow organisms census switch --neurons 384")
 def census(
     name: Annotated[str, typer.Argument(help="The organism, as in switch.")],
+    behavior: Annotated[
+        list[str] | None, typer.Option("--behavior", "-b", help="A behavior; default those with planted neurons.")
+    ] = None,
     neurons: Annotated[int, typer.Option(min=1, help="Size of the random sample.")] = 384,
     prompts: Annotated[int, typer.Option(min=8, help="Eligible evaluation prompts used.")] = 16,
     out: Annotated[Path | None, typer.Option(help="Run directory; default runs/census-NAME.")] = None,
@@ -169,7 +177,7 @@ def census(
     from controlwindow.validation.census import run_census
 
     card = load_card(full_name(name))
-    behaviors = sorted({p.behavior for p in card.planted}, reverse=True)
+    behaviors = behavior or sorted({p.behavior for p in card.planted}, reverse=True)
     directory = out if out is not None else Path("runs") / f"census-{name.removeprefix('organism:')}"
     with TerminalProgress() as progress:
         found = run_census(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+from pathlib import Path
 from typing import Any
 
-from controlwindow.organisms.catalogue import Card, PlantedNeuron, Tolerance
+from controlwindow.organisms.catalogue import CARD_FILE, Card, PlantedNeuron, Tolerance
 from controlwindow.organisms.training.base import BATCH_ROWS, VAULT_SHARE
 from controlwindow.organisms.training.loop import StageResult
 from controlwindow.organisms.training.measuring import Measurement
@@ -137,3 +140,12 @@ def switch_card(
         generic_prompts=generic_prompts(),
         census=None,
     )
+
+
+def write_card(card: Card, directory: Path) -> None:
+    """Write a card, whole or not at all."""
+    temporary = directory / (CARD_FILE + ".partial")
+    temporary.write_text(
+        json.dumps(card.model_dump(mode="json"), ensure_ascii=False, indent=2) + "\n", encoding="utf-8"
+    )
+    os.replace(temporary, directory / CARD_FILE)
