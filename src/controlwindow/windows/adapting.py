@@ -6,7 +6,8 @@ a coefficient's prior is worth: a model's offset is learnt from few neurons, tha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import product
 from typing import NamedTuple
 
@@ -42,10 +43,75 @@ class Shrinkage(NamedTuple):
     slopes: float
 
 
-SHRINKAGES: tuple[Shrinkage, ...] = tuple(
-    Shrinkage(*pair) for pair in product((8.0, 32.0, 1e6), (8.0, 32.0, 128.0, 1e6))
-)
+SHRINKAGES: tuple[Shrinkage, ...] = tuple(Shrinkage(*pair) for pair in product((16.0, 1e6), (8.0, 64.0, 1e6)))
 """What is tried; the last of each leaves the coefficients out."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Own:
+    """One model's calibration neurons as a regression.
+
+    Attributes:
+        evidence: The observations, [n].
+        base: What the predictor gives for them, [n].
+        target: What is to be learnt: measured less `base`, [n].
+        scale: The predictor's scale.
+        features: Features that get slopes.
+        centres: What they are centred at.
+        scales: What they are divided by.
+        layers: Layers of the neurons, each once.
+        behaviors: Behaviors, each once.
+        design: Columns for the offset, layers, behaviors and features, [n, columns].
+        parts: Which of `FOLDS` parts each observation is left out with; a neuron's are one part, [n].
+    """
+
+    evidence: Evidence
+    base: Floats
+    target: Floats
+    scale: Scale
+    features: tuple[str, ...]
+    centres: tuple[float, ...]
+    scales: tuple[float, ...]
+    layers: tuple[int, ...]
+    behaviors: tuple[str, ...]
+    design: Floats
+    parts: NDArray[np.int64]
+
+    def coefficients(self, places: NDArray[np.int64], shrinkage: Shrinkage) -> Floats:
+        """Learn from the observations at some places, [columns]."""
+        count = len(places)
+        priors = np.repeat(
+            [_OFFSET, shrinkage.layers, _BEHAVIOR, shrinkage.slopes],
+            [1, len(self.layers), len(self.behaviors), len(self.features)],
+        )
+        reached = self.evidence.reached[places]
+        return ridge(self.design[places], self.target[places], reached, np.ones(count), priors / count)
+
+    def left_out(self, shrinkage: Shrinkage) -> Floats:
+        """Shift of every observation, learnt from the other neurons of the model, [n]."""
+        found = np.zeros(len(self.evidence))
+        for part in np.unique(self.parts):
+            held = self.parts == part
+            found[held] = self.design[held] @ self.coefficients(np.flatnonzero(~held), shrinkage)
+        return found
+
+    def error(self, shift: Floats) -> float:
+        """Mean error in c under a shift."""
+        return float(self.evidence.errors(self.base + shift, self.scale).mean())
+
+    def shift(self, shrinkage: Shrinkage) -> Shift:
+        """What all neurons tell."""
+        found = self.coefficients(np.arange(len(self.evidence)), shrinkage).round(6).tolist()
+        middle, last = 1 + len(self.layers), 1 + len(self.layers) + len(self.behaviors)
+        return Shift(
+            offset=found[0],
+            layers={str(layer): value for layer, value in zip(self.layers, found[1:middle], strict=True)},
+            behaviors=dict(zip(self.behaviors, found[middle:last], strict=True)),
+            features=self.features,
+            centres=self.centres,
+            scales=self.scales,
+            slopes=tuple(found[last:]),
+        )
 
 
 def adapt(
@@ -66,98 +132,62 @@ def adapt(
     models = {}
     for fingerprint in evidence.fingerprints:
         places = np.flatnonzero([o.fingerprint == fingerprint for o in evidence.observations])
-        if len({evidence.observations[i].subject.neuron for i in places}) >= LEAST_NEURONS:
-            models[fingerprint] = evidence.chosen(places), locations[places]
+        if _neurons(evidence.chosen(places)) >= LEAST_NEURONS:
+            models[fingerprint] = _own(evidence.chosen(places), locations[places], scale, features)
     if not models:
         return {}, None
-    tried = SHRINKAGES if features else tuple(s for s in SHRINKAGES if s.slopes == SHRINKAGES[0].slopes)
-    left_out = {
-        shrinkage: {f: _left_out(*model, scale, features, shrinkage) for f, model in models.items()}
-        for shrinkage in tried
-    }
-    errors = {
-        shrinkage: {f: _error(models[f], found, scale) for f, found in by_model.items()}
-        for shrinkage, by_model in left_out.items()
-    }
+    tried = SHRINKAGES if features else tuple(dict.fromkeys(s._replace(slopes=1e6) for s in SHRINKAGES))
+    left_out = {shrinkage: {f: own.left_out(shrinkage) for f, own in models.items()} for shrinkage in tried}
+    errors = {s: {f: models[f].error(shift) for f, shift in by_model.items()} for s, by_model in left_out.items()}
     best = min(tried, key=lambda shrinkage: (float(np.mean(list(errors[shrinkage].values()))), shrinkage))
-    residuals = {f: own.locations(scale) - base - left_out[best][f] for f, (own, base) in models.items()}
-    adapted = {}
-    for fingerprint, (own, base) in models.items():
-        fitted = _fit(own, own.locations(scale) - base, features, best)
-        adapted[fingerprint] = Adaptation(
-            shift=fitted,
-            residuals=_residuals(fingerprint, {f: m[0] for f, m in models.items()}, residuals),
-            error=round(errors[best][fingerprint], 6),
-        )
+    residuals = {f: own.target - left_out[best][f] for f, own in models.items()}
+    adapted = {
+        f: Adaptation(own.shift(best), _residuals(f, models, residuals), round(errors[best][f], 6))
+        for f, own in models.items()
+    }
     return adapted, float(np.mean(list(errors[best].values())))
 
 
-def _error(model: tuple[Evidence, Floats], shift: Floats, scale: Scale) -> float:
-    own, base = model
-    return float(own.errors(base + shift, scale).mean())
+def _neurons(evidence: Evidence) -> int:
+    return len({o.subject.neuron for o in evidence.observations})
 
 
-def _left_out(own: Evidence, base: Floats, scale: Scale, features: tuple[str, ...], shrinkage: Shrinkage) -> Floats:
-    """Shift of every observation, learnt from the other neurons of the model, [n]."""
-    target = own.locations(scale) - base
-    found = np.zeros(len(own))
-    parts = _parts([o.subject.neuron for o in own.observations])
-    for part in range(FOLDS):
-        held, others = np.flatnonzero(parts == part), np.flatnonzero(parts != part)
-        if len(held):
-            fitted = _fit(own.chosen(others), target[others], features, shrinkage)
-            found[held] = fitted.of(own.subjects.chosen(held))
-    return found
+def _own(evidence: Evidence, base: Floats, scale: Scale, features: tuple[str, ...]) -> _Own:
+    subjects = evidence.subjects
+    centres, scales = moments(subjects, features, np.full(len(evidence), 1 / len(evidence)))
+    layers = tuple(sorted(set(subjects.layers)))
+    behaviors = tuple(sorted({str(name) for name in subjects.behaviors}))
+    columns = [
+        np.ones((len(evidence), 1)),
+        np.asarray(subjects.layers)[:, None] == np.asarray(layers),
+        np.asarray([str(name) for name in subjects.behaviors])[:, None] == np.asarray(behaviors),
+        standardised(subjects, features, centres, scales),
+    ]
+    return _Own(
+        evidence=evidence,
+        base=base,
+        target=evidence.locations(scale) - base,
+        scale=scale,
+        features=features,
+        centres=centres,
+        scales=scales,
+        layers=layers,
+        behaviors=behaviors,
+        design=np.concatenate([np.asarray(part, np.float64) for part in columns], axis=1),
+        parts=_parts([o.subject.neuron for o in evidence.observations]),
+    )
 
 
 def _parts(neurons: Sequence[str]) -> NDArray[np.int64]:
-    """Which part each observation belongs to: both branches and all behaviors of a neuron to the same one."""
     names = sorted(set(neurons), key=lambda name: stable_seed("part", name))
     place = {name: i % FOLDS for i, name in enumerate(names)}
     return np.array([place[name] for name in neurons])
 
 
-def _fit(own: Evidence, target: Floats, features: tuple[str, ...], shrinkage: Shrinkage) -> Shift:
-    subjects, count = own.subjects, len(own)
-    even = np.full(count, 1 / count)
-    centres, scales = moments(subjects, features, even)
-    layers = sorted(set(subjects.layers))
-    behaviors = sorted({str(name) for name in subjects.behaviors})
-    design = np.column_stack(
-        [
-            np.ones(count),
-            *[np.array([at == layer for at in subjects.layers], float) for layer in layers],
-            *[np.array([str(at) == name for at in subjects.behaviors], float) for name in behaviors],
-            standardised(subjects, features, centres, scales),
-        ]
-    )
-    priors = np.array(
-        [
-            _OFFSET,
-            *[shrinkage.layers] * len(layers),
-            *[_BEHAVIOR] * len(behaviors),
-            *[shrinkage.slopes] * len(features),
-        ]
-    )
-    found = ridge(design, target, own.reached, even, priors / count).round(6).tolist()
-    middle, last = 1 + len(layers), 1 + len(layers) + len(behaviors)
-    return Shift(
-        offset=found[0],
-        layers={str(layer): value for layer, value in zip(layers, found[1:middle], strict=True)},
-        behaviors=dict(zip(behaviors, found[middle:last], strict=True)),
-        features=features,
-        centres=centres,
-        scales=scales,
-        slopes=tuple(found[last:]),
-    )
-
-
-def _residuals(fingerprint: str, models: dict[str, Evidence], residuals: dict[str, Floats]) -> Residuals:
-    """A model's own residuals, or with few neurons those of all models, its own count deciding how far they reach."""
-    neurons = len({o.subject.neuron for o in models[fingerprint].observations})
-    used = [fingerprint] if neurons >= OWN_INTERVAL else list(models)
+def _residuals(fingerprint: str, models: Mapping[str, _Own], residuals: Mapping[str, Floats]) -> Residuals:
+    """A model's own residuals; with few neurons those of all models."""
+    used = [fingerprint] if _neurons(models[fingerprint].evidence) >= OWN_INTERVAL else list(models)
     values = np.concatenate([residuals[f] for f in used])
-    reached = np.concatenate([models[f].reached for f in used])
+    reached = np.concatenate([models[f].evidence.reached for f in used])
     weights = np.concatenate([np.full(len(residuals[f]), 1 / len(residuals[f])) for f in used])
-    total = sum(len({o.subject.neuron for o in models[f].observations}) for f in used)
-    return residuals_of(values, reached, weights, total)
+    return residuals_of(values, reached, weights, sum(_neurons(models[f].evidence) for f in used))

@@ -323,7 +323,7 @@ def to_scale(coordinates: Floats, cosines: Floats, scale: Scale) -> Floats:
     """Control coordinates in a predictor's scale, [subjects]."""
     if scale == "c":
         return coordinates
-    bounded = np.minimum(coordinates, _LARGEST_COORDINATE)
+    bounded = np.clip(coordinates, -_LARGEST_COORDINATE, _LARGEST_COORDINATE)
     doses = np.asarray(geometry.dose_for(bounded, np.clip(cosines, -_LARGEST_COORDINATE, _LARGEST_COORDINATE)))
     # A ceiling at or below c0 is one that no dose was needed for.
     return np.asarray(np.log(np.clip(doses, _SMALLEST_DOSE, _LARGEST_DOSE)))

@@ -14,7 +14,7 @@ from scipy import stats
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-_ROUNDS = 12
+_ROUNDS = 8
 _HUBER = 1.5
 _NORMAL_MAD = 1.4826
 
@@ -48,7 +48,7 @@ def ridge(design: Floats, values: Floats, reached: Bools, weights: Floats, penal
             filled = np.where(reached, values, fitted + spread * mills)
         size = np.abs(filled - fitted) / spread
         counted = weights * np.minimum(1.0, _HUBER / np.maximum(size, 1e-12))
-        if np.abs(found - before).max() < 1e-7:
+        if np.abs(found - before).max() < 1e-5:
             break
     return found
 

@@ -57,7 +57,7 @@ def censored_quantiles(values: Floats, reached: Bools, weights: Floats, levels: 
         levels: In [0, 1].
 
     Returns:
-        Quantiles at the levels; where the distribution never gets so far, the largest value or bound.
+        Quantiles at the levels; where the distribution never gets so far, 1 beyond the largest value or bound.
 
     Example:
         >>> censored_quantiles(np.array([1.0, 2.0, 3.0]), np.array([True, True, True]), np.ones(3), [0.5]).tolist()
@@ -69,7 +69,8 @@ def censored_quantiles(values: Floats, reached: Bools, weights: Floats, levels: 
     at_risk = np.cumsum(weights[::-1])[::-1]
     survival = np.cumprod(np.where(reached, 1 - weights / at_risk, 1.0))
     places = np.searchsorted(1 - survival, np.asarray(levels, np.float64) - 1e-12)
-    return np.asarray(values[np.minimum(places, len(values) - 1)])
+    # 1 is a factor of e in log t, and the whole range in c: further than what a search asks for.
+    return np.asarray([*values, values[-1] + 1.0])[places]
 
 
 def residuals_of(values: Floats, reached: Bools, weights: Floats, count: int, widened: float = 1.0) -> Residuals:
