@@ -72,18 +72,24 @@ class Fit:
         }
 
 
+def fit_names(evidence: Sequence[Evidence]) -> list[str]:
+    """Names of the fits: "known" on all models, and "without LINEAGE" for each lineage, where there are several."""
+    lineages = sorted({e["lineage"] for e in evidence})
+    return ["known", *(f"without {lineage}" for lineage in lineages if len(lineages) > 1)]
+
+
+def fit_one(evidence: Sequence[Evidence], name: str) -> Fit:
+    """One of the fits by name. Pure."""
+    return _fit([e for e in evidence if name != f"without {e['lineage']}"])
+
+
 def fit_all(evidence: Sequence[Evidence]) -> dict[str, Fit]:
-    """Fits by name: "known" on all models, and one for each lineage without that lineage, where there are others.
+    """All fits by name.
 
     Args:
         evidence: Calibration of every model.
     """
-    fits = {"known": _fit(evidence)}
-    lineages = sorted({e["lineage"] for e in evidence})
-    if len(lineages) > 1:
-        for lineage in lineages:
-            fits[f"without {lineage}"] = _fit([e for e in evidence if e["lineage"] != lineage])
-    return fits
+    return {name: fit_one(evidence, name) for name in fit_names(evidence)}
 
 
 def fits_digest(fits: Mapping[str, Fit], evidence: Sequence[Evidence]) -> dict[str, str]:

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from controlwindow.errors import LedgerError
 from controlwindow.running.progress import Progress, Silent
 from controlwindow.validation.law.document import law_document
-from controlwindow.validation.law.fits import fit_all, fits_digest
+from controlwindow.validation.law.fits import Evidence, Fit, fit_all, fit_names, fit_one, fits_digest
 from controlwindow.validation.law.order import describe, prove_order
 from controlwindow.validation.law.plan import LawPlan, LawSizes, ModelPlan, make_plan
 from controlwindow.validation.law.records import collect
@@ -40,7 +41,7 @@ def run_law(
         plan = make_plan(models, behaviors, sizes or LawSizes())
     evidence = _each(plan, jobs, progress, "calibrating", calibrate_model, (plan, out))
     with progress.stage("fitting the predictors"):
-        fits = fit_all(evidence)
+        fits = _fits(evidence, jobs)
         digests = fits_digest(fits, evidence)
     _each(plan, jobs, progress, "held-out neurons", hold_out_model, (plan, out), (fits, digests))
     with progress.stage("proving the order"):
@@ -77,6 +78,16 @@ def _each(
             results[waiting[done].directory] = done.result()
             stage.update(len(results), len(plan.models))
     return [results[entry.directory] for entry in plan.models]
+
+
+def _fits(evidence: Sequence[Evidence], jobs: int) -> dict[str, Fit]:
+    """All fits, several at a time: each chooses its features anew, lineage by lineage."""
+    names = fit_names(evidence)
+    if jobs <= 1 or len(names) == 1:
+        return fit_all(evidence)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(jobs, len(names)), mp_context=context, initializer=_one_thread) as pool:
+        return dict(zip(names, pool.map(fit_one, repeat(evidence), names), strict=True))
 
 
 def _largest_first(plan: LawPlan) -> list[ModelPlan]:
