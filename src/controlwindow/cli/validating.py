@@ -92,7 +92,7 @@ def validate(
         prompts=prompts,
         detailed=detailed,
         screen=screen,
-        tier=tier,  # type: ignore[arg-type]
+        tier=tier,
         seed=seed,
     )
     with TerminalProgress() as progress:
