@@ -10,6 +10,7 @@ from controlwindow.interventions.comparison import Comparison
 from controlwindow.models import Model, Neuron, load_model, write_direction
 from controlwindow.probe_api import probe
 from controlwindow.running.ranking import Screening, detection, run_screen, screen
+from controlwindow.validating import validate
 from controlwindow.validation.methods import MethodScore, score_method
 from controlwindow.windows.atlas import predict_ceilings
 from controlwindow.windows.window import Window
@@ -50,5 +51,6 @@ __all__ = [
     "run_screen",
     "score_method",
     "screen",
+    "validate",
     "write_direction",
 ]
