@@ -2,10 +2,15 @@
 
 from controlwindow.api import AuditResult, audit, measure_window, resume
 from controlwindow.behaviors import Behavior, load_behavior
+from controlwindow.circuit_api import CircuitResult, circuit, resume_circuit
+from controlwindow.comparison_api import compare_interventions
 from controlwindow.errors import ControlWindowError
 from controlwindow.instruments import Add, Dose, Inject, Pin, Rollouts, Scale, generic_pass, prove_hooks, rollout
+from controlwindow.interventions.comparison import Comparison
 from controlwindow.models import Model, Neuron, load_model, write_direction
-from controlwindow.running.ranking import Screening, run_screen, screen
+from controlwindow.probe_api import probe
+from controlwindow.running.ranking import Screening, detection, run_screen, screen
+from controlwindow.validating import validate
 from controlwindow.validation.methods import MethodScore, score_method
 from controlwindow.windows.atlas import predict_ceilings
 from controlwindow.windows.window import Window
@@ -16,6 +21,8 @@ __all__ = [
     "Add",
     "AuditResult",
     "Behavior",
+    "CircuitResult",
+    "Comparison",
     "ControlWindowError",
     "Dose",
     "Inject",
@@ -28,16 +35,22 @@ __all__ = [
     "Screening",
     "Window",
     "audit",
+    "circuit",
+    "compare_interventions",
+    "detection",
     "generic_pass",
     "load_behavior",
     "load_model",
     "measure_window",
     "predict_ceilings",
+    "probe",
     "prove_hooks",
     "resume",
+    "resume_circuit",
     "rollout",
     "run_screen",
     "score_method",
     "screen",
+    "validate",
     "write_direction",
 ]

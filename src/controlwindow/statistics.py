@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
+
+REPLICATES = 2000
+"""Replicates of a bootstrap over prompts."""
 
 
 class Interval(NamedTuple):
@@ -52,3 +56,51 @@ def stable_seed(*parts: object) -> int:
     """A 63-bit seed from any printable parts, equal across runs and machines."""
     digest = hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
+
+
+def bootstrap_interval(values: Sequence[float] | NDArray[np.float64], seed: int, level: float = 0.95) -> Interval:
+    """Percentile interval of a mean over prompts, 2,000 bootstrap replicates; nan without values."""
+    found = np.asarray(values, dtype=np.float64)
+    if len(found) == 0:
+        return Interval(float("nan"), float("nan"))
+    return percentile_interval(found[bootstrap_indices(len(found), REPLICATES, seed)].mean(1), level)
+
+
+def sign_flip_p(differences: Sequence[float] | NDArray[np.float64], seed: int, draws: int = 9999) -> float:
+    """Two-sided p of a mean paired difference of 0, by flipping the sign of each prompt's difference.
+
+    All flips where there are at most 2¹², else random ones with the observed one counted among them, so that p is
+    never 0.
+
+    Example:
+        >>> sign_flip_p([1.0, 1.0, 1.0], seed=0)
+        0.25
+    """
+    found = np.asarray(differences, dtype=np.float64)
+    if len(found) == 0:
+        return 1.0
+    if len(found) <= 12:
+        signs = 1.0 - 2.0 * ((np.arange(2 ** len(found))[:, None] >> np.arange(len(found))) & 1)
+        extra = 0
+    else:
+        signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(draws, len(found)))
+        extra = 1
+    # A relative margin: sums of one set of numbers in another order may differ in the last digit.
+    observed = abs(found.sum()) * (1 - 1e-9)
+    hits = int((np.abs(signs @ found) >= observed).sum())
+    return (hits + extra) / (len(signs) + extra)
+
+
+def holm(p_values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
+    """p values adjusted for their number (Holm 1979), in the order given.
+
+    Example:
+        >>> [float(p) for p in holm([0.01, 0.04, 0.03])]
+        [0.03, 0.06, 0.06]
+    """
+    found = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(found, kind="stable")
+    stepped = np.maximum.accumulate(found[order] * np.arange(len(found), 0, -1))
+    adjusted = np.empty_like(found)
+    adjusted[order] = np.minimum(stepped, 1.0)
+    return adjusted

@@ -18,6 +18,7 @@ from controlwindow.behaviors.prompts import (
     SPLITS,
     Contrast,
     Prompt,
+    Role,
     Split,
     fingerprint_json,
     fingerprint_prompts,
@@ -122,20 +123,29 @@ class Perturbation(BaseModel):
     """Minimally different prompt pairs.
 
     Attributes:
-        kind: `pairs` as written, `swap_characters` derives them from the find prompts by swapping two adjacent letters
-            in the longest word, `contrast` pairs the i-th prompt of X+ with the i-th of X−.
-        pairs: (prompt, perturbed prompt), for the kind `pairs`.
+        kind: `pairs` as written, `swap_characters` derives them from the prompts of a split by swapping two adjacent
+            letters in the longest word, `contrast` pairs the i-th prompt of X+ with the i-th of X−.
+        pairs: (prompt, perturbed prompt), for the kind `pairs`: those that screens read.
+        select: The same for choices made on the way.
+        evaluate: The same for what is reported.
     """
 
     model_config = _FROZEN
 
     kind: Literal["pairs", "swap_characters", "contrast"] = "pairs"
     pairs: tuple[tuple[str, str], ...] = ()
+    select: tuple[tuple[str, str], ...] = ()
+    evaluate: tuple[tuple[str, str], ...] = ()
 
     @model_validator(mode="after")
     def _pairs_where_asked(self) -> Perturbation:
         if (self.kind == "pairs") != bool(self.pairs):
             raise PydanticCustomError("pairs", "'pairs' must be given for kind 'pairs', and for no other kind")
+        if self.kind != "pairs" and (self.select or self.evaluate):
+            raise PydanticCustomError("pairs", "'select' and 'evaluate' hold pairs of the kind 'pairs' only")
+        both = {*self.pairs} & {*self.select, *self.evaluate} | {*self.select} & {*self.evaluate}
+        if both:
+            raise PydanticCustomError("pairs", "the pair of '{text}' stands in two splits", {"text": min(both)[0]})
         return self
 
 
@@ -276,9 +286,9 @@ class Behavior:
         """How target and control are told apart; by their answers where the file does not say."""
         return self.definition.log_odds or LogOdds(kind="answers")
 
-    def prompts(self, split: Split) -> tuple[Prompt, ...]:
-        """The prompts of a split that are steered: those of the positive role."""
-        return tuple(prompt for prompt in self.all_prompts if prompt.split == split and prompt.role == "positive")
+    def prompts(self, split: Split, role: Role = "positive") -> tuple[Prompt, ...]:
+        """The prompts of a split that are steered, or the benign ones (role "negative") beside them."""
+        return tuple(prompt for prompt in self.all_prompts if prompt.split == split and prompt.role == role)
 
     def contrast(self, split: Split = "find") -> Contrast:
         """X+ and X− of a split.
@@ -303,8 +313,11 @@ class Behavior:
                 )
         return contrast
 
-    def perturbation_pairs(self) -> tuple[tuple[str, str], ...]:
+    def perturbation_pairs(self, split: Split = "find") -> tuple[tuple[str, str], ...]:
         """Minimally different prompt pairs (prompt, perturbed prompt), empty where the file defines none.
+
+        Args:
+            split: The split that they belong to.
 
         Raises:
             BehaviorError: The pairs come from a contrast that is too small.
@@ -313,13 +326,13 @@ class Behavior:
         if perturbation is None:
             return ()
         if perturbation.kind == "pairs":
-            return perturbation.pairs
+            return {"find": perturbation.pairs, "select": perturbation.select, "evaluate": perturbation.evaluate}[split]
         if perturbation.kind == "contrast":
-            contrast = self.contrast("find")
+            contrast = self.contrast(split)
             return tuple(
                 (one.text, other.text) for one, other in zip(contrast.positive, contrast.negative, strict=False)
             )
-        return tuple((prompt.text, _swap_in_last_turn(prompt.text)) for prompt in self.prompts("find"))
+        return tuple((prompt.text, _swap_in_last_turn(prompt.text)) for prompt in self.prompts(split))
 
     def judge(self, text: str, prompt: Prompt, collapsed: bool) -> str:
         """Name the outcome of one rollout at one horizon.
@@ -355,6 +368,10 @@ class Behavior:
         definition: dict[str, Any] = self.definition.model_dump(
             mode="json", exclude={"description", "sensitive", "prompts", "contrast", "oracles"}
         )
+        # Behaviors without pairs for these splits keep the fingerprint that they had before there could be any.
+        for split in ("select", "evaluate"):
+            if definition["perturbation"] and not definition["perturbation"][split]:
+                del definition["perturbation"][split]
         oracles = {name: oracle.identity(self.languages) for name, oracle in self.definition.oracles.items()}
         inline = self.inline_contrast
         contrast = [prompt_record(prompt) for prompt in (*inline.positive, *inline.negative)] if inline else None

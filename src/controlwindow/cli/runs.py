@@ -8,8 +8,14 @@ import typer
 from rich.text import Text
 
 from controlwindow import api
+from controlwindow.circuit_api import is_circuit_run
+from controlwindow.cli.circuits import draw_circuit_run, resume_circuit_run, show_circuit_run
+from controlwindow.cli.comparing import draw_comparison_run, resume_comparison_run, show_comparison_run
 from controlwindow.cli.display import TerminalProgress, output, print_json
 from controlwindow.cli.options import CompletionsOption, JsonOption, NeuronsOption, RunArgument
+from controlwindow.cli.probing import draw_probe_run, resume_probe_run, show_probe_run
+from controlwindow.comparison_api import is_comparison_run
+from controlwindow.probe_api import is_probe_run
 from controlwindow.report import coverage_lines, headline_lines, rank_table, verdict_table
 from controlwindow.report.assemble import report_document
 from controlwindow.running.results import open_run, read_results
@@ -24,6 +30,15 @@ def add_to(app: typer.Typer) -> None:
 
 def results(run: RunArgument, as_json: JsonOption = False) -> None:
     """Print the verdicts of a run, finished or not."""
+    if is_circuit_run(run):
+        show_circuit_run(run, as_json)
+        return
+    if is_probe_run(run):
+        show_probe_run(run, as_json)
+        return
+    if is_comparison_run(run):
+        show_comparison_run(run, as_json)
+        return
     show_run(run, as_json)
 
 
@@ -34,6 +49,15 @@ def report(
     as_json: JsonOption = False,
 ) -> None:
     """Draw report.html and figures of a run again, from its ledger."""
+    if is_circuit_run(run):
+        draw_circuit_run(run, include_neurons, as_json)
+        return
+    if is_probe_run(run):
+        draw_probe_run(run, include_neurons, as_json)
+        return
+    if is_comparison_run(run):
+        draw_comparison_run(run, include_neurons, as_json)
+        return
     with open_run(run) as ledger:
         path = api.write_run_report(
             ledger, run, include_completions=include_completions, include_neurons=include_neurons
@@ -46,7 +70,16 @@ def report(
 
 
 def resume(run: RunArgument, as_json: JsonOption = False) -> None:
-    """Go on with an audit that was cut off; no finished chunk is repeated."""
+    """Go on with a run that was cut off; no finished chunk is repeated."""
+    if is_circuit_run(run):
+        resume_circuit_run(run, as_json)
+        return
+    if is_probe_run(run):
+        resume_probe_run(run, as_json)
+        return
+    if is_comparison_run(run):
+        resume_comparison_run(run, as_json)
+        return
     with TerminalProgress() as progress:
         api.resume(run, progress=progress)
     show_run(run, as_json)

@@ -57,6 +57,12 @@ class Objective:
         return all(len(text) == 1 for text in (*self.target, *self.control))
 
     @cached_property
+    def first(self) -> Objective | None:
+        """The same of first tokens alone, which the last prompt position decides; None where one begins both."""
+        target, control = (tuple(dict.fromkeys(text[:1] for text in texts)) for texts in (self.target, self.control))
+        return None if set(target) & set(control) else Objective(target, control)
+
+    @cached_property
     def rows(self) -> tuple[TokenIds, ...]:
         """Continuations to run after the prompt; one for all texts of a single token, which emit nothing further."""
         return (self.target[0],) if self.first_tokens else (*self.target, *self.control)

@@ -68,6 +68,7 @@ def perturbation_importance(
     objectives: Sequence[Objective],
     *,
     batch_rows: int = 32,
+    each: Callable[[int, Floats], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Importance:
     """I = (d_F·v)·(a(X~) − a(X)) of every neuron over pairs of prompts (PP, arXiv 2604.27401).
@@ -81,6 +82,7 @@ def perturbation_importance(
         pairs: Prompt and perturbed prompt as token ids.
         objectives: One for each pair.
         batch_rows: Most rows of a pass; both sides of a pair stay together.
+        each: Called with each pair's number and its I, [neurons].
         progress: Called with pairs done and pairs in all.
     """
     neurons = len(model.neurons)
@@ -97,6 +99,8 @@ def perturbation_importance(
         for importance, effect in batch.run():
             total += importance
             square += importance**2
+            if each is not None:
+                each(len(effects), importance)
             effects.append(effect)
         sequences += rows
         tokens += int(batch.packed.attention_mask.sum())
@@ -190,6 +194,23 @@ class _Batch:
             self.importance[place][layer] = values[span].sum(0).cpu().numpy()
 
 
+class FfnAndSkip(NamedTuple):
+    """What the last block's FFN and its input each read as along d_F, prompt by prompt.
+
+    Attributes:
+        ffn: |d_F·FFN|, [prompts].
+        skip: |d_F·h|, [prompts].
+    """
+
+    ffn: Floats
+    skip: Floats
+
+    @property
+    def ratio(self) -> float:
+        """Ratio of means over prompts."""
+        return float(self.ffn.mean() / self.skip.mean())
+
+
 def ffn_to_skip(
     model: Model, prompts: Sequence[Sequence[int]], direction: torch.Tensor, *, batch_rows: int = 64
 ) -> float:
@@ -201,6 +222,20 @@ def ffn_to_skip(
         model: The model.
         prompts: Prompts of both sides as token ids.
         direction: d_F, [d_model].
+        batch_rows: Rows per pass.
+    """
+    return ffn_and_skip(model, prompts, direction, batch_rows=batch_rows).ratio
+
+
+def ffn_and_skip(
+    model: Model, prompts: Sequence[Sequence[int]], directions: torch.Tensor, *, batch_rows: int = 64
+) -> FfnAndSkip:
+    """The two sides of `ffn_to_skip`, prompt by prompt, so that prompts can be resampled.
+
+    Args:
+        model: The model.
+        prompts: Prompts as token ids.
+        directions: d_F of all prompts, [d_model], or of each, [prompts, d_model].
         batch_rows: Rows per pass.
     """
     layer = model.layers - 1
@@ -225,5 +260,6 @@ def ffn_to_skip(
                 model.decoder(input_ids=batch["input_ids"], **model.forward_options(batch["attention_mask"], positions))
         finally:
             handle.remove()
-    ffn, skip = ((torch.cat(parts) @ direction.float()).abs().mean() for parts in (added, entered))
-    return float(ffn / skip)
+    along = directions.float().expand(len(prompts), -1)
+    ffn, skip = ((torch.cat(parts) * along).sum(-1).abs().double().cpu().numpy() for parts in (added, entered))
+    return FfnAndSkip(ffn, skip)

@@ -35,16 +35,21 @@ class Sequences:
         """Longest continuation."""
         return self.targets.shape[1]
 
+    def take(self, rows: Sequence[int]) -> Sequences:
+        """Chosen rows, each as often as it is named."""
+        places = list(rows)
+        return Sequences(
+            self.input_ids[places],
+            self.attention_mask[places],
+            self.position_ids[places],
+            self.first_generated,
+            self.targets[places],
+            self.emitting[places],
+        )
+
     def repeat(self, times: int) -> Sequences:
         """The whole batch `times` times, one block after the other."""
-        return Sequences(
-            self.input_ids.repeat(times, 1),
-            self.attention_mask.repeat(times, 1),
-            self.position_ids.repeat(times, 1),
-            self.first_generated,
-            self.targets.repeat(times, 1),
-            self.emitting.repeat(times, 1),
-        )
+        return self.take(list(range(len(self.input_ids))) * times)
 
     def logits(self, model: Model) -> torch.Tensor:
         """Logits at the positions that emit the continuation, [rows, horizon, vocabulary], under installed hooks."""

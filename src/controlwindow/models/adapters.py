@@ -86,8 +86,12 @@ class Family:
         up: The up projection, or the only input projection.
         fused: How gate and up lie in `up` when they are one projection.
         activation: `config` attribute that names the activation; None where it is fixed.
+        ffn_reader: Where attention comes first, the module that reads what it added to the residual: the norm before
+            the FFN, or the FFN itself.
         parallel: Whether attention and FFN read the same residual; or the `config` attributes of which one says so.
         post_norm: RMS norm of the FFN output before the residual add.
+        attention_output: Attention's output projection.
+        attention_norm: Norm of the attention output before the residual add.
         gain_offset: What the norms add to their stored gain.
         residual_multiplier: `config` attribute that scales the FFN output.
         final_norm: The norm before the readout.
@@ -111,8 +115,11 @@ class Family:
     up: str = "mlp.up_proj"
     fused: Fused | None = None
     activation: str | None = "hidden_act"
+    ffn_reader: str = "post_attention_layernorm"
     parallel: bool | tuple[str, ...] = False
     post_norm: str | None = None
+    attention_output: str = "self_attn.o_proj"
+    attention_norm: str | None = None
     gain_offset: float = 0.0
     residual_multiplier: str | None = None
     final_norm: str = "model.norm"
@@ -150,7 +157,9 @@ FAMILIES: tuple[Family, ...] = (
         name="gemma2",
         model_types=_types("gemma2"),
         activation="hidden_activation",
+        ffn_reader="pre_feedforward_layernorm",
         post_norm="post_feedforward_layernorm",
+        attention_norm="post_attention_layernorm",
         gain_offset=1.0,
         softcap="final_logit_softcapping",
     ),
@@ -158,7 +167,9 @@ FAMILIES: tuple[Family, ...] = (
         name="gemma3",
         model_types=_types("gemma3_text"),
         activation="hidden_activation",
+        ffn_reader="pre_feedforward_layernorm",
         post_norm="post_feedforward_layernorm",
+        attention_norm="post_attention_layernorm",
         gain_offset=1.0,
         softcap="final_logit_softcapping",
     ),
@@ -168,17 +179,26 @@ FAMILIES: tuple[Family, ...] = (
         model_types=_types("gemma3"),
         blocks="model.language_model.layers",
         activation="hidden_activation",
+        ffn_reader="pre_feedforward_layernorm",
         post_norm="post_feedforward_layernorm",
+        attention_norm="post_attention_layernorm",
         gain_offset=1.0,
         final_norm="model.language_model.norm",
     ),
     Family(name="olmo", model_types=_types("olmo"), centred=True),
-    Family(name="olmo2", model_types=_types("olmo2", "olmo3"), post_norm="post_feedforward_layernorm"),
+    Family(
+        name="olmo2",
+        model_types=_types("olmo2", "olmo3"),
+        ffn_reader="mlp",
+        post_norm="post_feedforward_layernorm",
+        attention_norm="post_attention_layernorm",
+    ),
     Family(name="olmoe", model_types=_types("olmoe"), experts=Experts()),
     Family(
         name="phi",
         model_types=_types("phi"),
         ffn_output="mlp.fc2",
+        attention_output="self_attn.dense",
         gate=None,
         up="mlp.fc1",
         parallel=True,
@@ -192,11 +212,13 @@ FAMILIES: tuple[Family, ...] = (
         decoder="transformer",
         blocks="transformer.h",
         ffn_output="mlp.c_proj",
+        attention_output="attn.c_proj",
         output_class="Conv1D",
         layout="conv1d",
         gate=None,
         up="mlp.c_fc",
         activation="activation_function",
+        ffn_reader="ln_2",
         final_norm="transformer.ln_f",
         centred=True,
     ),
@@ -206,9 +228,11 @@ FAMILIES: tuple[Family, ...] = (
         decoder="transformer",
         blocks="transformer.h",
         ffn_output="mlp.c_proj",
+        attention_output="attn.attention.out_proj",
         gate=None,
         up="mlp.c_fc",
         activation="activation_function",
+        ffn_reader="ln_2",
         final_norm="transformer.ln_f",
         centred=True,
     ),
@@ -218,6 +242,7 @@ FAMILIES: tuple[Family, ...] = (
         decoder="transformer",
         blocks="transformer.h",
         ffn_output="mlp.fc_out",
+        attention_output="attn.out_proj",
         gate=None,
         up="mlp.fc_in",
         activation="activation_function",
@@ -231,6 +256,7 @@ FAMILIES: tuple[Family, ...] = (
         decoder="gpt_neox",
         blocks="gpt_neox.layers",
         ffn_output="mlp.dense_4h_to_h",
+        attention_output="attention.dense",
         gate=None,
         up="mlp.dense_h_to_4h",
         parallel=("use_parallel_residual",),
@@ -243,6 +269,7 @@ FAMILIES: tuple[Family, ...] = (
         decoder="transformer",
         blocks="transformer.h",
         ffn_output="mlp.dense_4h_to_h",
+        attention_output="self_attention.dense",
         output_class="FalconLinear",
         gate=None,
         up="mlp.dense_h_to_4h",
@@ -257,6 +284,7 @@ FAMILIES: tuple[Family, ...] = (
         decoder="transformer",
         blocks="transformer.h",
         ffn_output="mlp.dense_4h_to_h",
+        attention_output="self_attention.dense",
         gate=None,
         up="mlp.dense_h_to_4h",
         activation=None,
@@ -278,9 +306,11 @@ FAMILIES: tuple[Family, ...] = (
         decoder="model.decoder",
         blocks="model.decoder.layers",
         ffn_output="fc2",
+        attention_output="self_attn.out_proj",
         gate=None,
         up="fc1",
         activation="activation_function",
+        ffn_reader="final_layer_norm",
         final_norm="model.decoder.final_layer_norm",
         centred=True,
         refusals=(
@@ -319,6 +349,7 @@ FAMILIES: tuple[Family, ...] = (
         up="mlp.gate_up_proj",
         fused="chunked",
         post_norm="post_mlp_layernorm",
+        attention_norm="post_self_attn_layernorm",
     ),
     Family(name="nemotron", model_types=_types("nemotron"), gate=None, gain_offset=1.0, centred=True),
     Family(

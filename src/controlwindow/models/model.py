@@ -61,6 +61,14 @@ class Model:
             feed_forward(layer, block, self.family, self.residual_multiplier) for layer, block in enumerate(self.blocks)
         )
 
+    def attention_output(self, layer: int) -> nn.Module:
+        """The output projection of a layer's attention, before any norm or multiplier."""
+        return self.blocks[layer].get_submodule(self.family.attention_output)
+
+    def attention_landing(self, layer: int) -> nn.Module:
+        """The module whose output, times `residual_multiplier`, is what attention adds to the residual stream."""
+        return self.blocks[layer].get_submodule(self.family.attention_norm or self.family.attention_output)
+
     @cached_property
     def neurons(self) -> Neurons:
         """Every FFN neuron, all experts included."""
@@ -113,13 +121,19 @@ class Model:
         # Transformers 5.24 renamed past_key_values to cache.
         return "cache" if "cache" in inspect.signature(self.decoder.forward).parameters else "past_key_values"
 
+    def ffn_reader(self, layer: int) -> nn.Module | None:
+        """The module that reads what a block's attention has added to the residual; None where the two are parallel."""
+        if self.parallel_residual:
+            return None
+        return self.blocks[layer].get_submodule(self.family.ffn_reader)
+
     def post_norm(self, layer: int) -> PostNorm | None:
         """The norm between a layer's FFN output and the residual add, if the family has one."""
         return self.ffn[layer].post_norm
 
     @property
     def residual_multiplier(self) -> float:
-        """What the FFN output is multiplied by before the residual add."""
+        """What the outputs of attention and FFN are multiplied by before the residual add."""
         attribute = self.family.residual_multiplier
         return 1.0 if attribute is None else float(getattr(self.config, attribute))
 

@@ -115,6 +115,18 @@ class Answers:
             )
         return [Objective((t,), (s,)) for t, s in zip(target, source, strict=True)]
 
+    def first_objectives(
+        self, behavior: Behavior, prompts: Sequence[str], partners: Sequence[str], tally: Tally
+    ) -> list[Objective]:
+        """The objectives that the last prompt position decides, where first tokens tell target and control apart.
+
+        Where they do not for every prompt, whole texts are compared, as in `objectives`. Arguments and errors are its.
+        """
+        found = self.objectives(behavior, prompts, partners, tally)
+        first = [objective.first for objective in found]
+        decided = [objective for objective in first if objective is not None]
+        return decided if len(decided) == len(found) else found
+
     def pairs(
         self, behavior: Behavior, prompts: Sequence[Prompt], partners: Sequence[Prompt], tally: Tally
     ) -> list[AnswerPair]:

@@ -6,24 +6,28 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import nn
-
 from controlwindow.behaviors import Behavior, CoherenceDetector, CollapseWatch, Prompt, ScoredText
 from controlwindow.errors import DeviceMemoryError
-from controlwindow.instruments.cells import Cell, PinCell, PropagationCell, RolloutCell, Rows
+from controlwindow.instruments.cells import Cell, PropagationCell, Role, RolloutCell, Rows
+from controlwindow.instruments.circuit_cells import SetCell
+from controlwindow.instruments.control_cells import PushCell
 from controlwindow.instruments.decoding import RowRollout
 from controlwindow.instruments.generic import GenericPass
+from controlwindow.instruments.intervention_cells import AreaCell, CapabilityCell, InterventionCell
 from controlwindow.instruments.memory import BatchSizes, out_of_memory
-from controlwindow.instruments.operations import Add, Inject, Operation, Pin
 from controlwindow.instruments.probes import propagation
 from controlwindow.instruments.rollout import mean_coordinate, roll_out_rows
 from controlwindow.instruments.routes import Row
 from controlwindow.instruments.scoring import token_nll
-from controlwindow.models import Model, Neuron, write_direction
+from controlwindow.models import Model, Neuron
 from controlwindow.models.precision import float32_copy
+from controlwindow.running.controlling import MEASURED, ControlRunner
+from controlwindow.running.effects import EFFECTS, EffectRunner
+from controlwindow.running.interventions import InterventionRunner
 from controlwindow.running.ledger import Ledger
 from controlwindow.running.neighbours import Neighbours, already_judged, whole_rows
 from controlwindow.running.screening import ScreenRunner
+from controlwindow.running.steering import ROLLED_OUT, RolledOut, Steering, is_undosed
 
 _SCORED_ROWS = 128
 _PROPAGATED_ROWS = 64
@@ -48,12 +52,16 @@ class Engine:
     ledger: Ledger
     detector: CoherenceDetector | None = None
     progress: Callable[[int, int], None] | None = None
-    _undosed: dict[tuple[str, str], dict[str, ScoredText]] = field(default_factory=dict)
+    _undosed: dict[tuple[str, str, int, Role], dict[str, ScoredText]] = field(default_factory=dict)
     _limits: dict[tuple[Cell, str], Mapping[int, int]] = field(default_factory=dict)
     _float32: Model | None = None
     _sizes: BatchSizes = field(init=False)
     _screening: ScreenRunner = field(init=False)
+    _effects: EffectRunner = field(init=False)
     _neighbours: Neighbours = field(init=False)
+    _steering: Steering = field(init=False)
+    _interventions: InterventionRunner = field(init=False)
+    _controlling: ControlRunner = field(init=False)
 
     def __post_init__(self) -> None:
         # A run gone on with keeps to the batches that fitted before, whose rounding its earlier rows have.
@@ -62,6 +70,12 @@ class Engine:
         self._sizes = BatchSizes(limits, self._note_memory)
         self._screening = ScreenRunner(self.model, self.behaviors, self.generic, self._sizes, self.progress)
         self._neighbours = Neighbours(self.ledger)
+        self._steering = Steering(self.model, self.behaviors, self.generic, self.ledger)
+        self._interventions = InterventionRunner(self.model, self.behaviors, self.generic, self._steering, self._sizes)
+        self._effects = EffectRunner(self.model, self.behaviors, self._steering, self._sizes, self.progress)
+        self._controlling = ControlRunner(
+            self.model, self.behaviors, self.generic, self._sizes, self.undosed, self.progress
+        )
 
     def _note_memory(self, work: str, rows: int) -> None:
         """Leave in the ledger that batches became smaller: from here on, rounding may differ."""
@@ -71,8 +85,14 @@ class Engine:
 
     def rows_in(self, cell: Cell) -> int:
         """Batch rows of a cell."""
-        if isinstance(cell, RolloutCell | PinCell | PropagationCell):
+        if isinstance(cell, (*ROLLED_OUT, PropagationCell)):
             return len(self._prompts(cell))
+        if isinstance(cell, AreaCell | CapabilityCell):
+            return self._interventions.rows_in(cell)
+        if isinstance(cell, EFFECTS):
+            return self._effects.rows_in(cell)
+        if isinstance(cell, MEASURED):
+            return self._controlling.rows_in(cell)
         return self._screening.rows_in(cell)
 
     def is_sensitive(self, cell: Cell) -> bool:
@@ -81,19 +101,25 @@ class Engine:
 
     def run(self, cells: Sequence[Cell]) -> dict[Cell, Rows]:
         """Measure cells; rollouts of one call share batches."""
-        rollouts = [cell for cell in cells if isinstance(cell, RolloutCell | PinCell)]
+        rollouts = [cell for cell in cells if isinstance(cell, ROLLED_OUT)]
         results: dict[Cell, Rows] = {}
         for precision in dict.fromkeys(map(_precision, rollouts)):
             results |= self._roll_out([cell for cell in rollouts if _precision(cell) == precision])
         for cell in cells:
             if isinstance(cell, PropagationCell):
                 results[cell] = self._propagate(cell)
-            elif not isinstance(cell, RolloutCell | PinCell):
+            elif isinstance(cell, AreaCell | CapabilityCell):
+                results[cell] = self._interventions.run(cell)
+            elif isinstance(cell, EFFECTS):
+                results[cell] = self._effects.run(cell)
+            elif isinstance(cell, MEASURED):
+                results[cell] = self._controlling.run(cell, self.detector)
+            elif not isinstance(cell, ROLLED_OUT):
                 results[cell] = self._screening.run(cell)
         return results
 
-    def _prompts(self, cell: RolloutCell | PinCell | PropagationCell) -> list[Prompt]:
-        prompts = self.behaviors[cell.behavior].prompts(cell.split)  # type: ignore[arg-type]
+    def _prompts(self, cell: RolledOut | PropagationCell) -> list[Prompt]:
+        prompts = self.behaviors[cell.behavior].prompts(cell.split, _role(cell))  # type: ignore[arg-type]
         if not cell.prompts:
             return list(prompts)
         by_id = {prompt.id: prompt for prompt in prompts}
@@ -118,7 +144,7 @@ class Engine:
         """Give up the float32 copy of the model that rollouts in that precision made; it is made again when needed."""
         self._float32 = None
 
-    def _roll_out(self, cells: Sequence[RolloutCell | PinCell]) -> dict[Cell, Rows]:
+    def _roll_out(self, cells: Sequence[RolledOut]) -> dict[Cell, Rows]:
         """Roll out cells of one precision together; a chunk holds no others."""
         model = self._model(_precision(cells[0]))
         prompts = [self._prompts(cell) for cell in cells]
@@ -126,15 +152,16 @@ class Engine:
         watches: list[CollapseWatch] = []
         neighbours: list[list[dict[str, Any]]] = []
         for cell, chosen in zip(cells, prompts, strict=True):
-            operations = () if cell.neuron is None else (_operation(model, cell),)
+            encoded = model.token_ids([p.text for p in chosen])
+            operations = self._steering.row_operations(cell, encoded, model)
             names = [prompt.id for prompt in chosen]
             nearest: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
             if isinstance(cell, RolloutCell):
                 nearest = self._neighbours.nearest(cell, names)
             neighbours += [nearest[name] for name in names]
-            for prompt, ids in zip(chosen, model.token_ids([p.text for p in chosen]), strict=True):
+            for prompt, ids, acting in zip(chosen, encoded, operations, strict=True):
                 first, *more = self._drafts(cell, prompt, nearest[prompt.id])
-                rows.append(Row(tuple(ids), operations, first, tuple(more)))
+                rows.append(Row(tuple(ids), acting, first, tuple(more)))
             watches += [CollapseWatch(self._collapse_limits(cell, prompt)) for prompt in chosen]
         done = self._sizes.fit(
             "rollouts",
@@ -156,35 +183,33 @@ class Engine:
         results: dict[Cell, Rows] = {}
         place = 0
         for cell, chosen in zip(cells, prompts, strict=True):
-            undosed = None if cell.neuron is None else self.undosed(cell.behavior, cell.split, cell.horizon)
+            undosed = None if is_undosed(cell) else self._reference(cell)
             results[cell] = []
             for prompt in chosen:
                 row = known[place] or self._judged(cell, prompt, texts[place], undosed)
-                results[cell].append({**row, **_measured(done[place])})
+                results[cell].append({**row, **_measured(done[place], isinstance(cell, SetCell | PushCell))})
                 place += 1
         return results
 
-    def _drafts(
-        self, cell: RolloutCell | PinCell, prompt: Prompt, nearest: Sequence[Mapping[str, Any]]
-    ) -> list[tuple[int, ...]]:
+    def _drafts(self, cell: RolledOut, prompt: Prompt, nearest: Sequence[Mapping[str, Any]]) -> list[tuple[int, ...]]:
         """What may well be said: texts of the nearest doses, then the undosed one; nothing for samples and undosed."""
-        if cell.neuron is None or getattr(cell, "sample_seed", None) is not None:
+        if is_undosed(cell) or getattr(cell, "sample_seed", None) is not None:
             return [()]
-        undosed = self.undosed(cell.behavior, cell.split, cell.horizon)[prompt.id].token_ids
+        undosed = self._reference(cell)[prompt.id].token_ids
         return [*(tuple(row["token_ids"]) for row in nearest), tuple(undosed)]
 
-    def _collapse_limits(self, cell: RolloutCell | PinCell, prompt: Prompt) -> Mapping[int, int]:
+    def _collapse_limits(self, cell: RolledOut, prompt: Prompt) -> Mapping[int, int]:
         """What makes a row's collapse certain; the undosed model's rows are never cut."""
-        if cell.neuron is None:
+        if is_undosed(cell):
             return {cell.horizon: -1}
         assert self.detector is not None
-        key = (RolloutCell(cell.behavior, cell.split, horizon=cell.horizon), prompt.id)
+        key = (RolloutCell(cell.behavior, cell.split, horizon=cell.horizon, role=_role(cell)), prompt.id)
         if key not in self._limits:
-            reference = self.undosed(cell.behavior, cell.split, cell.horizon)[prompt.id]
+            reference = self._reference(cell)[prompt.id]
             self._limits[key] = self.detector.collapse_limits(reference, self._horizons(cell))
         return self._limits[key]
 
-    def _horizons(self, cell: RolloutCell | PinCell) -> list[int]:
+    def _horizons(self, cell: RolledOut) -> list[int]:
         """Horizons at which a cell's rows are judged, ascending."""
         return sorted({*(h for h in self.behaviors[cell.behavior].horizons if h < cell.horizon), cell.horizon})
 
@@ -208,7 +233,7 @@ class Engine:
         return [found[pair] for pair in pairs]
 
     def _judged(
-        self, cell: RolloutCell | PinCell, prompt: Prompt, text: ScoredText, undosed: Mapping[str, ScoredText] | None
+        self, cell: RolledOut, prompt: Prompt, text: ScoredText, undosed: Mapping[str, ScoredText] | None
     ) -> dict[str, Any]:
         """What is said of a text, whatever was done to bring it about."""
         assert self.detector is not None
@@ -228,8 +253,11 @@ class Engine:
             "reason": reason,
             "text": text.text,
         }
-        if cell.neuron is None:
+        if is_undosed(cell):
             row["surprisals"] = [round(value, 5) for value in text.surprisals]
+        if isinstance(cell, InterventionCell):
+            row["excess"] = round(_mean(text.surprisals) - _mean(reference.surprisals), 6)
+            row["verbatim"] = text.token_ids == self._cut(reference, cell.horizon).token_ids
         return row
 
     def _cut(self, text: ScoredText, horizon: int) -> ScoredText:
@@ -237,15 +265,22 @@ class Engine:
             return text
         return text.cut(horizon, self.model.decode(text.token_ids[:horizon]))
 
-    def undosed(self, behavior: str, split: str, horizon: int) -> dict[str, ScoredText]:
-        """The undosed rollouts of a split by prompt id, from the ledger.
+    def _reference(self, cell: RolledOut) -> dict[str, ScoredText]:
+        """The undosed rollouts of a cell's split and role."""
+        return self.undosed(cell.behavior, cell.split, cell.horizon, _role(cell))
+
+    def undosed(self, behavior: str, split: str, horizon: int, role: Role = "positive") -> dict[str, ScoredText]:
+        """The undosed rollouts of a split and role by prompt id, from the ledger.
 
         Their tokens are completions too: where a shared ledger comes without them they are generated again, which
         gives the same tokens.
         """
-        key = (behavior, split)
+        # Whole ones, whatever a cell asks for first: what is judged is cut to its horizon.
+        horizon = max(horizon, self.behaviors[behavior].horizons[-1])
+        key = (behavior, split, horizon, role)
         if key not in self._undosed:
-            cell = RolloutCell(behavior, split, horizon=horizon, positions=self.behaviors[behavior].positions)
+            positions = self.behaviors[behavior].positions
+            cell = RolloutCell(behavior, split, horizon=horizon, positions=positions, role=role)
             rows = whole_rows(self.ledger, cell)
             if rows is None:
                 rows = self._roll_out([cell])[cell]
@@ -269,7 +304,7 @@ class Engine:
             lambda size: propagation(
                 self.model,
                 Neuron.parse(cell.neuron),
-                (_operation(self.model, cell),),
+                self._steering.operations(cell),
                 self.model.token_ids([prompt.text for prompt in prompts]),
                 [undosed[prompt.id].token_ids for prompt in prompts],
                 batch_rows=size,
@@ -278,14 +313,23 @@ class Engine:
         return [{"propagation": None if value is None else round(value, 6)}]
 
 
-def _precision(cell: RolloutCell | PinCell) -> str:
+def _role(cell: Cell) -> Role:
+    return "negative" if getattr(cell, "role", "positive") == "negative" else "positive"
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
+
+
+def _precision(cell: RolledOut) -> str:
     return cell.precision if isinstance(cell, RolloutCell) else "model"
 
 
-def _measured(rollout: RowRollout) -> dict[str, Any]:
-    """What a row holds of the rollout itself."""
+def _measured(rollout: RowRollout, several: bool) -> dict[str, Any]:
+    """What a row holds of the rollout itself; where several neurons act there is no one control coordinate."""
+    coordinate = round(mean_coordinate(rollout), 6) if rollout.coordinates and not several else None
     measured: dict[str, Any] = {
-        "coordinate": round(mean_coordinate(rollout), 6) if rollout.coordinates else None,
+        "coordinate": coordinate,
         "ties": rollout.ties,
         "tokens": len(rollout.token_ids),
         "token_ids": list(rollout.token_ids),
@@ -294,15 +338,3 @@ def _measured(rollout: RowRollout) -> dict[str, Any]:
         # The text ends here because it had certainly collapsed, not because the model was done.
         measured["cut"] = True
     return measured
-
-
-def _operation(model: Model, cell: RolloutCell | PinCell | PropagationCell) -> Operation:
-    assert cell.neuron is not None
-    neuron = Neuron.parse(cell.neuron)
-    if isinstance(cell, PinCell):
-        return Pin(neuron, cell.value)
-    positions = "generated" if cell.positions == "generated" else "all"
-    if isinstance(cell, RolloutCell) and cell.site == "residual":
-        direction = nn.functional.normalize(write_direction(model, neuron).float(), dim=0)
-        return Inject(neuron.layer, cell.alpha * direction, positions)  # type: ignore[arg-type]
-    return Add(neuron, cell.alpha, positions)  # type: ignore[arg-type]

@@ -1,0 +1,1 @@
+"""Circuits: sets of FFN neurons changed together, and the controls that such a result needs."""
