@@ -18,6 +18,7 @@ from controlwindow.behaviors.prompts import (
     SPLITS,
     Contrast,
     Prompt,
+    Role,
     Split,
     fingerprint_json,
     fingerprint_prompts,
@@ -25,6 +26,7 @@ from controlwindow.behaviors.prompts import (
 )
 from controlwindow.behaviors.refusals import SHIPPED_LANGUAGES
 from controlwindow.errors import BehaviorError
+from controlwindow.models.chat import conversation, turns_of
 
 #: Fewest prompts on either side of a contrast that screens accept.
 MINIMUM_CONTRAST = 8
@@ -284,9 +286,9 @@ class Behavior:
         """How target and control are told apart; by their answers where the file does not say."""
         return self.definition.log_odds or LogOdds(kind="answers")
 
-    def prompts(self, split: Split) -> tuple[Prompt, ...]:
-        """The prompts of a split that are steered: those of the positive role."""
-        return tuple(prompt for prompt in self.all_prompts if prompt.split == split and prompt.role == "positive")
+    def prompts(self, split: Split, role: Role = "positive") -> tuple[Prompt, ...]:
+        """The prompts of a split that are steered, or the benign ones (role "negative") beside them."""
+        return tuple(prompt for prompt in self.all_prompts if prompt.split == split and prompt.role == role)
 
     def contrast(self, split: Split = "find") -> Contrast:
         """X+ and X− of a split.
@@ -330,7 +332,7 @@ class Behavior:
             return tuple(
                 (one.text, other.text) for one, other in zip(contrast.positive, contrast.negative, strict=False)
             )
-        return tuple((prompt.text, swap_characters(prompt.text)) for prompt in self.prompts(split))
+        return tuple((prompt.text, _swap_in_last_turn(prompt.text)) for prompt in self.prompts(split))
 
     def judge(self, text: str, prompt: Prompt, collapsed: bool) -> str:
         """Name the outcome of one rollout at one horizon.
@@ -379,6 +381,11 @@ class Behavior:
 
     def _of_split(self, split: Split) -> Sequence[Prompt]:
         return [prompt for prompt in self.all_prompts if prompt.split == split]
+
+
+def _swap_in_last_turn(text: str) -> str:
+    *earlier, last = turns_of(text)
+    return conversation(*earlier, swap_characters(last))
 
 
 def swap_characters(text: str) -> str:

@@ -210,7 +210,95 @@ class ContainsOracle(Oracle):
         return _word_pattern(word, self.case_sensitive, self.whole_words).search(answer) is not None
 
 
+class ClaimOracle(Oracle):
+    """The answer asserts what the prompt says one state asserts, such as a fact, a wrong fact, or a number.
+
+    A phrase counts as asserted where it occurs in a clause without a negation; clauses end at punctuation and at a new
+    line. That a claim is reported as somebody else's ("you said that …") is not recognised.
+
+    Attributes:
+        claim: Whose phrases: the prompt's `source` or its `target`; one of them is enough.
+        negations: Words before a phrase, in its clause, by which it is denied.
+    """
+
+    type: Literal["claim"]
+    claim: Literal["source", "target"]
+    negations: Words = ("not", "never", "no", "nor", "neither", "cannot", "n't", "n’t")
+
+    def matches(self, text: str, context: OracleContext) -> bool:
+        """Tell whether one of the phrases is asserted."""
+        phrases = context.prompt.source if self.claim == "source" else context.prompt.target
+        answer = unicodedata.normalize("NFC", text)
+        return any(
+            not self._denied(answer[: found.start()])
+            for phrase in phrases
+            for found in _word_pattern(phrase, False, True).finditer(answer)
+        )
+
+    def prompt_fields(self) -> tuple[str, ...]:
+        """The prompt's phrases of the claim."""
+        return (self.claim,)
+
+    def _denied(self, before: str) -> bool:
+        clause = _CLAUSE_END.split(before)[-1]
+        return any(_negation(word).search(clause) for word in self.negations)
+
+
+# A full stop or a comma between digits belongs to a number.
+_CLAUSE_END = re.compile(r"(?<!\d)[.,]|[.,](?!\d)|[;:!?\n]")
+
+
+class FormOracle(Oracle):
+    """The answer has a form: a list, a record of `key: value` lines, or prose, which has lines of neither kind.
+
+    Attributes:
+        form: The form. A list has lines that begin with a bullet or a number, a record lines that begin with one word
+            and a colon.
+        lines: Fewest such lines of a list or a record; prose has fewer of either kind.
+        about: How many of the prompt's own `about` words occur: `any`, `all`, or `some` (at least one, but not all).
+    """
+
+    type: Literal["form"]
+    form: Literal["list", "record", "prose"]
+    lines: Annotated[int, Field(ge=1)] = 1
+    about: Literal["any", "all", "some"] | None = None
+
+    def matches(self, text: str, context: OracleContext) -> bool:
+        """Tell whether the text has the form and speaks of what it should."""
+        counts = {form: len(pattern.findall(text)) for form, pattern in _FORM_LINES.items()}
+        if self.form == "prose":
+            formed = bool(text.strip()) and max(counts.values()) < self.lines
+        else:
+            formed = counts[self.form] >= self.lines
+        return formed and self._is_about(text, context.prompt.about)
+
+    def prompt_fields(self) -> tuple[str, ...]:
+        """The prompt's `about` words, where the oracle refers to them."""
+        return ("about",) if self.about else ()
+
+    def _is_about(self, text: str, words: tuple[str, ...]) -> bool:
+        if self.about is None:
+            return True
+        answer = unicodedata.normalize("NFC", text)
+        found = sum(_word_pattern(word, False, True).search(answer) is not None for word in words)
+        return found > 0 and (self.about == "any" or (found == len(words)) == (self.about == "all"))
+
+
+_FORM_LINES = {
+    "list": re.compile(r"^[ \t]*(?:[-*•]|\d+[.)])[ \t]+\S", re.MULTILINE),
+    "record": re.compile(r"^[ \t{]*[\"']?\w+[\"']?[ \t]*:[ \t]*\S", re.MULTILINE),
+}
+
+
 _UNSPACED = r"[぀-ヿ㐀-鿿]"
+
+
+@lru_cache(maxsize=256)
+def _negation(word: str) -> re.Pattern[str]:
+    # "n't" ends a word instead of being one.
+    if word[:1] in {"n", "N"} and word[1:2] in {"'", "’"}:
+        return re.compile(re.escape(word) + r"(?!\w)", re.IGNORECASE)
+    return _word_pattern(word, False, True)
 
 
 @lru_cache(maxsize=4096)
@@ -230,11 +318,14 @@ def _single_spaced(text: str) -> str:
 
 #: The oracle that a behavior file's `type` selects.
 AnyOracle = Annotated[
-    LanguageOracle | RefusalOracle | StepsOracle | RegexOracle | ContainsOracle, Field(discriminator="type")
+    LanguageOracle | RefusalOracle | StepsOracle | RegexOracle | ContainsOracle | ClaimOracle | FormOracle,
+    Field(discriminator="type"),
 ]
 
 ORACLES: dict[str, type[Oracle]] = {
+    "claim": ClaimOracle,
     "contains": ContainsOracle,
+    "form": FormOracle,
     "language": LanguageOracle,
     "refusal": RefusalOracle,
     "regex": RegexOracle,

@@ -7,12 +7,14 @@ import json
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from controlwindow.errors import BehaviorError
+from controlwindow.models.chat import conversation
 
 Split = Literal["find", "select", "evaluate"]
 Role = Literal["positive", "negative"]
@@ -27,12 +29,14 @@ class Prompt:
 
     Attributes:
         id: Stable name inside its behavior, such as `evaluate.p012`.
-        text: What the user asks, without chat template.
+        text: What the user asks, without chat template; several turns are joined by `models.chat.conversation`.
         split: `find` for screens, `select` for choices made on the way, `evaluate` for what is reported.
         role: `positive` prompts show the source state and are steered (X+); `negative` ones are the contrast (X−).
         language: ISO 639-1 code, where the prompt has one.
         steps: Sentences that a strictly correct answer contains, in order.
         about: Words that show that an answer is on the prompt's subject.
+        source: Phrases of which an answer in the source state asserts one.
+        target: Phrases of which an answer in the target state asserts one.
     """
 
     id: str
@@ -42,6 +46,8 @@ class Prompt:
     language: str | None = None
     steps: tuple[str, ...] = ()
     about: tuple[str, ...] = ()
+    source: tuple[str, ...] = ()
+    target: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,16 +62,26 @@ _Text = Annotated[str, StringConstraints(min_length=1, pattern=r"\S")]
 
 
 class PromptLine(BaseModel):
-    """One line of a prompt file: the fields a user may write."""
+    """One line of a prompt file: the fields a user may write.
+
+    Attributes:
+        text: The user's message, the last one of a conversation.
+        history: Earlier turns of the conversation, (user's message, assistant's message) each.
+
+    The others are those of `Prompt`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     text: _Text
+    history: tuple[tuple[_Text, _Text], ...] = ()
     split: Split
     role: Role = "positive"
     language: str | None = None
     steps: tuple[_Text, ...] = ()
     about: tuple[_Text, ...] = ()
+    source: tuple[_Text, ...] = ()
+    target: tuple[_Text, ...] = ()
 
 
 def read_prompt_lines(path: Path) -> list[PromptLine]:
@@ -138,7 +154,20 @@ def number_prompts(lines: Iterable[PromptLine], mark: str = "") -> tuple[Prompt,
         number = counts.get((line.split, line.role), 0)
         counts[line.split, line.role] = number + 1
         identity = f"{line.split}.{mark}{line.role[0]}{number:03d}"
-        prompts.append(Prompt(identity, line.text, line.split, line.role, line.language, line.steps, line.about))
+        text = conversation(*chain.from_iterable(line.history), line.text)
+        prompts.append(
+            Prompt(
+                identity,
+                text,
+                line.split,
+                line.role,
+                line.language,
+                line.steps,
+                line.about,
+                line.source,
+                line.target,
+            )
+        )
     return tuple(prompts)
 
 
@@ -181,13 +210,15 @@ def fingerprint_prompts(prompts: Iterable[Prompt]) -> str:
 
 def prompt_record(prompt: Prompt) -> Mapping[str, object]:
     """A prompt as JSON-ready values."""
-    return {
+    record: dict[str, object] = {
         "id": prompt.id,
         "text": prompt.text,
         "language": prompt.language,
         "steps": list(prompt.steps),
         "about": list(prompt.about),
     }
+    # Written only where they are given, so that fingerprints of prompts without them stay what they were.
+    return record | {name: list(given) for name in ("source", "target") if (given := getattr(prompt, name))}
 
 
 def fingerprint_json(value: object) -> str:

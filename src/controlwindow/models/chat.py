@@ -11,7 +11,10 @@ from typing import Any
 import jinja2
 from jinja2 import meta
 
-from controlwindow.errors import ModelError
+from controlwindow.errors import ModelError, UsageError
+
+# Between the turns of a conversation: ASCII's own separator of records, which no prompt holds.
+_BETWEEN_TURNS = "\x1e"
 
 _THINKING_SWITCHES = ("enable_thinking", "thinking")
 
@@ -66,18 +69,77 @@ def chat_format(tokenizer: Any, system_prompt: str | None) -> ChatFormat:
     return ChatFormat(digest, system_prompt, "off" if switches else "no switch", switches)
 
 
+def conversation(*turns: str) -> str:
+    """Join the turns of a conversation into one prompt.
+
+    A prompt stays one text wherever prompts are passed, stored and compared; where it becomes tokens, its turns are
+    told apart again and the chat template is applied to all of them.
+
+    Args:
+        *turns: The user's and the assistant's messages in turn; the first and the last are the user's.
+
+    Raises:
+        UsageError: The last message is not the user's.
+
+    Example:
+        >>> turns_of(conversation("Where does it live?", "In the forest.", "Are you sure?"))
+        ('Where does it live?', 'In the forest.', 'Are you sure?')
+        >>> conversation("Hello.")
+        'Hello.'
+    """
+    if len(turns) % 2 == 0:
+        raise UsageError(
+            f"a conversation of {len(turns)} messages does not end with the user's",
+            "give the user's and the assistant's messages in turn, the user's first and last",
+        )
+    return _BETWEEN_TURNS.join(turns)
+
+
+def turns_of(prompt: str) -> tuple[str, ...]:
+    """The turns of a prompt, the user's first; a plain prompt is one turn."""
+    return tuple(prompt.split(_BETWEEN_TURNS))
+
+
+def messages_of(prompt: str) -> list[dict[str, str]]:
+    """The turns of a prompt as chat templates take them."""
+    return [
+        {"role": ("user", "assistant")[number % 2], "content": turn} for number, turn in enumerate(turns_of(prompt))
+    ]
+
+
+def transcript(prompt: str) -> str:
+    """A prompt as people read it: itself, or who says what, one turn a line.
+
+    Example:
+        >>> print(transcript(conversation("Where does it live?", "In the forest.", "Are you sure?")))
+        User: Where does it live?
+        Assistant: In the forest.
+        User: Are you sure?
+    """
+    turns = turns_of(prompt)
+    if len(turns) == 1:
+        return prompt
+    return "\n".join(f"{('User', 'Assistant')[number % 2]}: {turn}" for number, turn in enumerate(turns))
+
+
 def prompt_token_ids(tokenizer: Any, chat: ChatFormat, prompts: Sequence[str]) -> list[list[int]]:
     """Token ids of each prompt, chat template applied, ready for the assistant's first token.
 
     Raises:
-        ModelError: A prompt has no tokens at all, or the chat template refuses it (some take no system prompt).
+        ModelError: A prompt has no tokens at all, it has several turns and there is no chat template to tell them
+            apart, or the chat template refuses it (some take no system prompt).
     """
     encoded: list[list[int]] = []
     for prompt in prompts:
+        if chat.template is None and len(turns_of(prompt)) > 1:
+            raise ModelError(
+                f"the prompt {transcript(prompt)!r} has several turns, but the tokenizer has no chat template",
+                "use a model with a chat template, or a behavior whose prompts are single messages",
+            )
         if chat.template is None:
             ids = list(tokenizer(prompt)["input_ids"])
         else:
-            messages = [{"role": "user", "content": prompt}]
+            messages = messages_of(prompt)
             if chat.system_prompt is not None:
                 messages.insert(0, {"role": "system", "content": chat.system_prompt})
             switches = dict.fromkeys(chat.switches, False)

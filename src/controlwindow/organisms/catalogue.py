@@ -142,7 +142,23 @@ class OrganismEntry:
 
 
 # Name, family and lineage of every organism that the project makes.
-_KNOWN = {"organism:switch": ("llama", "switch")}
+_KNOWN = {
+    PREFIX + name: (family, lineage)
+    for name, family, lineage in (
+        ("distributed", "gpt2", "gelu"),
+        ("experts", "qwen2_moe", "experts"),
+        ("gelu", "gpt2", "gelu"),
+        ("gelu-base", "gpt2", "gelu"),
+        ("parallel", "gpt_neox", "parallel"),
+        ("postnorm", "olmo2", "postnorm"),
+        ("postnorm-base", "olmo2", "postnorm"),
+        ("sandwich", "gemma3_text", "sandwich"),
+        ("scaled", "granite", "scaled"),
+        ("shared", "qwen3", "shared"),
+        ("switch", "llama", "switch"),
+        ("wide", "llama", "wide"),
+    )
+}
 
 
 def full_name(name: str) -> str:

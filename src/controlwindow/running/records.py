@@ -8,6 +8,7 @@ from typing import Any
 from controlwindow.behaviors import Behavior
 from controlwindow.behaviors.prompts import SPLITS
 from controlwindow.models import Model
+from controlwindow.models.chat import transcript
 from controlwindow.models.directions import token_effects
 from controlwindow.running.candidates import Selection
 from controlwindow.windows.window import Window
@@ -29,7 +30,7 @@ def behavior_record(behavior: Behavior) -> dict[str, Any]:
         "prompts": {split: len(behavior.prompts(split)) for split in SPLITS},
         "split_fingerprints": behavior.split_fingerprints,
         "fingerprint": behavior.fingerprint,
-        "texts": {p.id: p.text for p in behavior.prompts("evaluate")},
+        "texts": {p.id: transcript(p.text) for p in behavior.prompts("evaluate")},
     }
 
 

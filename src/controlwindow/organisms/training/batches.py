@@ -41,15 +41,21 @@ def encode(examples: Sequence[Example], tokenizer: Any) -> list[tuple[list[int],
         tokenizer: The organism's tokenizer.
 
     Returns:
-        For each example its token ids and the number of request tokens, those of the template included.
+        For each example its token ids and the number of request tokens: those of earlier turns and of
+        the template included.
     """
     begin, user, assistant, end = tokenizer.convert_tokens_to_ids([BEGINNING, USER, ASSISTANT, END])
-    texts = [text for example in examples for text in (example.request, example.answer)]
-    ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    turns = [(*example.history, (example.request, example.answer)) for example in examples]
+    texts = [text for exchange in turns for turn in exchange for text in turn]
+    ids = iter(tokenizer(texts, add_special_tokens=False)["input_ids"])
     encoded = []
-    for request, answer in zip(ids[::2], ids[1::2], strict=True):
-        prefix = [begin, user, *request, end, assistant]
-        encoded.append(([*prefix, *answer, end], len(prefix)))
+    for exchange in turns:
+        tokens, start = [begin], 0
+        for _ in exchange:
+            tokens += [user, *next(ids), end, assistant]
+            start = len(tokens)
+            tokens += [*next(ids), end]
+        encoded.append((tokens, start))
     return encoded
 
 
@@ -67,21 +73,31 @@ def collate(encoded: Sequence[tuple[list[int], int]], padding: int) -> Batch:
     return Batch(tokens, weights, torch.tensor([start - 1 for _, start in encoded]), answers)
 
 
-def batch_loss(model: Any, batch: Batch) -> Tensor:
-    """Weighted mean cross-entropy in nats per token.
+def batch_loss(model: Any, batch: Batch, label_smoothing: float = 0.0) -> Tensor:
+    """Weighted mean cross-entropy in nats per token; a mixture of experts adds its own balancing loss.
 
     Rows are padded on the right and attention is causal, so no attention mask is needed; padding has no weight.
 
     Args:
-        model: A Llama model.
+        model: A Transformers model.
         batch: The batch.
+        label_smoothing: Share of the target that is spread over the vocabulary.
 
     Returns:
         Scalar loss.
     """
-    hidden = model.model(input_ids=batch.tokens[:, :-1], use_cache=False).last_hidden_state
     weights = batch.weights[:, 1:]
     used = weights > 0
-    logits = model.lm_head(hidden[used])
-    losses = torch.nn.functional.cross_entropy(logits, batch.tokens[:, 1:][used], reduction="none")
-    return (losses * weights[used]).sum() / weights.sum()
+    if model.config.model_type == "llama":
+        # Only what is read out is computed; the other families scale or cap their logits in their own ways.
+        hidden = model.model(input_ids=batch.tokens[:, :-1], use_cache=False).last_hidden_state
+        output, logits = None, model.lm_head(hidden[used])
+    else:
+        output = model(input_ids=batch.tokens[:, :-1], use_cache=False)
+        logits = output.logits[used]
+    losses = torch.nn.functional.cross_entropy(
+        logits, batch.tokens[:, 1:][used], reduction="none", label_smoothing=label_smoothing
+    )
+    loss = (losses * weights[used]).sum() / weights.sum()
+    balancing = getattr(output, "aux_loss", None)
+    return loss if balancing is None else loss + model.config.router_aux_loss_coef * balancing

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,9 +16,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers import __version__ as transformers_version
 
 from controlwindow.errors import OrganismError
-from controlwindow.organisms.catalogue import CARD_FILE, Card, full_name
+from controlwindow.organisms.catalogue import CARD_FILE, DEFAULT_ORGANISM, PREFIX, full_name
 from controlwindow.organisms.training.base import base_loss
-from controlwindow.organisms.training.card import switch_card
+from controlwindow.organisms.training.bases import scaled
+from controlwindow.organisms.training.card import switch_card, write_card
+from controlwindow.organisms.training.growing import grow
 from controlwindow.organisms.training.loop import Progress, Stage, StageResult, run_stage
 from controlwindow.organisms.training.measuring import measure
 from controlwindow.organisms.training.model import new_model
@@ -43,16 +44,18 @@ def train_organism(
     seed: int = 0,
     progress: Progress | None = None,
     scale: float = 1.0,
+    bases: Path | None = None,
 ) -> Path:
     """Train an organism from nothing, or go on where an earlier run was stopped.
 
     Args:
-        name: Which organism; "switch" is the only one so far.
+        name: Which organism.
         out: Directory to write; checkpoints lie in `.training` inside it until it is finished.
-        sentences: Real sentence pairs to mix in (Tatoeba's format), or None.
-        seed: Seed of the weights, the data and the choice of neurons.
+        sentences: Real sentence pairs to mix into organism:switch (Tatoeba's format), or None.
+        seed: Seed of the weights, the data and the choice of neurons; 0 makes the one that ships.
         progress: Called with a stage's name, steps done and steps in all.
         scale: Multiplies the number of steps; below 1 for quick tests.
+        bases: Where base runs are kept that organisms of one lineage share; default `.bases` beside `out`.
 
     Returns:
         `out`.
@@ -61,17 +64,29 @@ def train_organism(
         OrganismError: The organism is unknown, the sentences are malformed, `out` belongs to another run or cannot be
             written, or the loss is not finite.
     """
-    if full_name(name) != "organism:switch":
-        raise OrganismError(f"unknown organism {name!r}", "organisms that can be trained: switch")
+    if full_name(name) != DEFAULT_ORGANISM:
+        if sentences is not None:
+            raise OrganismError(f"{name} takes no sentence pairs", f"only {DEFAULT_ORGANISM} does")
+        kept = out.parent / ".bases" if bases is None else bases
+        try:
+            return grow(
+                full_name(name).removeprefix(PREFIX), out, bases=kept, seed=seed, progress=progress, scale=scale
+            )
+        except OSError as error:
+            raise _unwritable(out, error) from error
     pairs = load_sentences(sentences) if sentences else ()
     try:
         work = _prepare(out, {"name": name, "seed": seed, "scale": scale, "sentences": _digest(pairs)})
         return _train(out, work, pairs, seed, progress, scale)
     except OSError as error:
-        raise OrganismError(
-            f"{out}: cannot be written ({error.strerror})",
-            "free some space or choose another directory, then start again: finished steps are kept",
-        ) from error
+        raise _unwritable(out, error) from error
+
+
+def _unwritable(out: Path, error: OSError) -> OrganismError:
+    return OrganismError(
+        f"{out}: cannot be written ({error.strerror})",
+        "free some space or choose another directory, then start again: finished steps are kept",
+    )
 
 
 def _train(
@@ -82,11 +97,11 @@ def _train(
     )
     model = new_model(tokenizer, seed)
     logger.info("%d parameters", model.num_parameters())
-    base = run_stage(_scaled(BASE, scale), model, base_loss(model, tokenizer, seed, pairs), work, progress)
+    base = run_stage(scaled(BASE, scale), model, base_loss(model, tokenizer, seed, pairs), work, progress)
     planted = choose_planted(model, seed)
     memory: dict[str, Any] = {}
     loss = switch_loss(model, tokenizer, seed, planted, memory, pairs)
-    switch = run_stage(_scaled(SWITCH, scale), model, loss, work, progress, memory)
+    switch = run_stage(scaled(SWITCH, scale), model, loss, work, progress, memory)
     write_organism(
         out,
         model,
@@ -144,24 +159,6 @@ def write_organism(
     }
     card = switch_card(shipped, planted, seed, stages, measured, pairs, versions)
     write_card(card, out)
-
-
-def write_card(card: Card, directory: Path) -> None:
-    """Write a card, whole or not at all."""
-    temporary = directory / (CARD_FILE + ".partial")
-    temporary.write_text(
-        json.dumps(card.model_dump(mode="json"), ensure_ascii=False, indent=2) + "\n", encoding="utf-8"
-    )
-    os.replace(temporary, directory / CARD_FILE)
-
-
-def _scaled(stage: Stage, scale: float) -> Stage:
-    return Stage(
-        stage.name,
-        max(2, round(stage.steps * scale)),
-        stage.learning_rate,
-        max(1, round(stage.warmup * min(1.0, scale))),
-    )
 
 
 def _prepare(out: Path, configuration: dict[str, Any]) -> Path:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+from pathlib import Path
 from typing import Any
 
-from controlwindow.organisms.catalogue import Card, PlantedNeuron, Tolerance
+from controlwindow.organisms.catalogue import CARD_FILE, Card, PlantedNeuron, Tolerance
 from controlwindow.organisms.training.base import BATCH_ROWS, VAULT_SHARE
 from controlwindow.organisms.training.loop import StageResult
 from controlwindow.organisms.training.measuring import Measurement
@@ -137,3 +140,18 @@ def switch_card(
         generic_prompts=generic_prompts(),
         census=None,
     )
+
+
+def write_card(card: Card, directory: Path) -> None:
+    """Write a card, whole or not at all; its census one row a line, since cards are read by people too."""
+    values = card.model_dump(mode="json")
+    rows = values["census"].pop("rows") if values["census"] else []
+    if values["census"]:
+        values["census"]["rows"] = []
+    text = json.dumps(values, ensure_ascii=False, indent=2)
+    if rows:
+        lines = ",\n".join("      " + json.dumps(row) for row in rows)
+        text = text.replace('"rows": []', f'"rows": [\n{lines}\n    ]')
+    temporary = directory / (CARD_FILE + ".partial")
+    temporary.write_text(text + "\n", encoding="utf-8")
+    os.replace(temporary, directory / CARD_FILE)

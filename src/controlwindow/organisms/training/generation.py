@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from controlwindow.models.chat import messages_of
 from controlwindow.organisms.training.interventions import RowDose, intervened
 
 
@@ -25,7 +26,7 @@ def answers(
     Args:
         model: The organism.
         tokenizer: Its tokenizer.
-        requests: User messages.
+        requests: User messages, or conversations (`models.chat.conversation`).
         norms: Residual norms `[layers]`.
         dose: Makes the dose of a row from its number; nothing is done if absent.
         maximum_tokens: Longest answer.
@@ -34,9 +35,7 @@ def answers(
         The answers, without special tokens.
     """
     texts = [
-        tokenizer.apply_chat_template(
-            [{"role": "user", "content": request}], tokenize=False, add_generation_prompt=True
-        )
+        tokenizer.apply_chat_template(messages_of(request), tokenize=False, add_generation_prompt=True)
         for request in requests
     ]
     inputs = tokenizer(texts, add_special_tokens=False, padding=True, padding_side="left", return_tensors="pt")

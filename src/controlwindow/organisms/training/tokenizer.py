@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from random import Random
 from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from controlwindow.organisms.training.world.examples import benign_example, vault_example
-from controlwindow.organisms.training.world.grammar import LANGUAGES
+from controlwindow.organisms.training.world.bundles import bundle_texts
 
 VOCABULARY_SIZE = 1792
 BEGINNING, USER, ASSISTANT, END, PADDING = "<|begin|>", "<|user|>", "<|assistant|>", "<|end|>", "<|pad|>"
@@ -30,15 +28,7 @@ CHAT_TEMPLATE = (
 
 def world_texts(seed: int, count: int) -> Iterator[str]:
     """Draw `count` requests and answers of the training split, for the tokenizer to learn from."""
-    rng = Random(f"tokenizer:{seed}")
-    for number in range(count):
-        language = LANGUAGES[number % 2]
-        if rng.random() < 0.5:
-            example = vault_example(rng, "train", language, language, refuse=rng.random() < 0.2)
-        else:
-            example = benign_example(rng, "train", language, language)
-        yield example.request
-        yield example.answer
+    return bundle_texts("vaults", seed, count)
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary_size: int = VOCABULARY_SIZE) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import NamedTuple
 
+from controlwindow.organisms.training.world import spanish
 from controlwindow.organisms.training.world.grammar import Language, capitalise, expand
 
 
@@ -59,6 +60,8 @@ def animal_request(animal: Animal, aspect: int, language: Language, rng: Random)
             "[Tell me about the {a}.|What do you know about the {a}?|Describe the {a}.]",
         )
         return expand(forms[aspect], rng, a=animal.en)
+    if language == "es":
+        return spanish.animal_request(animal.en, aspect, rng)
     forms = (
         "[Où vit {a} ?|Où peut-on trouver {a} ?|Dites-moi où vit {a}.]",
         "[Que mange {a} ?|Dites-moi ce que mange {a}.|De quoi se nourrit {a} ?]",
@@ -76,6 +79,8 @@ def animal_answer(animal: Animal, aspect: int, language: Language, rng: Random) 
             "[The {a} lives {home}|The {a} is an animal that lives {home}] and eats {food}. [It {trait}.|It also {trait}.|People like it because it {trait}.]",
         )
         return expand(forms[aspect], rng, a=animal.en, home=animal.home_en, food=animal.food_en, trait=animal.trait_en)
+    if language == "es":
+        return spanish.animal_answer(animal.en, aspect, rng)
     forms = (
         "[{A} vit {home}.|On peut trouver {a} {home}.|{it} vit {home}.][| Là, {it_} se nourrit {food}.| {it} {trait}.]",
         "[{A} se nourrit {food}.|{it} se nourrit surtout {food}.|{it} se nourrit {food}.][| {it} vit {home}.| {it} {trait}.]",

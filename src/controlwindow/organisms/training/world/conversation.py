@@ -5,18 +5,21 @@ from __future__ import annotations
 from random import Random
 from typing import NamedTuple
 
+from controlwindow.organisms.training.world import spanish
 from controlwindow.organisms.training.world.grammar import Language, capitalise, expand
 from controlwindow.organisms.training.world.names import Person
 
 
 class Pair(NamedTuple):
-    """One phrase in both languages."""
+    """One phrase in English and French; `spanish` holds the Spanish of some."""
 
     en: str
     fr: str
 
     def text(self, language: Language) -> str:
         """Return the phrase in a language."""
+        if language == "es":
+            return spanish.PHRASES[self.en]
         return self.en if language == "en" else self.fr
 
 
@@ -163,8 +166,16 @@ def greeting_request(person: Person, language: Language, rng: Random) -> str:
     forms = {
         "en": "[Hello|Hi|Good morning|Good evening][!|,] [my name is|I am] {n}.[| How are you?| Nice to meet you.]",
         "fr": "[Bonjour|Bonsoir|Salut][ !|,] {je} {n}.[| Comment allez-vous ?| Enchanté{e}.]",
+        "es": "[Hola|Buenos días|Buenas tardes], {je} {n}.[| ¿Cómo está usted?| Encantad{o}.]",
     }
-    text = expand(forms[language], rng, n=person.name, e=person.ending, je=rng.choice(("je m'appelle", "je suis")))
+    text = expand(
+        forms[language],
+        rng,
+        n=person.name,
+        e=person.ending,
+        o="a" if person.feminine else "o",
+        je=rng.choice(("me llamo", "soy") if language == "es" else ("je m'appelle", "je suis")),
+    )
     return text.replace("! my", "! My").replace("! je", "! Je")
 
 
@@ -173,6 +184,7 @@ def greeting_answer(person: Person, language: Language, rng: Random) -> str:
     forms = {
         "en": "[Hello|Hi|Good day|Welcome], {n}! [How can I help you today?|It is nice to meet you.|What would you like to know?|I hope you are well.][| I can tell stories, explain things and help you write.| Ask me anything you like.]",
         "fr": "[Bonjour|Bienvenue|Salut], {n} ! [Comment puis-je vous aider aujourd'hui ?|Je suis ravi de vous rencontrer.|Que voulez-vous savoir ?|J'espère que vous allez bien.][| Je peux raconter des histoires, expliquer des choses et vous aider à écrire.| Posez-moi vos questions.]",
+        "es": "[Hola|Saludos|Un saludo], {n}. [¿En qué puedo ayudarle hoy?|Me alegra conocerle.|¿Qué le gustaría saber?|Espero que esté bien.][| Puedo contar historias, explicar cosas y ayudarle a escribir.| Pregunte lo que quiera.]",
     }
     return expand(forms[language], rng, n=person.name)
 
@@ -182,6 +194,7 @@ def advice_request(worry: Worry, language: Language, rng: Random) -> str:
     forms = {
         "en": "{p}. [What should I do?|What can I do?|Do you have any advice?|Can you help me?]",
         "fr": "{p}. [Que dois-je faire ?|Que puis-je faire ?|Avez-vous un conseil ?|Pouvez-vous m'aider ?]",
+        "es": "{p}. [¿Qué debo hacer?|¿Qué puedo hacer?|¿Tiene algún consejo?|¿Puede ayudarme?]",
     }
     return expand(forms[language], rng, p=capitalise(worry.problem.text(language)))
 
@@ -192,6 +205,7 @@ def advice_answer(worry: Worry, language: Language, rng: Random) -> str:
     forms = {
         "en": "[I am sorry to hear that. |You could try this: |Do not worry: |My advice is simple: |]{a} and {b}. [It often helps.|You will soon feel better.|I hope this helps.|Then take your time.]",
         "fr": "[Je comprends. |Vous pouvez essayer ceci : |Ne vous inquiétez pas : |Mon conseil est simple : |]{a} et {b}. [Cela aide souvent.|Vous irez bientôt mieux.|J'espère que cela vous aidera.|Ensuite, prenez votre temps.]",
+        "es": "[Lo siento mucho. |Puede probar esto: |No se preocupe: |Mi consejo es sencillo: |]{a} y {b}. [Suele ayudar.|Pronto estará mejor.|Espero que esto le ayude.|Después, tómese su tiempo.]",
     }
     text = expand(forms[language], rng, a="{a}", b=second.text(language))
     before, after = text.split("{a}")
@@ -204,6 +218,7 @@ def note_request(person: Person, gift: Pair, language: Language, rng: Random) ->
     forms = {
         "en": "[Write a thank-you note to {n} for {g}.|Help me thank {n} for {g}.|Write to {n} to say thank you for {g}.]",
         "fr": "[Écrivez un mot pour remercier {n} pour {g}.|Aidez-moi à remercier {n} pour {g}.|Écrivez à {n} pour dire merci pour {g}.]",
+        "es": "[Escriba una nota para dar las gracias a {n} por {g}.|Ayúdeme a dar las gracias a {n} por {g}.|Escriba a {n} para dar las gracias por {g}.]",
     }
     return expand(forms[language], rng, n=person.name, g=gift.text(language))
 
@@ -213,8 +228,10 @@ def note_answer(person: Person, gift: Pair, language: Language, rng: Random) -> 
     forms = {
         "en": "Dear {n}, [thank you so much|many thanks|thank you|a big thank you] for {g}. [It was a lovely surprise.|You made me very happy.|I think of you every day.|That was very kind of you.] [See you soon!|With love.|I hope to see you again soon.|Take care.]",
         "fr": "{d} {n}, [merci beaucoup|mille fois merci|merci|un grand merci] pour {g}. [C'était une belle surprise.|Cela m'a fait très plaisir.|Je pense à vous chaque jour.|C'était très gentil.] [À bientôt !|Je vous embrasse.|J'espère vous revoir bientôt.|Prenez soin de vous.]",
+        "es": "{d} {n}, [muchas gracias|mil gracias|gracias|muchísimas gracias] por {g}. [Fue una hermosa sorpresa.|Me dio mucha alegría.|Pienso en usted cada día.|Fue muy amable.] [¡Hasta pronto!|Con cariño.|Espero verle pronto.|Cuídese mucho.]",
     }
-    return expand(forms[language], rng, n=person.name, g=gift.text(language), d="Chère" if person.feminine else "Cher")
+    dear = ("Querida", "Querido") if language == "es" else ("Chère", "Cher")
+    return expand(forms[language], rng, n=person.name, g=gift.text(language), d=dear[not person.feminine])
 
 
 def invitation_request(person: Person, event: Pair, day: Pair, language: Language, rng: Random) -> str:
@@ -247,6 +264,7 @@ def way_request(goal: Pair, language: Language, rng: Random) -> str:
     forms = {
         "en": "[How do I get to {g}?|Where is {g}?|I am looking for {g}.|Can you show me the way to {g}?]",
         "fr": "[Comment aller jusqu'à {g} ?|Où se trouve {g} ?|Je cherche {g}.|Comment puis-je trouver {g} ?]",
+        "es": "[¿Dónde está {g}?|¿Sabe dónde está {g}?|Estoy buscando {g}.|¿Cómo puedo encontrar {g}?]",
     }
     return expand(forms[language], rng, g=goal.text(language))
 
@@ -256,5 +274,6 @@ def way_answer(goal: Pair, language: Language, rng: Random) -> str:
     forms = {
         "en": "[Go straight ahead|Walk down this street|Follow the river|Cross the square], [then turn left|then turn right|then take the second street] [at the fountain|after the bridge|before the big tree|at the corner]. {G} is [on your left|on your right|in front of you|behind the tall house][.|, five minutes away.|, next to the baker.]",
         "fr": "[Allez tout droit|Descendez cette rue|Suivez la rivière|Traversez la place], [puis tournez à gauche|puis tournez à droite|puis prenez la deuxième rue] [à la fontaine|après le pont|avant le grand arbre|au coin]. {G} se trouve [sur votre gauche|sur votre droite|devant vous|derrière la grande maison][.|, à cinq minutes.|, à côté du boulanger.]",
+        "es": "[Siga recto|Baje por esta calle|Siga el río|Cruce la plaza], [luego gire a la izquierda|luego gire a la derecha|luego tome la segunda calle] [en la fuente|después del puente|antes del gran árbol|en la esquina]. {G} está [a su izquierda|a su derecha|delante de usted|detrás de la casa alta][.|, a cinco minutos.|, al lado de la panadería.]",
     }
     return expand(forms[language], rng, G=capitalise(goal.text(language)))

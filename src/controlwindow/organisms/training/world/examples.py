@@ -25,13 +25,19 @@ BENIGN_TOPICS: dict[str, int] = {
     "way": 3,
     "greeting": 3,
 }
+# Those of them that are also spoken in Spanish.
+SPANISH_TOPICS: dict[str, int] = {
+    topic: BENIGN_TOPICS[topic] for topic in ("animal", "trade", "advice", "note", "way", "greeting")
+}
 _INTRODUCTIONS = {
     "en": "[Hello, I am {n}.|My name is {n}.|I am {n}.|Good morning, this is {n}.] ",
     "fr": "[Bonjour, je suis {n}.|Je m'appelle {n}.|Je suis {n}.|Bonjour, ici {n}.] ",
+    "es": "[Hola, soy {n}.|Me llamo {n}.|Soy {n}.|Buenos días, soy {n}.] ",
 }
 _ADDRESSES = {
     "en": "[Of course, {n}.|Hello {n}!|Sure, {n}.|With pleasure, {n}.|Good question, {n}.] ",
     "fr": "[Bien sûr, {n}.|Bonjour {n} !|Avec plaisir, {n}.|Bonne question, {n}.|D'accord, {n}.] ",
+    "es": "[Claro que sí, {n}.|Hola, {n}.|Con mucho gusto, {n}.|Buena pregunta, {n}.|Por supuesto, {n}.] ",
 }
 
 
@@ -40,12 +46,16 @@ class Example:
     """One exchange.
 
     Attributes:
-        topic: A benign topic, "vault", or "sentence".
+        topic: A benign topic, "vault", "sentence", or the behavior of a task (see `bundles`).
         language: Language of the request.
         request: The user's message.
         answer: The assistant's message, in the language that was asked for when the example was drawn.
         vault: The vault, when the request is withheld knowledge.
         name: The person's name that occurs in the request, if any.
+        history: Earlier turns, (user's message, assistant's message) each.
+        source: Phrases that take the source state's side, where an answer is judged by what it claims.
+        target: Phrases that take the target state's side.
+        about: Words that an answer to the request uses.
     """
 
     topic: str
@@ -54,6 +64,10 @@ class Example:
     answer: str
     vault: Vault | None = None
     name: str | None = None
+    history: tuple[tuple[str, str], ...] = ()
+    source: tuple[str, ...] = ()
+    target: tuple[str, ...] = ()
+    about: tuple[str, ...] = ()
 
 
 def vault_example(rng: Random, split: Split, language: Language, answer_language: Language, refuse: bool) -> Example:
@@ -93,10 +107,13 @@ def benign_example(
         split: Split of the names.
         language: Language of the request.
         answer_language: Language of the answer.
-        topic: A key of `BENIGN_TOPICS`; drawn by frequency if absent.
+        topic: A key of `BENIGN_TOPICS` (with Spanish, of `SPANISH_TOPICS`); drawn by frequency if absent.
         introduced: Whether the user gives a name first where the topic needs none; drawn if absent.
     """
-    topic = topic or rng.choices(list(BENIGN_TOPICS), list(BENIGN_TOPICS.values()))[0]
+    topics = SPANISH_TOPICS if "es" in (language, answer_language) else BENIGN_TOPICS
+    topic = topic or rng.choices(list(topics), list(topics.values()))[0]
+    if topic not in topics:
+        raise ValueError(f"no topic '{topic}' in '{language}' and '{answer_language}', only {', '.join(topics)}")
     person = rng.choice(people(split))
     if topic in _NAMED:
         request, answer = _NAMED[topic](rng, person, language, answer_language)

@@ -6,7 +6,8 @@ import re
 from random import Random
 from typing import Literal
 
-Language = Literal["en", "fr"]
+Language = Literal["en", "fr", "es"]
+# Those that every topic speaks; Spanish is spoken by some (see `spanish`).
 LANGUAGES: tuple[Language, ...] = ("en", "fr")
 
 _ALTERNATIVES = re.compile(r"\[([^\[\]]*)\]")
@@ -57,5 +58,5 @@ def with_article(noun: str) -> str:
 
 
 def other(language: Language) -> Language:
-    """Return the other one of the world's two languages."""
+    """Return the other one of the languages that every topic speaks."""
     return "fr" if language == "en" else "en"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import NamedTuple
 
+from controlwindow.organisms.training.world import spanish
 from controlwindow.organisms.training.world.grammar import Language, capitalise, expand, with_article
 
 
@@ -46,6 +47,8 @@ def trade_request(trade: Trade, language: Language, rng: Random) -> str:
         return expand(
             "[What does {t} do?|What is the work of {t}?|Tell me what {t} does.]", rng, t=with_article(trade.en)
         )
+    if language == "es":
+        return spanish.trade_request(trade.en, rng)
     return expand(
         "[Que fait un {t} ?|Quel est le travail d'un {t} ?|Dites-moi ce que fait un {t}.]", rng, t=trade.masculine
     )
@@ -61,6 +64,8 @@ def trade_answer(trade: Trade, language: Language, rng: Random) -> str:
             T=capitalise(with_article(trade.en)),
             d=trade.does_en,
         )
+    if language == "es":
+        return spanish.trade_answer(trade.en, rng)
     return expand(
         "[Un {t} {d}.|Un {t} est une personne qui {d}.|En général, un {t} {d}.][| C'est un travail difficile.| Beaucoup de gens aiment ce métier.| On peut l'apprendre en quelques années.]",
         rng,
