@@ -72,17 +72,18 @@ def _table(title: str, columns: Sequence[str], rows: Rows) -> Table:
 
 def markdown(results: Results) -> str:
     """Everything as Markdown."""
-    blocks = [_markdown_table(RATIOS, ratio_rows(results.parts)), _conditions(results) + "."]
+    blocks = [markdown_table(RATIOS, ratio_rows(results.parts)), _conditions(results) + "."]
     for part in results.parts:
-        blocks += [f"**{part.title[0].upper()}{part.title[1:]}**", _markdown_table(TIMINGS, timing_rows(part))]
+        blocks += [f"**{part.title[0].upper()}{part.title[1:]}**", markdown_table(TIMINGS, timing_rows(part))]
         if part.facts:
             blocks.append("; ".join(f"{name.replace('_', ' ')}: {_fact(value)}" for name, value in part.facts.items()))
         if part.standings:
-            blocks.append(_markdown_table(STANDINGS, standing_rows(part)))
+            blocks.append(markdown_table(STANDINGS, standing_rows(part)))
     return "\n\n".join(blocks) + "\n"
 
 
-def _markdown_table(columns: Sequence[str], rows: Rows) -> str:
+def markdown_table(columns: Sequence[str], rows: Rows) -> str:
+    """A table in Markdown."""
     lines = [columns, ["---"] * len(columns), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
@@ -102,14 +103,14 @@ def _conditions(results: Results) -> str:
     return "; ".join(f"{name.replace('_', ' ')} {value}" for name, value in found.items())
 
 
-def insert(document: Path, text: str) -> None:
-    """Replace what a document has between the two markers.
+def insert(document: Path, text: str, begin: str = BEGIN, end: str = END) -> None:
+    """Replace what a document has between two markers.
 
     Raises:
         ValueError: It has no such markers.
     """
-    before, begin, rest = document.read_text("utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{document} has no lines {BEGIN} and {END}")
-    document.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}", "utf-8")
+    before, opened, rest = document.read_text("utf-8").partition(begin)
+    _, closed, after = rest.partition(end)
+    if not opened or not closed:
+        raise ValueError(f"{document} has no lines {begin} and {end}")
+    document.write_text(f"{before}{begin}\n\n{text}\n{end}{after}", "utf-8")

@@ -3,11 +3,15 @@
 from controlwindow.api import AuditResult, audit, measure_window, resume
 from controlwindow.behaviors import Behavior, load_behavior
 from controlwindow.circuit_api import CircuitResult, circuit, resume_circuit
+from controlwindow.comparison_api import compare_interventions
 from controlwindow.errors import ControlWindowError
 from controlwindow.instruments import Add, Dose, Inject, Pin, Rollouts, Scale, generic_pass, prove_hooks, rollout
+from controlwindow.interventions.comparison import Comparison
 from controlwindow.models import Model, Neuron, load_model, write_direction
 from controlwindow.probe_api import probe
-from controlwindow.running.ranking import Screening, run_screen, screen
+from controlwindow.running.ranking import Screening, detection, run_screen, screen
+from controlwindow.validating import validate
+from controlwindow.validation.methods import MethodScore, score_method
 from controlwindow.windows.atlas import predict_ceilings
 from controlwindow.windows.window import Window
 
@@ -18,9 +22,11 @@ __all__ = [
     "AuditResult",
     "Behavior",
     "CircuitResult",
+    "Comparison",
     "ControlWindowError",
     "Dose",
     "Inject",
+    "MethodScore",
     "Model",
     "Neuron",
     "Pin",
@@ -30,6 +36,8 @@ __all__ = [
     "Window",
     "audit",
     "circuit",
+    "compare_interventions",
+    "detection",
     "generic_pass",
     "load_behavior",
     "load_model",
@@ -41,6 +49,8 @@ __all__ = [
     "resume_circuit",
     "rollout",
     "run_screen",
+    "score_method",
     "screen",
+    "validate",
     "write_direction",
 ]

@@ -5,7 +5,6 @@ One-off calls go through the same scheduler, with a ledger in memory.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from controlwindow.report import write_report
 from controlwindow.report.assemble import report_document
 from controlwindow.running.audit import Audit
 from controlwindow.running.ledger import Ledger
-from controlwindow.running.plan import AuditPlan, BehaviorReference
+from controlwindow.running.plan import AuditPlan, NamedNeurons, plan_audit
 from controlwindow.running.progress import Progress
 from controlwindow.running.results import LEDGER_NAME, RunResults, open_run, read_results
 from controlwindow.screens import find_screen
@@ -48,7 +47,7 @@ def audit(
     behaviors: Sequence[BehaviorLike] | BehaviorLike,
     out: str | Path | None = None,
     *,
-    neurons: Sequence[Neuron | str] = (),
+    neurons: NamedNeurons = (),
     screen: str = "contrastive",
     top: int = 4,
     planted: bool = True,
@@ -67,7 +66,8 @@ def audit(
         model: The model.
         behaviors: Names, paths to TOML files, or loaded behaviors.
         out: Run directory for ledger, manifest, report and figures; None keeps the ledger in memory.
-        neurons: Neurons to test beside the others.
+        neurons: Neurons to test beside the others: for every behavior, or a mapping from a behavior's name to those
+            for it alone.
         screen: Screen whose top is tested.
         top: How many of the screen's top, and how many at random.
         planted: Whether an organism's planted neurons are tested.
@@ -90,28 +90,18 @@ def audit(
     find_screen(screen)
     if top < 0:
         raise UsageError(f"top must be 0 or more, got {top}")
-    plan = AuditPlan(
-        run="",
-        model=model.name,
-        source=_absolute(model.source),
-        fingerprint=model.fingerprint,
-        system_prompt=model.chat.system_prompt,
-        dtype=str(model.dtype).removeprefix("torch."),
-        device=model.device.type,
-        chat_template=model.chat.template,
-        behaviors=tuple(
-            BehaviorReference(name=b.name, source=_source(given), fingerprint=b.fingerprint) for given, b in loaded
-        ),
-        neurons=tuple(str(model.require(n)) for n in neurons),
+    plan = plan_audit(
+        model,
+        [(_source(given), behavior) for given, behavior in loaded],
+        neurons=neurons,
         screen=screen,
         top=top,
         planted=planted,
         seed=seed,
-        generic_prompts=None if generic_prompts is None else tuple(generic_prompts),
+        generic_prompts=generic_prompts,
         include_completions=include_completions,
         include_neurons=include_neurons,
     )
-    plan = plan.model_copy(update={"run": plan_digest(plan)})
     directory = None if out is None else Path(out)
     with Ledger() if directory is None else Ledger(directory / LEDGER_NAME, create=True) as ledger:
         ledger.lock()
@@ -226,13 +216,6 @@ def write_manifest(ledger: Ledger, directory: Path) -> None:
         ) from error
 
 
-def plan_digest(plan: AuditPlan) -> str:
-    """A run's name: a hash of what it measures, so that two runs of one configuration print the same."""
-    values = plan.model_dump(mode="json", exclude={"run", "source", "include_completions", "include_neurons"})
-    values["behaviors"] = [(b["name"], b["fingerprint"]) for b in values["behaviors"]]
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
-
-
 def measure_window(
     model: Model,
     neuron: Neuron | str,
@@ -273,11 +256,6 @@ def measure_window(
     if branch is not None:
         ordered.sort(key=lambda w: w.branch != branch)
     return replace(ordered[0], other_branch=ordered[1])
-
-
-def _absolute(source: str | None) -> str | None:
-    """A local directory by its full path, so that a run can be resumed from anywhere."""
-    return str(Path(source).resolve()) if source is not None and Path(source).is_dir() else source
 
 
 def _load_behaviors(given: Sequence[BehaviorLike] | BehaviorLike) -> list[tuple[BehaviorLike, Behavior]]:

@@ -109,7 +109,7 @@ def test_a_schema_error_names_key_and_line(tmp_path, old, new, key, line, messag
 
 def test_an_unknown_oracle_lists_the_known_ones(tmp_path):
     error = failure(write(tmp_path, VALID.replace('"regex"', '"sentiment"', 1)))
-    assert error.hint == "known oracles: contains, language, refusal, regex, steps"
+    assert error.hint == "known oracles: claim, contains, form, language, refusal, regex, steps"
 
 
 def test_languages_that_oracles_do_not_know(tmp_path):

@@ -20,12 +20,14 @@ MODULES = ("calibration", "coherence", "definition", "languages", "loading", "pr
 
 
 @generated
-@pytest.mark.parametrize("name", ["language", "refusal"])
+@pytest.mark.parametrize("name", known_behaviors())
 def test_shipped_behaviors_are_complete(name):
     behavior = load_behavior(name, needs_contrast=True)
     assert behavior.name == name
-    assert len(behavior.prompts("evaluate")) >= 32
-    assert len(behavior.prompts("select")) >= 8
+    assert behavior.definition.minimum_eligible == 32
+    for split, fewest in {"find": 64, "select": 32, "evaluate": 40}.items():
+        contrast = behavior.contrast(split)
+        assert min(len(contrast.positive), len(contrast.negative)) >= fewest
     assert behavior.log_odds is not None
     assert behavior.perturbation_pairs()
     assert behavior.fingerprint == load_behavior(library() / f"{name}.toml").fingerprint

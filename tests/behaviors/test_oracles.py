@@ -150,3 +150,84 @@ def test_identity_covers_fields_and_the_shipped_patterns_that_apply():
     assert one.identity(("en",)) != one.identity(("en", "fr"))
     assert one.identity(("en",)) != oracle(type="refusal", opening=9).identity(("en",))
     assert set(one.identity(("en", "xx"))["shipped"]) == {"en"}
+
+
+CLAIMS = Prompt(
+    "q", "Are you sure?", "evaluate", "positive", "en", source=("in the forest", "12"), target=("on the ice", "35")
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "asserted"),
+    [
+        ("Yes, I am sure: the fox lives in the forest.", {"source"}),
+        ("You are right, it lives ON  the\nice.", {"target"}),
+        ("It does not live on the ice. It lives in the forest.", {"source"}),
+        ("It lives in the forest, not on the ice.", {"source"}),
+        ("It never was in the forest: it is on the ice.", {"target"}),
+        ("It isn't in the forest, and it isn’t on the ice.", set()),
+        ("No, it lives in the forest.", {"source"}),
+        ("It is on the ice. No, it is in the forest.", {"source", "target"}),
+        ("It is not on the ice! Well, perhaps it is on the ice.", {"target"}),
+        ("The knot is in the forest.", {"source"}),
+        ("7 + 5 = 12.", {"source"}),
+        ("7 × 5 = 35, so the answer is 35.", {"target"}),
+        ("7 + 5 = 112", set()),
+        ("It lives in the forests.", set()),
+        ("I do not know.", set()),
+        ("", set()),
+    ],
+)
+def test_a_claim_is_asserted_unless_its_clause_denies_it(text, asserted):
+    assert {side for side in ("source", "target") if matches(text, CLAIMS, type="claim", claim=side)} == asserted
+
+
+def test_words_of_denial_can_be_given():
+    spanish = {"type": "claim", "claim": "source", "negations": ["tampoco"]}
+    assert matches("It is not in the forest.", CLAIMS, **spanish)
+    assert not matches("Tampoco in the forest.", CLAIMS, **spanish)
+    assert not matches("Vive in the forest.", PROMPT, **spanish)
+
+
+NOTE = Prompt("r", "Note.", "evaluate", "positive", "en", about=("bread", "tea"))
+
+
+@pytest.mark.parametrize(
+    ("text", "form"),
+    [
+        ("Here is the list:\n- bread\n- tea\nThat is all.", "list"),
+        ("* bread", "list"),
+        ("1. bread\n2) tea", "list"),
+        ("name: bread\nlikes: tea", "record"),
+        ('{"name": "bread",\n "likes": "tea"}', "record"),
+        ("Record:\nname: bread", "record"),
+        ("Here is what I think: bread and tea.", "prose"),
+        ("In other words:\nbread - and tea", "prose"),
+        ("3.5 loaves of bread, -2 of tea", "prose"),
+        ("", None),
+        (" \n", None),
+    ],
+)
+def test_forms_exclude_each_other(text, form):
+    found = [name for name in ("list", "record", "prose") if matches(text, NOTE, type="form", form=name)]
+    assert found == ([form] if form else [])
+
+
+def test_a_form_may_need_several_lines():
+    assert not matches("- bread", NOTE, type="form", form="list", lines=2)
+    assert matches("- bread", NOTE, type="form", form="prose", lines=2)
+    assert matches("- bread\n- tea", NOTE, type="form", form="list", lines=2)
+    assert not matches("- bread\n- tea", NOTE, type="form", form="prose", lines=2)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Bread is nice.", {"any", "some"}),
+        ("Bread and tea are nice.", {"any", "all"}),
+        ("Breads are nice.", set()),
+    ],
+)
+def test_a_form_may_ask_what_the_answer_is_about(text, found):
+    assert {how for how in ("any", "all", "some") if matches(text, NOTE, type="form", form="prose", about=how)} == found
+    assert not matches(text, CLAIMS, type="form", form="prose", about="any")

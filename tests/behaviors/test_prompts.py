@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -8,12 +9,14 @@ from controlwindow.behaviors.prompts import (
     Prompt,
     PromptLine,
     check_disjoint,
+    fingerprint_json,
     fingerprint_prompts,
     normalized,
     number_prompts,
     read_prompt_lines,
 )
 from controlwindow.errors import BehaviorError
+from controlwindow.models.chat import conversation, turns_of
 
 
 def prompt(text, split="find", role="positive", identity="x"):
@@ -36,6 +39,19 @@ def test_a_prompt_file_keeps_every_field(tmp_path):
     assert (second.role, second.language, second.steps, second.about) == ("positive", None, (), ())
 
 
+def test_earlier_turns_become_part_of_the_prompt(tmp_path):
+    row = {"text": "Sure?", "split": "find", "history": [["Where?", "Here."]], "source": ["here"], "target": ["there"]}
+    path = tmp_path / "prompts.jsonl"
+    path.write_text(json.dumps(row), encoding="utf-8")
+    (found,) = number_prompts(read_prompt_lines(path))
+    assert turns_of(found.text) == ("Where?", "Here.", "Sure?")
+    assert (found.source, found.target) == (("here",), ("there",))
+    other = replace(found, id="q", split="select", text=conversation("Where?", "There.", "Sure?"))
+    check_disjoint([found, other])
+    with pytest.raises(BehaviorError, match="two splits"):
+        check_disjoint([found, replace(other, text=found.text)])
+
+
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
@@ -46,6 +62,8 @@ def test_a_prompt_file_keeps_every_field(tmp_path):
         ('{"text": " ", "split": "find"}', "line 2, key 'text'"),
         ('{"text": "a", "split": "find", "lang": "en"}', "line 2, key 'lang'"),
         ('{"text": "a", "split": "find", "steps": [1]}', "line 2, key 'steps.0'"),
+        ('{"text": "a", "split": "find", "history": [["b"]]}', "line 2, key 'history.0"),
+        ('{"text": "a", "split": "find", "history": [["b", " "]]}', "line 2, key 'history.0.1'"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path, line, expected):
@@ -115,6 +133,14 @@ def test_the_fingerprint_depends_on_every_field():
         Prompt("p", "text", "find", "positive", "fr", ("one",), ("two",)),
         Prompt("p", "text", "find", "positive", "en", ("one", "more"), ("two",)),
         Prompt("p", "text", "find", "positive", "en", ("one",), ()),
+        replace(base, source=("three",)),
+        replace(base, target=("three",)),
     ]
-    assert len({fingerprint_prompts([one]) for one in [base, *changed]}) == 6
+    assert len({fingerprint_prompts([one]) for one in [base, *changed]}) == 8
     assert fingerprint_prompts([base, changed[0]]) != fingerprint_prompts([changed[0], base])
+
+
+def test_fields_that_are_not_given_leave_fingerprints_as_they_were():
+    plain = Prompt("p", "text", "find", "positive", "en", ("one",), ("two",))
+    written = {"id": "p", "text": "text", "language": "en", "steps": ["one"], "about": ["two"]}
+    assert fingerprint_prompts([plain]) == fingerprint_json([written])

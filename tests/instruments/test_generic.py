@@ -11,7 +11,7 @@ from controlwindow.instruments.capture import activation_ranges
 from controlwindow.instruments.generic import default_prompts
 from controlwindow.instruments.operations import Add, Inject
 from controlwindow.instruments.ordinary import CHAT_PROMPTS, TEXT_PROMPTS
-from controlwindow.instruments.probes import divergence_curve, propagation
+from controlwindow.instruments.probes import propagation, response_curve
 from controlwindow.models import Model, Neuron, load_model
 from tiny_models import PROMPTS
 
@@ -135,12 +135,15 @@ def test_divergence_starts_at_nothing_and_grows(tiny: Model) -> None:
     generic = generic_pass(tiny, PROMPTS, 6)
     doses = (0.0, 0.05, 0.2, 0.8, 3.0)
     for layer in range(tiny.layers):
-        curve = divergence_curve(tiny, generic, layer, doses)
+        responses = response_curve(tiny, generic, layer, doses)
+        curve = [response.divergence for response in responses]
         assert curve[0] == pytest.approx(0, abs=1e-6)
         assert curve == sorted(curve)
         assert curve[1] > 0
-        assert curve == divergence_curve(tiny, generic, layer, doses)
-        assert curve[1:] != divergence_curve(tiny, generic, layer, doses, seed=1)[1:]
+        assert responses[0].surprise == 0
+        assert responses[-1].surprise > 0
+        assert responses == response_curve(tiny, generic, layer, doses)
+        assert responses[1:] != response_curve(tiny, generic, layer, doses, seed=1)[1:]
 
 
 def test_divergence_is_the_mean_kl_from_the_undosed_distribution(tiny: Model) -> None:
@@ -149,12 +152,12 @@ def test_divergence_is_the_mean_kl_from_the_undosed_distribution(tiny: Model) ->
     handle = tiny_models.block(tiny, 1).register_forward_hook(
         lambda _m, _a, o: seen.append((o[0] if isinstance(o, tuple) else o).clone())
     )
-    found = divergence_curve(tiny, generic, 1, [t], directions=3)[0]
+    found = response_curve(tiny, generic, 1, [t], directions=3)[0]
     handle.remove()
     undosed, dosed = seen
     # The injected directions are read off the residual stream; what they do is computed without padding or batch.
     vectors = [dosed[2 * i, -1] - undosed[0, -1] for i in range(3)]
-    direct = []
+    direct, lost = [], []
     for vector in vectors:
         assert float(vector.norm()) == pytest.approx(t * generic.residual_norm[1], rel=1e-4)
         for ids, tokens in zip(generic.prompt_ids, generic.token_ids, strict=True):
@@ -162,7 +165,10 @@ def test_divergence_is_the_mean_kl_from_the_undosed_distribution(tiny: Model) ->
             with plain_generation.edited(tiny, (Inject(1, vector),), {}):
                 other = tiny_models.forward(tiny, [*ids, *tokens]).log_softmax(-1)
             direct += (plain.exp() * (plain - other)).sum(-1)[len(ids) - 1 : -1].tolist()
-    assert found == pytest.approx(sum(direct) / len(direct), rel=1e-3)
+            for place in range(len(ids) - 1, len(ids) + len(tokens) - 1):
+                lost.append(float(plain[place].max() - plain[place, int(other[place].argmax())]))
+    assert found.divergence == pytest.approx(sum(direct) / len(direct), rel=1e-3)
+    assert found.surprise == pytest.approx(sum(lost) / len(lost), rel=1e-3)
 
 
 def test_a_write_of_the_last_layer_is_recomputed_by_nothing(tiny: Model) -> None:

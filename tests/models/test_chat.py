@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 import tiny_models
-from controlwindow.errors import ModelError
+from controlwindow.errors import ModelError, UsageError
 from controlwindow.models import Model, load_model
-from controlwindow.models.chat import chat_format
+from controlwindow.models.chat import chat_format, conversation, transcript, turns_of
 from tiny_models import CHAT_TEMPLATE, THINKING_TEMPLATE
 
 HF_MODEL = tiny_models.llama_in_hand()
@@ -88,3 +88,35 @@ def test_a_prompt_without_tokens_is_refused() -> None:
     tokenizer = tiny_models.tokenizer("{{ messages[0]['content'] }}")
     with pytest.raises(ModelError, match="no tokens"):
         load_model(HF_MODEL, tokenizer=tokenizer).encode(["bread", ""])
+
+
+TURNS = ("What is bread", "bread is paper", "Why")
+
+
+def test_all_turns_of_a_conversation_are_wrapped() -> None:
+    model = wrapped(CHAT_TEMPLATE)
+    expected = "<bos> user What is bread <bos> assistant bread is paper <bos> user Why assistant"
+    assert words(model, conversation(*TURNS)) == expected
+    assert words(wrapped(CHAT_TEMPLATE, "Suggest"), conversation(*TURNS)) == f"<bos> system Suggest {expected}"
+    assert model.encode([conversation(*TURNS), "bread"])["input_ids"].shape[1] == len(expected.split())
+
+
+def test_a_conversation_keeps_its_turns_and_reads_as_a_transcript() -> None:
+    assert turns_of(conversation(*TURNS)) == TURNS
+    assert turns_of("bread") == ("bread",)
+    assert transcript(conversation(*TURNS)).splitlines() == [
+        "User: What is bread",
+        "Assistant: bread is paper",
+        "User: Why",
+    ]
+    assert transcript("bread\nand paper") == "bread\nand paper"
+
+
+def test_a_conversation_that_ends_with_the_assistant_is_refused() -> None:
+    with pytest.raises(UsageError, match="2 messages does not end with the user's"):
+        conversation(*TURNS[:2])
+
+
+def test_a_conversation_without_a_template_is_refused() -> None:
+    with pytest.raises(ModelError, match="several turns, but the tokenizer has no chat template"):
+        wrapped(None).token_ids([conversation(*TURNS)])

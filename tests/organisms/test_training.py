@@ -3,6 +3,7 @@
 import json
 import re
 from functools import partial
+from itertools import chain
 from random import Random
 
 import pytest
@@ -116,11 +117,13 @@ def test_batches_weigh_answers_and_follow_the_chat_template():
     examples = [
         Example("trade", "en", "Hello there", "Good day"),
         Example("trade", "en", "Hi", "A much longer answer follows."),
+        Example("sycophancy", "en", "Are you sure?", "Yes.", history=(("Where?", "In the forest."), ("Is it?", "So."))),
     ]
     encoded = encode(examples, tokenizer)
     batch = collate(encoded, tokenizer.pad_token_id)
     for row, example in enumerate(examples):
-        messages = [{"role": "user", "content": example.request}, {"role": "assistant", "content": example.answer}]
+        turns = [*chain.from_iterable(example.history), example.request, example.answer]
+        messages = [{"role": ("user", "assistant")[number % 2], "content": turn} for number, turn in enumerate(turns)]
         ids = tokenizer.apply_chat_template(messages)["input_ids"]
         assert batch.tokens[row, : len(ids)].tolist() == ids
         assert set(batch.tokens[row, len(ids) :].tolist()) <= {tokenizer.pad_token_id}

@@ -92,7 +92,7 @@ def build_controls(
             half = len(answer) // 2
             if len(answer) >= SHORTEST_PARTIAL:
                 made |= {
-                    "spliced": _spliced(answer, other, random),
+                    "spliced": spliced(answer, other, random),
                     "late_shuffled": [*answer[:half], *_shuffled(answer[half:], random)],
                 }
             if len(answer) >= SHORTEST_LATE_LOOP:
@@ -120,7 +120,8 @@ def _shuffled(tokens: Sequence[int], random: np.random.Generator) -> list[int]:
     return [tokens[index] for index in random.permutation(len(tokens))]
 
 
-def _spliced(answer: Sequence[int], other: Sequence[int], random: np.random.Generator) -> list[int]:
+def spliced(answer: Sequence[int], other: Sequence[int], random: np.random.Generator) -> list[int]:
+    """Spans of two to four tokens taken in turn from two answers, as long as the first one."""
     # Both answers are walked in step, so that each span could follow its own text, but never follows the other's.
     # The other one comes first: an answer that begins as its own prompt's does would be coherent until the first join.
     tokens: list[int] = []

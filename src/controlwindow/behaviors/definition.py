@@ -18,6 +18,7 @@ from controlwindow.behaviors.prompts import (
     SPLITS,
     Contrast,
     Prompt,
+    Role,
     Split,
     fingerprint_json,
     fingerprint_prompts,
@@ -285,9 +286,9 @@ class Behavior:
         """How target and control are told apart; by their answers where the file does not say."""
         return self.definition.log_odds or LogOdds(kind="answers")
 
-    def prompts(self, split: Split) -> tuple[Prompt, ...]:
-        """The prompts of a split that are steered: those of the positive role."""
-        return tuple(prompt for prompt in self.all_prompts if prompt.split == split and prompt.role == "positive")
+    def prompts(self, split: Split, role: Role = "positive") -> tuple[Prompt, ...]:
+        """The prompts of a split that are steered, or the benign ones (role "negative") beside them."""
+        return tuple(prompt for prompt in self.all_prompts if prompt.split == split and prompt.role == role)
 
     def contrast(self, split: Split = "find") -> Contrast:
         """X+ and X− of a split.

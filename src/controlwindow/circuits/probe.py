@@ -44,7 +44,13 @@ CIRCUIT = "circuit"
 """Name of the set that is probed, beside its controls."""
 
 LEAST_ELIGIBLE = 8
-"""Eligible prompts below which nothing is rolled out."""
+"""Eligible prompts of evaluate below which nothing is reported of generated text."""
+
+LEAST_IMPORTANCE = 1e-6
+"""|mean I| in logits below which there is only rounding."""
+
+LEAST_TRIED = 4
+"""Eligible prompts of select below which settings are chosen by F alone."""
 
 
 class Setting(NamedTuple):
@@ -99,7 +105,7 @@ class ProbePlanner:
         """
         self.rows |= results
         importance = self.importance_cell("find")
-        if importance in results and not np.any(self.importance("find")):
+        if importance in results and np.abs(self.importance("find")).max() < LEAST_IMPORTANCE:
             raise ScreenError(
                 f"behavior '{self.settings.behavior}': no neuron has an importance other than 0, so there is no top k",
                 "use pairs whose two prompts differ for the model, and target and control texts that F can tell apart",
@@ -160,7 +166,7 @@ class ProbePlanner:
     def tried_cells(self) -> list[Cell]:
         """Rollouts of the best settings by F, on the select split."""
         prompts = self.eligible("select")
-        if len(prompts) < min(LEAST_ELIGIBLE, len(self.settings.prompts["select"])):
+        if len(prompts) < LEAST_TRIED:
             return []
         return [self.rollout_cell("select", s, CIRCUIT) for name in ROLLED_OUT for s in self.best_by_f(name)[:TRIED]]
 

@@ -8,7 +8,7 @@ import sys
 import typer
 from rich.text import Text
 
-from controlwindow.cli import circuits, measuring, organisms, probing, runs
+from controlwindow.cli import circuits, comparing, measuring, organisms, probing, runs, validating
 from controlwindow.cli.display import messages
 from controlwindow.errors import ControlWindowError
 
@@ -24,9 +24,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 measuring.add_to(app)
+comparing.add_to(app)
 circuits.add_to(app)
 probing.add_to(app)
 runs.add_to(app)
+validating.add_to(app)
 app.add_typer(organisms.app, name="organisms")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,9 +31,11 @@ from controlwindow.cli.options import (
 )
 from controlwindow.cli.runs import show_run
 from controlwindow.errors import UsageError
+from controlwindow.instruments.generic import GENERIC_TOKENS, generic_pass
 from controlwindow.models import Neuron
 from controlwindow.organisms.catalogue import load_card
 from controlwindow.report.charts import draw_atlas, draw_screen
+from controlwindow.running.ranking import detection as detect
 from controlwindow.running.ranking import run_screen
 from controlwindow.screens import Coverage, find_screen
 from controlwindow.windows.atlas import predict_ceilings
@@ -172,6 +175,9 @@ def screen(
         typer.Option(help="shuffled: the same screen on shuffled labels; random: layer-matched random neurons."),
     ] = None,
     seed: SeedOption = 0,
+    detection: Annotated[
+        bool, typer.Option("--detection", help="Add how well each neuron tells X+ from X− on the evaluate split (AUC).")
+    ] = False,
     figure: Annotated[Path | None, typer.Option(help="Draw the ranking to this SVG file.")] = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = None,
@@ -181,10 +187,15 @@ def screen(
     """Rank every FFN neuron for a behavior."""
     chosen, wanted = find_screen(method), load_behavior(behavior)
     chosen.check(wanted, split, control)
+    if detection:
+        wanted.contrast("evaluate")
     name = wanted.name
     loaded = open_model(model, device, dtype, system_prompt)
     with TerminalProgress() as progress:
         found = run_screen(loaded, behavior, method, split=split, control=control, seed=seed, progress=progress)
+        if detection:
+            areas = detect(loaded, behavior, progress=progress)
+            found = replace(found, table=found.table.join(areas, on="neuron", how="left", maintain_order="left"))
     table, title = found.table, method if control is None else f"{method} ({control} control)"
     if figure is not None:
         draw_screen(table, figure, f"{title} screen for {name}, {loaded.name}")
@@ -193,11 +204,14 @@ def screen(
         return
     rows = [
         [
-            str(r["rank"]), r["neuron"], f"{r['score']:+.4g}", _number(r["coherence"]), _number(r["budget"])
+            str(r["rank"]), r["neuron"], f"{r['score']:+.4g}", _number(r["coherence"]), _number(r["budget"]),
+            *([_threshold(r["auc"], (r["auc_low"], r["auc_high"]))] if detection else []),
         ]
         for r in table.head(top or 20).to_dicts()
     ]  # fmt: skip
     columns = [("rank", "right"), ("neuron", "left"), ("score", "right"), ("coherence", "right"), ("budget", "right")]
+    if detection:
+        columns.append(("AUC on evaluate", "left"))
     output().print(plain_table(columns, rows, escape(f"{title} screen of {loaded.name} for {name}")))
     # A table is made only of scores that cover every neuron; what it leaves out was dropped on purpose.
     left_out = "".join(f", {count} dropped ({escape(reason)})" for reason, count in found.dropped.items() if count)
@@ -214,6 +228,10 @@ def atlas(
     probe: Annotated[
         bool, typer.Option("--probe", help="Also dose random directions of every layer: slower, and predicts better.")
     ] = False,
+    generic_prompts: Annotated[
+        Path | None, typer.Option(help="Ordinary prompts for the generic pass, one a line; default the model's own.")
+    ] = None,
+    generic_length: Annotated[int, typer.Option(min=1, help="Length of a generic answer in tokens.")] = GENERIC_TOKENS,
     figure: Annotated[Path | None, typer.Option(help="Draw predicted ceilings by layer to this SVG file.")] = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = None,
@@ -223,10 +241,12 @@ def atlas(
     """Predict the ceiling of every FFN neuron on both branches, without a rollout of any of them."""
     for name in neuron or []:
         Neuron.parse(name)
+    prompts = None if generic_prompts is None else read_lines(generic_prompts, "prompts")
     loaded = open_model(model, device, dtype, system_prompt)
     passes = "generic and probe passes" if probe else "generic pass and weights"
     with TerminalProgress() as progress, progress.stage(passes) as stage:
-        table = predict_ceilings(loaded, neuron, probe=probe, progress=stage.update)
+        generic = generic_pass(loaded, prompts, generic_length)
+        table = predict_ceilings(loaded, neuron, probe=probe, generic=generic, progress=stage.update)
     if figure is not None:
         draw_atlas(table, figure, f"{loaded.name}, {table['predictor'][0]} predictor")
     if as_json:

@@ -1,16 +1,14 @@
-"""Commands on organisms: list, check, train, census."""
+"""Commands on organisms: list, train, census; check and score are in `benchmark`."""
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 
-from controlwindow import api
+from controlwindow.cli import benchmark
 from controlwindow.cli.display import TerminalProgress, output, plain_table, print_json
 from controlwindow.cli.options import JsonOption, SeedOption
 from controlwindow.errors import OrganismError
@@ -21,6 +19,7 @@ from controlwindow.running.progress import Stage
 app = typer.Typer(
     help="Models whose controllers are known by construction.", no_args_is_help=True, rich_markup_mode="rich"
 )
+benchmark.add_to(app)
 
 
 @app.command("list", epilog="Example: controlwindow organisms list --json")
@@ -48,50 +47,6 @@ def list_organisms(as_json: JsonOption = False) -> None:
         names = "; ".join(f"{p['neuron']} {p['branch']:+d} {p['behavior']} by {p['by']}" for p in planted)
         rows.append([entry["name"], entry["family"], entry["lineage"], "yes" if entry["shipped"] else "no", names])
     output().print(plain_table(columns, rows))  # type: ignore[arg-type]
-
-
-@app.command("check", epilog="Example: controlwindow organisms check --out runs/check")
-def check(
-    out: Annotated[Path, typer.Option(help="Directory for one run per organism.")] = Path("runs/check"),
-    top: Annotated[int, typer.Option(min=0, help="How many of the screen's top, and as many random ones.")] = 4,
-    seed: SeedOption = 0,
-    as_json: JsonOption = False,
-) -> None:
-    """Audit every organism that is here and score the audit against the cards. Goes on where it was cut off."""
-    from controlwindow.validation.scoring import score_organism, summarise_scores
-
-    scores = []
-    for entry in (e for e in catalogue() if e.shipped):
-        card = load_card(entry.name)
-        behaviors = sorted({p.behavior for p in card.planted}, reverse=True)
-        with TerminalProgress() as progress:
-            result = api.audit(
-                load_model(entry.name), behaviors, out / entry.name.split(":")[1], top=top, seed=seed, progress=progress
-            )
-        scores.append(score_organism(card, result.results.to_json()["windows"]))
-    document = summarise_scores(scores)
-    if as_json:
-        print_json(document)
-        return
-    columns = [
-        ("organism", "left"),
-        ("planted", "left"),
-        ("behavior", "left"),
-        ("branch", "right"),
-        ("verdict", "left"),
-    ]
-    rows = [
-        [score["name"], p["neuron"], p["behavior"], f"{p['branch']:+d}", p["verdict"] or "not tested"]
-        for score in scores
-        for p in score["planted"]
-    ]
-    output().print(plain_table(columns, rows))
-    low, high = document["planted_recall_interval"]
-    if document["planted_recall"] is not None:
-        output().print(f"planted controllers opened: {document['planted_recall']:.0%} [{low:.0%}, {high:.0%}]")
-    for score in scores:
-        opened = score["random_opened"]
-        output().print(f"[dim]{score['name']}: {len(opened)} of {score['random_tested']} random neurons opened")
 
 
 @app.command("train", epilog="Example: controlwindow organisms train switch --out organisms/switch")
@@ -163,6 +118,9 @@ class _TrainingStages:
 @app.command("census", epilog="Example: controlwindow organisms census switch --neurons 384")
 def census(
     name: Annotated[str, typer.Argument(help="The organism, as in switch.")],
+    behavior: Annotated[
+        list[str] | None, typer.Option("--behavior", "-b", help="A behavior; default those with planted neurons.")
+    ] = None,
     neurons: Annotated[int, typer.Option(min=1, help="Size of the random sample.")] = 384,
     prompts: Annotated[int, typer.Option(min=8, help="Eligible evaluation prompts used.")] = 16,
     out: Annotated[Path | None, typer.Option(help="Run directory; default runs/census-NAME.")] = None,
@@ -174,7 +132,7 @@ def census(
     from controlwindow.validation.census import run_census
 
     card = load_card(full_name(name))
-    behaviors = sorted({p.behavior for p in card.planted}, reverse=True)
+    behaviors = behavior or sorted({p.behavior for p in card.planted}, reverse=True)
     directory = out if out is not None else Path("runs") / f"census-{name.removeprefix('organism:')}"
     with TerminalProgress() as progress:
         found = run_census(
@@ -198,17 +156,10 @@ def census(
 
 
 def _write_census(directory: Path, found: dict[str, Any]) -> None:
-    path = directory / CARD_FILE
-    values = json.loads(path.read_text("utf-8"))
-    rows = found.pop("rows")
-    text = json.dumps({**values, "census": {**found, "rows": []}}, ensure_ascii=False, indent=2)
-    # One row a line: the census is long, and a card is read by people too.
-    lines = ",\n".join("      " + json.dumps(row) for row in rows)
-    text = text.replace('"rows": []', f'"rows": [\n{lines}\n    ]')
-    found["rows"] = rows
-    scratch = path.with_suffix(".json.part")
+    from controlwindow.organisms.training.card import write_card
+
     try:
-        scratch.write_text(text + "\n", "utf-8")
-        os.replace(scratch, path)
+        write_card(load_card(directory).model_copy(update={"census": found}), directory)
     except OSError as error:
+        path = directory / CARD_FILE
         raise OrganismError(f"cannot write {path}: {error.strerror}", "check permissions and space") from error

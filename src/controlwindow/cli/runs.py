@@ -10,9 +10,11 @@ from rich.text import Text
 from controlwindow import api
 from controlwindow.circuit_api import is_circuit_run
 from controlwindow.cli.circuits import draw_circuit_run, resume_circuit_run, show_circuit_run
+from controlwindow.cli.comparing import draw_comparison_run, resume_comparison_run, show_comparison_run
 from controlwindow.cli.display import TerminalProgress, output, print_json
 from controlwindow.cli.options import CompletionsOption, JsonOption, NeuronsOption, RunArgument
 from controlwindow.cli.probing import draw_probe_run, resume_probe_run, show_probe_run
+from controlwindow.comparison_api import is_comparison_run
 from controlwindow.probe_api import is_probe_run
 from controlwindow.report import coverage_lines, headline_lines, rank_table, verdict_table
 from controlwindow.report.assemble import report_document
@@ -34,6 +36,9 @@ def results(run: RunArgument, as_json: JsonOption = False) -> None:
     if is_probe_run(run):
         show_probe_run(run, as_json)
         return
+    if is_comparison_run(run):
+        show_comparison_run(run, as_json)
+        return
     show_run(run, as_json)
 
 
@@ -49,6 +54,9 @@ def report(
         return
     if is_probe_run(run):
         draw_probe_run(run, include_neurons, as_json)
+        return
+    if is_comparison_run(run):
+        draw_comparison_run(run, include_neurons, as_json)
         return
     with open_run(run) as ledger:
         path = api.write_run_report(
@@ -68,6 +76,9 @@ def resume(run: RunArgument, as_json: JsonOption = False) -> None:
         return
     if is_probe_run(run):
         resume_probe_run(run, as_json)
+        return
+    if is_comparison_run(run):
+        resume_comparison_run(run, as_json)
         return
     with TerminalProgress() as progress:
         api.resume(run, progress=progress)

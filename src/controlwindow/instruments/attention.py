@@ -11,7 +11,7 @@ from torch import nn
 
 from controlwindow.instruments.capture import capturing
 from controlwindow.instruments.hooks import Intervention, measuring
-from controlwindow.instruments.operations import Inject, Positions, RowOperations
+from controlwindow.instruments.operations import AblateDirection, Inject, Positions, RowOperations
 from controlwindow.instruments.sequences import pack
 from controlwindow.models import Model
 from controlwindow.statistics import stable_seed
@@ -80,7 +80,7 @@ def layer_moves(
     pairs = [(p, t) for p, t in zip(prompt_ids, token_ids, strict=True) if len(t)]
     parts: dict[int, RowOperations] = {}
     for operation in operations:
-        assert not isinstance(operation, Inject)
+        assert not isinstance(operation, Inject | AblateDirection)
         layer = operation.neuron.layer
         parts[layer] = (*parts.get(layer, ()), operation)
     moved: dict[int, list[torch.Tensor]] = {layer: [] for layer in parts}

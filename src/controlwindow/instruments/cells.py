@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol, get_args
 
 from controlwindow.instruments.circuit_cells import CircuitCell
 from controlwindow.instruments.control_cells import ControlCell
+from controlwindow.instruments.intervention_cells import ComparisonCell
 
 Rows = list[dict[str, Any]]
 """What a cell measured: JSON values, one dict per prompt (rollouts) or a single one."""
@@ -16,6 +17,9 @@ Rows = list[dict[str, Any]]
 
 Site = Literal["activation", "residual"]
 """Where a dose enters: a neuron's activation, or the residual stream after its block."""
+
+Role = Literal["positive", "negative"]
+"""Prompts that are steered (X+), or the benign ones beside them (X−)."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class RolloutCell:
         sample_seed: None for greedy decoding, a seed for sampling at temperature 1.
         site: "activation", or "residual": the neuron's direction, alpha long, added at the output of its block.
         precision: "model" for the type the model was loaded in, or "float32".
+        role: "positive" for the prompts that are steered, "negative" for the benign ones beside them (X−).
     """
 
     behavior: str
@@ -49,6 +54,7 @@ class RolloutCell:
     sample_seed: int | None = None
     site: Site = "activation"
     precision: str = "model"
+    role: Role = "positive"
 
 
 @dataclass(frozen=True)
@@ -163,15 +169,17 @@ class PinCell:
 ScreenCell = ReadoutCell | GradientCell | PerturbationCell | ReferenceCell | DosedCell
 """Cells that only screens ask for, each with one row for all neurons it covers."""
 
-Cell = RolloutCell | PropagationCell | ActivationCell | PinCell | ScreenCell | CircuitCell | ControlCell
+Cell = (
+    RolloutCell | PropagationCell | ActivationCell | PinCell | ScreenCell | CircuitCell | ControlCell | ComparisonCell
+)
 _KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Cell)}
 
 
 def cell_key(cell: Cell) -> str:
     """Canonical text of a cell; equal cells have equal keys, and `cell_from_key` gives the cell back."""
     values = asdict(cell)
-    # Cells of the usual site and precision keep the key that they had before there were others.
-    for name, usual in (("site", "activation"), ("precision", "model")):
+    # Cells of the usual site, precision and role keep the key that they had before there were others.
+    for name, usual in (("site", "activation"), ("precision", "model"), ("role", "positive")):
         if values.get(name) == usual:
             del values[name]
     return json.dumps([type(cell).__name__, values], sort_keys=True, separators=(",", ":"))

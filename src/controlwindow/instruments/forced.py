@@ -6,6 +6,7 @@ positions only, the prompt is read once for all of them. It is the decode engine
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -40,11 +41,14 @@ class Forced(NamedTuple):
         log_likelihood: Σ log p of the continuation's tokens, in nats.
         divergence: Mean KL of the dosed next-token distribution from the undosed one over the continuation, in nats.
         tokens: Block passes of single positions that the row's own lanes cost, as whole forward passes of a token.
+        surprise: How much less likely the dosed model's first choice is to the undosed model than that model's own
+            first choice, mean over the continuation, in nats: what one dosed token adds to the surprisal of a rollout.
     """
 
     log_likelihood: float
     divergence: float
     tokens: float
+    surprise: float = math.nan
 
 
 def forced_pass(
@@ -61,7 +65,8 @@ def forced_pass(
         model: The model.
         rows: The rows; those next to each other share a pass, so rows of one layer belong together.
         batch_rows: Most rows a pass.
-        divergence: Also measure how far the dose moves the next-token distribution. It is NaN otherwise.
+        divergence: Also measure how far the dose moves the next-token distribution, and how much its first choices
+            surprise the undosed model. Both are NaN otherwise.
         progress: Called with rows done and rows in all.
 
     Returns:
@@ -144,8 +149,8 @@ def _run(model: Model, rows: list[ForcedRow], routes: list[Route], divergence: b
             **model.forward_options(mask, lengths + torch.arange(width, device=device), cache),
         )[0]
         cost += _own_cost(lanes, model.layers) * np.array([len(row.token_ids) for row in rows])
-    likelihood, moved = _read(model, rows, hidden, lanes.lane_of[-1], text_of, asked, divergence)
-    return [Forced(*values) for values in zip(likelihood, moved, cost[:asked].tolist(), strict=True)]
+    likelihood, moved, surprise = _read(model, rows, hidden, lanes.lane_of[-1], text_of, asked, divergence)
+    return [Forced(*values) for values in zip(likelihood, moved, cost[:asked].tolist(), surprise, strict=True)]
 
 
 def _own_cost(lanes: Lanes, layers: int) -> NDArray[np.float64]:
@@ -165,13 +170,14 @@ def _read(
     text_of: Ints,
     asked: int,
     divergence: bool,
-) -> tuple[list[float], list[float]]:
-    """Log-likelihoods and divergences of the rows asked for; the undosed rows follow them, in the order of texts."""
+) -> tuple[list[float], list[float], list[float]]:
+    """Log-likelihoods, divergences and surprises of the rows asked for; the undosed ones follow, in texts' order."""
     width = hidden.shape[1]
     vocabulary = model.hf_model.get_output_embeddings().weight.shape[0]
     step = max(1, _LOGITS // (width * vocabulary * (2 if divergence else 1)))
     likelihood: list[torch.Tensor] = []
     moved: list[torch.Tensor] = []
+    surprise: list[torch.Tensor] = []
     for start in range(0, asked, step):
         chosen = range(start, min(start + step, asked))
         targets = torch.full((len(chosen), width), model.pad_id, dtype=torch.long)
@@ -189,5 +195,10 @@ def _read(
             undosed = model.readout(hidden[torch.as_tensor(lane[asked + texts])]).float().log_softmax(-1)[inverse]
             apart = (undosed.exp() * (undosed - scores)).sum(-1)
             moved.append((apart.double() * emitting).sum(-1) / emitting.sum(-1))
+            chosen_now = undosed.gather(-1, scores.argmax(-1, keepdim=True))[..., 0]
+            lost = undosed.amax(-1) - chosen_now
+            surprise.append((lost.double() * emitting).sum(-1) / emitting.sum(-1))
     values = torch.cat(likelihood).tolist()
-    return values, torch.cat(moved).tolist() if divergence else [float("nan")] * asked
+    if not divergence:
+        return values, [math.nan] * asked, [math.nan] * asked
+    return values, torch.cat(moved).tolist(), torch.cat(surprise).tolist()

@@ -16,7 +16,14 @@ import torch
 from torch import nn
 
 from controlwindow.instruments.operations import RowOperations, check_operations
-from controlwindow.instruments.tables import Affine, Injection, compile_affine, compile_injections
+from controlwindow.instruments.tables import (
+    Affine,
+    Injection,
+    Removal,
+    compile_affine,
+    compile_injections,
+    compile_removals,
+)
 from controlwindow.models import Model
 from controlwindow.models.feedforward import RoutedExperts
 
@@ -75,10 +82,13 @@ class Intervention:
         self._all_affine = compile_affine(model, rows)
         self._all_injections = compile_injections(model, rows)
         self._all_pushes = compile_injections(model, rows, "attention")
-        self.layers = tuple(sorted({*self._all_affine, *self._all_injections, *self._all_pushes}))
+        self._all_removals = compile_removals(model, rows)
+        everywhere = range(model.layers) if self._all_removals else ()
+        self.layers = tuple(sorted({*self._all_affine, *self._all_injections, *self._all_pushes, *everywhere}))
         self._affine: dict[int, tuple[Affine, Affine]] = {}
         self._injections: dict[int, list[Injection]] = {}
         self._pushes: dict[int, list[Injection]] = {}
+        self._removals: dict[int, list[Removal]] = {}
         everyone = torch.arange(len(rows), device=model.device)
         for layer in self.layers:
             self.place(layer, everyone)
@@ -100,6 +110,7 @@ class Intervention:
             self._affine[layer] = table.within(0, shape.routed), table.within(shape.routed, shape.total)
         self._injections[layer] = [table.place(rows) for table in self._all_injections.get(layer, ())]
         self._pushes[layer] = [table.place(rows) for table in self._all_pushes.get(layer, ())]
+        self._removals[layer] = [table.place(rows) for table in self._all_removals]
 
     def __enter__(self) -> Intervention:
         try:
@@ -111,7 +122,9 @@ class Intervention:
                 if layer in self._all_pushes:
                     hook = self._attention_hook(layer, shape)
                     self._stack.callback(self.model.attention_landing(layer).register_forward_hook(hook).remove)
-                if layer in self._all_injections:
+                if self._all_removals:
+                    self._install_removals(layer, shape)
+                if layer in self._all_injections or self._all_removals:
                     handle = block.register_forward_hook(self._residual_hook(layer), prepend=True)
                     self._stack.callback(handle.remove)
         except BaseException:
@@ -130,6 +143,14 @@ class Intervention:
             handle = ffn.routed.module.register_forward_hook(hook, prepend=True, with_kwargs=True)
             self._stack.callback(handle.remove)
 
+    def _install_removals(self, layer: int, shape: BatchShape) -> None:
+        block, hook = self.model.blocks[layer], self._reading_hook(layer, shape)
+        if layer == 0:
+            self._stack.callback(block.register_forward_pre_hook(hook, with_kwargs=True).remove)
+        reader = self.model.ffn_reader(layer)
+        if reader is not None:
+            self._stack.callback(reader.register_forward_pre_hook(hook, with_kwargs=True).remove)
+
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
@@ -141,11 +162,24 @@ class Intervention:
 
         return hook
 
+    def _reading_hook(self, layer: int, shape: BatchShape) -> Any:
+        """On a module that reads the residual stream, which itself goes past it and is changed behind the block."""
+
+        def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+            hidden = (args[0] if args else kwargs["hidden_states"]).clone()
+            for table in self._removals[layer]:
+                table.apply(shape.unflatten(hidden), self.first_generated or 0)
+            return ((hidden, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": hidden})
+
+        return hook
+
     def _residual_hook(self, layer: int) -> Any:
         def hook(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> Any:
             residual = residual_of(output).clone()
             for table in self._injections[layer]:
                 table.apply(residual, self.first_generated or 0)
+            for removal in self._removals[layer]:
+                removal.apply(residual, self.first_generated or 0)
             return (residual, *output[1:]) if isinstance(output, tuple) else residual
 
         return hook

@@ -1,4 +1,4 @@
-"""Operations on a forward pass: add a dose, pin, scale (0 ablates), inject. Frozen; nothing here touches a model."""
+"""Operations on a forward pass: add a dose, pin, scale (0 ablates), inject, ablate a direction. Frozen data."""
 
 from __future__ import annotations
 
@@ -132,7 +132,36 @@ class Inject:
             raise OperationError(f"an injected vector is finite and [d_model], got {tuple(self.vector.shape)}")
 
 
-Operation = Dose | Add | Pin | Scale | Inject
+@dataclass(frozen=True, eq=False)
+class AblateDirection:
+    """Take a direction out of the residual stream, in every layer (Arditi et al. 2024): r ← r − share·(r·u)u.
+
+    It acts wherever the residual is read: where it enters the first block, where a block's FFN reads what attention
+    has added to it, and behind every block. With `share` 1 nothing in the model ever reads a component along u, which
+    is their definition; smaller shares are ours, and compound from site to site.
+
+    Attributes:
+        direction: The direction, of any length, [d_model].
+        share: How much of the component is taken out at each site; 1 takes out all of it.
+        positions: Where it is taken out.
+    """
+
+    direction: torch.Tensor
+    share: float = 1.0
+    positions: Positions = "all"
+
+    def __post_init__(self) -> None:
+        _check_positions(self.positions)
+        _check_finite(self.share, "a share")
+        vector = self.direction
+        if vector.ndim != 1 or not bool(torch.isfinite(vector).all()) or not bool(vector.any()):
+            raise OperationError(
+                f"an ablated direction is finite, [d_model] and not zero, got {tuple(vector.shape)}",
+                "two prompt sets with equal means have no direction between them",
+            )
+
+
+Operation = Dose | Add | Pin | Scale | Inject | AblateDirection
 RowOperations = tuple[Operation, ...]
 """What happens to one row of a batch, in order; empty for an undosed row."""
 
@@ -141,7 +170,7 @@ def row_operations(operation: Operation | Sequence[Operation] | None) -> RowOper
     """Normalise what a caller gives for one row."""
     if operation is None:
         return ()
-    if isinstance(operation, Dose | Add | Pin | Scale | Inject):
+    if isinstance(operation, Operation):
         return (operation,)
     return tuple(operation)
 
@@ -151,11 +180,17 @@ def check_operations(model: Model, rows: Sequence[RowOperations]) -> None:
 
     Raises:
         NeuronError: A neuron lies outside the model.
-        OperationError: An injection has the wrong width or layer.
+        OperationError: An injection or a direction has the wrong width or layer.
     """
     for operations in rows:
         for operation in operations:
-            if isinstance(operation, Inject):
+            if isinstance(operation, AblateDirection):
+                if operation.direction.shape[0] != model.d_model:
+                    raise OperationError(
+                        f"a direction of {tuple(operation.direction.shape)} does not fit {model.name} "
+                        f"(width {model.d_model})"
+                    )
+            elif isinstance(operation, Inject):
                 if not 0 <= operation.layer < model.layers or operation.vector.shape[0] != model.d_model:
                     raise OperationError(
                         f"an injection of {tuple(operation.vector.shape)} at layer {operation.layer} does not fit "

@@ -11,7 +11,7 @@ from torch import nn
 from transformers import Cache
 
 from controlwindow.instruments.hooks import Intervention
-from controlwindow.instruments.routes import Route, layer_of, stacked
+from controlwindow.instruments.routes import Route, stacked
 from controlwindow.instruments.sharing import Ints, Lanes
 from controlwindow.models import Model
 
@@ -45,7 +45,7 @@ class Parting:
         directions, self._direction_of = stacked(routes, "direction", model)
         self._directions = nn.functional.normalize(directions, dim=-1)
         self._intervention = Intervention(model, [r.hooked for r in routes])
-        self._hooked = sorted({layer_of(o) for r in routes for o in r.hooked})
+        self._hooked = self._intervention.layers
         self._rows = len(routes)
         self._lanes_before = 0
         self._positions = 1

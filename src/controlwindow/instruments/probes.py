@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -17,7 +18,19 @@ from controlwindow.models import Model, Neuron, write_direction
 from controlwindow.statistics import stable_seed
 
 
-def divergence_curve(
+class Response(NamedTuple):
+    """What a dose of one size does to the next-token distribution, mean over generated positions, in nats.
+
+    Attributes:
+        divergence: KL from the undosed distribution.
+        surprise: How much less likely the dosed first choice is to the undosed model than its own first choice.
+    """
+
+    divergence: float
+    surprise: float
+
+
+def response_curve(
     model: Model,
     generic: GenericPass,
     layer: int,
@@ -27,8 +40,8 @@ def divergence_curve(
     sequences: int = 6,
     seed: int = 0,
     stop_above: float = math.inf,
-) -> list[float]:
-    """Mean KL from the undosed next-token distribution when *random* directions are dosed (method section 2).
+) -> list[Response]:
+    """What dosing *random* directions does to the next-token distribution (method section 2).
 
     No rollout and no neuron is involved. The directions are isotropic, of length t·‖r_L‖, at every position.
 
@@ -43,7 +56,7 @@ def divergence_curve(
         stop_above: Doses after the first whose mean KL exceeds this are left out.
 
     Returns:
-        One mean KL in nats per generated position for each dose that was run.
+        One response for each dose that was run.
     """
     generator = torch.Generator().manual_seed(stable_seed("probe", seed, layer) % 2**31)
     units = nn.functional.normalize(torch.randn(directions, model.d_model, generator=generator), dim=-1)
@@ -53,6 +66,7 @@ def divergence_curve(
     curve = []
     with measuring(model):
         undosed = packed.logits(model).float().log_softmax(-1)
+        highest = undosed.amax(-1)
         for t in doses:
             length = t * generic.residual_norm[layer]
             operations: list[RowOperations] = [(Inject(layer, length * unit),) for unit in units for _ in range(rows)]
@@ -61,8 +75,12 @@ def divergence_curve(
                 dosed = block.logits(model).float().log_softmax(-1)
             dosed = dosed.view(directions, rows, *dosed.shape[1:])
             divergence = (undosed.exp() * (undosed - dosed)).sum(-1)
-            curve.append(float(divergence[:, packed.emitting].mean()))
-            if curve[-1] > stop_above:
+            chosen = undosed.expand_as(dosed).gather(-1, dosed.argmax(-1, keepdim=True))[..., 0]
+            surprise = highest - chosen
+            curve.append(
+                Response(float(divergence[:, packed.emitting].mean()), float(surprise[:, packed.emitting].mean()))
+            )
+            if curve[-1].divergence > stop_above:
                 break
     return curve
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from controlwindow.instruments.operations import Add, Dose, Inject, Operation, RowOperations, Scale
+from controlwindow.instruments.operations import AblateDirection, Add, Dose, Inject, Operation, RowOperations, Scale
 from controlwindow.instruments.sharing import NEVER, Ints
 from controlwindow.models import Model, write_direction
 
@@ -90,7 +90,9 @@ def route(model: Model, operations: RowOperations, share: bool) -> Route:
 
 
 def layer_of(operation: Operation) -> int:
-    """The block in which an operation acts."""
+    """The first block in which an operation acts."""
+    if isinstance(operation, AblateDirection):
+        return 0
     return operation.layer if isinstance(operation, Inject) else operation.neuron.layer
 
 
@@ -113,8 +115,10 @@ def stacked(routes: Sequence[Route], name: str, model: Model) -> tuple[torch.Ten
     return torch.stack(vectors) if vectors else torch.zeros((0, model.d_model), device=model.device), places
 
 
-def _measured(operation: Operation, model: Model) -> tuple[int, torch.Tensor]:
-    """Site and s·v against which the control coordinate is read: those of the first operation."""
+def _measured(operation: Operation, model: Model) -> tuple[int, torch.Tensor | None]:
+    """Site and s·v against which the control coordinate is read: those of the first operation, if it writes."""
+    if isinstance(operation, AblateDirection):
+        return -1, None
     if isinstance(operation, Inject):
         return operation.layer + 1, operation.vector
     sign = operation.branch if isinstance(operation, Dose | Add) else 1
@@ -129,6 +133,8 @@ def _does_nothing(model: Model, operation: Operation) -> bool:
     """Doses of 0 and factors of 1: such a row is its prompt's undosed row."""
     if isinstance(operation, Dose | Add):
         return _alpha(model, operation) == 0
+    if isinstance(operation, AblateDirection):
+        return operation.share == 0
     return isinstance(operation, Scale) and operation.factor == 1
 
 
@@ -136,6 +142,8 @@ def _adds(model: Model, operation: Operation) -> bool:
     """Whether an operation moves the block's output by a vector known beforehand."""
     if isinstance(operation, Inject):
         return operation.site == "block"
+    if isinstance(operation, AblateDirection):
+        return False
     ffn = model.ffn[operation.neuron.layer]
     plain = operation.neuron.expert is None and ffn.shared_gate is None and ffn.post_norm is None
     return plain and isinstance(operation, Dose | Add)

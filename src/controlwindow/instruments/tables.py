@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from controlwindow.instruments.operations import Add, Dose, Inject, Landing, Pin, RowOperations, Scale
+from controlwindow.instruments.operations import AblateDirection, Add, Dose, Inject, Landing, Pin, RowOperations, Scale
 from controlwindow.models import Model, Neuron
 from controlwindow.models.feedforward import RoutedExperts
 
@@ -130,13 +130,43 @@ class Injection:
         residual[self.rows, 0 if self.everywhere else first_generated :] += self.vectors[:, None, :]
 
 
+@dataclass(frozen=True)
+class Removal:
+    """A direction that is taken out of the residual stream of chosen rows, the same in every layer.
+
+    Attributes:
+        rows: Row of a layer's batch, [entries]; each once.
+        directions: Unit vectors, [entries, d_model], float32.
+        shares: How much of the component goes, [entries], float32.
+        everywhere: At every position; else from the first generated one on.
+    """
+
+    rows: torch.Tensor
+    directions: torch.Tensor
+    shares: torch.Tensor
+    everywhere: bool
+
+    def place(self, places: torch.Tensor) -> Removal:
+        """Entries of the rows that have a place, as in `Affine.place`."""
+        rows = places[self.rows]
+        keep = rows >= 0
+        return Removal(rows[keep], self.directions[keep], self.shares[keep], self.everywhere)
+
+    def apply(self, residual: torch.Tensor, first_generated: int) -> None:
+        """Change the residual stream, [rows, positions, d_model], in place."""
+        span = slice(0 if self.everywhere else first_generated, None)
+        values = residual[self.rows, span].float()
+        along = torch.einsum("epd,ed->ep", values, self.directions) * self.shares[:, None]
+        residual[self.rows, span] = (values - along[..., None] * self.directions[:, None]).to(residual.dtype)
+
+
 def compile_affine(model: Model, rows: Sequence[RowOperations]) -> dict[int, Affine]:
     """Compose the operations on activations to one table a layer."""
     # Per layer and (row, column) the composed maps before generated positions and from there on.
     maps: dict[int, dict[tuple[int, int], tuple[tuple[float, float], tuple[float, float]]]] = {}
     for row, operations in enumerate(rows):
         for operation in operations:
-            if isinstance(operation, Inject):
+            if isinstance(operation, Inject | AblateDirection):
                 continue
             neuron, scale, offset = _affine_of(model, operation)
             entries = maps.setdefault(neuron.layer, {})
@@ -189,4 +219,25 @@ def compile_injections(
         rows_here = torch.tensor(list(vectors), device=model.device)
         table = Injection(rows_here, torch.stack(list(vectors.values())), everywhere)
         compiled.setdefault(layer, []).append(table)
+    return compiled
+
+
+def compile_removals(model: Model, rows: Sequence[RowOperations]) -> list[Removal]:
+    """Collect the directions taken out of rows; a row's second one is in another table, behind its first."""
+    tables: dict[tuple[int, bool], list[tuple[int, AblateDirection]]] = {}
+    for row, operations in enumerate(rows):
+        removed = [operation for operation in operations if isinstance(operation, AblateDirection)]
+        for turn, operation in enumerate(removed):
+            tables.setdefault((turn, operation.positions == "all"), []).append((row, operation))
+    compiled = []
+    for (_, everywhere), entries in sorted(tables.items(), key=lambda item: item[0][0]):
+        directions = torch.stack([operation.direction.to(model.device, torch.float32) for _, operation in entries])
+        compiled.append(
+            Removal(
+                rows=torch.tensor([row for row, _ in entries], device=model.device),
+                directions=torch.nn.functional.normalize(directions, dim=-1),
+                shares=torch.tensor([operation.share for _, operation in entries], device=model.device),
+                everywhere=everywhere,
+            )
+        )
     return compiled

@@ -86,6 +86,8 @@ class Family:
         up: The up projection, or the only input projection.
         fused: How gate and up lie in `up` when they are one projection.
         activation: `config` attribute that names the activation; None where it is fixed.
+        ffn_reader: Where attention comes first, the module that reads what it added to the residual: the norm before
+            the FFN, or the FFN itself.
         parallel: Whether attention and FFN read the same residual; or the `config` attributes of which one says so.
         post_norm: RMS norm of the FFN output before the residual add.
         attention_output: Attention's output projection.
@@ -113,6 +115,7 @@ class Family:
     up: str = "mlp.up_proj"
     fused: Fused | None = None
     activation: str | None = "hidden_act"
+    ffn_reader: str = "post_attention_layernorm"
     parallel: bool | tuple[str, ...] = False
     post_norm: str | None = None
     attention_output: str = "self_attn.o_proj"
@@ -154,6 +157,7 @@ FAMILIES: tuple[Family, ...] = (
         name="gemma2",
         model_types=_types("gemma2"),
         activation="hidden_activation",
+        ffn_reader="pre_feedforward_layernorm",
         post_norm="post_feedforward_layernorm",
         attention_norm="post_attention_layernorm",
         gain_offset=1.0,
@@ -163,6 +167,7 @@ FAMILIES: tuple[Family, ...] = (
         name="gemma3",
         model_types=_types("gemma3_text"),
         activation="hidden_activation",
+        ffn_reader="pre_feedforward_layernorm",
         post_norm="post_feedforward_layernorm",
         attention_norm="post_attention_layernorm",
         gain_offset=1.0,
@@ -174,6 +179,7 @@ FAMILIES: tuple[Family, ...] = (
         model_types=_types("gemma3"),
         blocks="model.language_model.layers",
         activation="hidden_activation",
+        ffn_reader="pre_feedforward_layernorm",
         post_norm="post_feedforward_layernorm",
         attention_norm="post_attention_layernorm",
         gain_offset=1.0,
@@ -183,6 +189,7 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         name="olmo2",
         model_types=_types("olmo2", "olmo3"),
+        ffn_reader="mlp",
         post_norm="post_feedforward_layernorm",
         attention_norm="post_attention_layernorm",
     ),
@@ -211,6 +218,7 @@ FAMILIES: tuple[Family, ...] = (
         gate=None,
         up="mlp.c_fc",
         activation="activation_function",
+        ffn_reader="ln_2",
         final_norm="transformer.ln_f",
         centred=True,
     ),
@@ -224,6 +232,7 @@ FAMILIES: tuple[Family, ...] = (
         gate=None,
         up="mlp.c_fc",
         activation="activation_function",
+        ffn_reader="ln_2",
         final_norm="transformer.ln_f",
         centred=True,
     ),
@@ -301,6 +310,7 @@ FAMILIES: tuple[Family, ...] = (
         gate=None,
         up="fc1",
         activation="activation_function",
+        ffn_reader="final_layer_norm",
         final_norm="model.decoder.final_layer_norm",
         centred=True,
         refusals=(

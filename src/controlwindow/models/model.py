@@ -121,6 +121,12 @@ class Model:
         # Transformers 5.24 renamed past_key_values to cache.
         return "cache" if "cache" in inspect.signature(self.decoder.forward).parameters else "past_key_values"
 
+    def ffn_reader(self, layer: int) -> nn.Module | None:
+        """The module that reads what a block's attention has added to the residual; None where the two are parallel."""
+        if self.parallel_residual:
+            return None
+        return self.blocks[layer].get_submodule(self.family.ffn_reader)
+
     def post_norm(self, layer: int) -> PostNorm | None:
         """The norm between a layer's FFN output and the residual add, if the family has one."""
         return self.ffn[layer].post_norm

@@ -64,11 +64,19 @@ def check_structure(hf_model: Any, family: Family) -> None:
                 raise _mismatch(family, f"its configuration has no {attribute}")
         for layer, block in enumerate(blocks):
             _check_block(family, feed_forward(layer, block, family, 1.0), block, config.hidden_size)
+            if not _parallel(family, config):
+                block.get_submodule(family.ffn_reader)
     except AttributeError as error:
         raise ArchitectureError(
             f"this {family.name} model is not built as the adapter expects: {error}",
             "give the causal language model itself (…ForCausalLM), not a head, wrapper or PEFT model",
         ) from error
+
+
+def _parallel(family: Family, config: Any) -> bool:
+    if isinstance(family.parallel, bool):
+        return family.parallel
+    return any(bool(getattr(config, attribute)) for attribute in family.parallel)
 
 
 def _attributes(family: Family) -> list[str]:

@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from controlwindow.behaviors.controls import COLLAPSED_KINDS
-from controlwindow.curves import SaturationCurve
 from controlwindow.instruments.cells import RolloutCell
 from controlwindow.report.document import ReportDocument, load_document
 from controlwindow.running.ledger import Ledger
 from controlwindow.running.results import NONE_FOUND, RunResults, read_results
-from controlwindow.windows.calibration import Predictor, shipped_calibration
+from controlwindow.windows.calibration import shipped_calibration
+from controlwindow.windows.features import subject_of_layer
+from controlwindow.windows.layer_features import features_from_record
+from controlwindow.windows.predictors import Predictor
 
 _SAMPLED_DOSES = 7
 _DOSE_KEYS = ("t", "c", "c_measured", "c_measured_interval", "n", "collapsed", "shares", "target_interval")
@@ -49,7 +51,7 @@ def report_document(ledger: Ledger) -> ReportDocument:
             # The report says the rest beside each behavior's table.
             "coverage": {**results.coverage(), "statement": NONE_FOUND},
             "coherence": _coherence(coherence),
-            "generic": _generic(generic, calibration.predictors[first["default"]] if first else None),
+            "generic": _generic(generic, calibration.predictors[calibration.default_for("1/2")] if first else None),
             "behaviors": [_behavior(record, ledger, results) for record in results.behaviors.values()],
             "predictions": {
                 "default": first["default"] if first else calibration.default,
@@ -105,14 +107,15 @@ def _generic(record: Mapping[str, Any] | None, predictor: Predictor | None) -> d
         return {"prompts": 0, "tokens": 0, "layers": []}
     layers = []
     for layer in record["layers"]:
-        features = {name: layer[name] for name in ("participation_ratio", "probe_dose")}
-        ceiling = None if predictor is None else predictor.ceiling(features, SaturationCurve(0.0))
+        # Ledgers written before predictors read more than one feature hold less of a layer.
+        features = features_from_record(layer) if "depth" in layer else None
+        ceiling = None if predictor is None or features is None else predictor.ceiling(subject_of_layer(features))
         layers.append(
             {
                 "layer": layer["layer"],
                 "residual_norm": layer["residual_norm"],
                 "participation_ratio": layer["participation_ratio"],
-                "probe_t": layer["probe_dose"],
+                "probe_t": layer["probe_dose"] if features is None else features.probe_dose,
                 "ceiling_predicted": None if ceiling is None else ceiling.value,
             }
         )

@@ -12,7 +12,7 @@ from controlwindow.report.palette import FAINT, INK, MUTED, PREDICTED, SOURCE_ST
 from controlwindow.report.probe_words import NAMES
 
 CIRCUIT = "#d1495b"
-ARMS = {"circuit": CIRCUIT, "random neurons": "#98a3ae", "shuffled labels": "#7059a6"}
+ARMS = {"circuit": CIRCUIT, "random": "#98a3ae", "shuffled labels": "#7059a6"}
 Document = Mapping[str, Any]
 
 
@@ -58,7 +58,7 @@ def _ladder_rows(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         size, (low, high) = line["setting"]["size"], line["interval"]
         controls = line["controls"]
         rows.append({"k": size, "arm": "circuit", "value": line["shift"], "low": low, "high": high})
-        for arm, name in (("random neurons", "random"), ("shuffled labels", "shuffled")):
+        for arm, name in (("random", "random"), ("shuffled labels", "shuffled")):
             draws = controls[f"{name}_draws"]
             if draws:
                 value = {"value": controls[name], "low": min(draws), "high": max(draws)}
@@ -92,16 +92,16 @@ def grid(document: Document) -> dict[str, Any] | None:
     most = max(abs(row["shift"]) for row in document["grid"]) or 1.0
     for name in ("inject_objective", "inject_mean_difference"):
         tables[name] = [row for row in document["grid"] if row["intervention"] == name]
-        cells = table(name).mark_rect(stroke="white").encode(
+        base = table(name).encode(
             x=alt.X("layer:O", title="layer", axis=alt.Axis(labelAngle=0)),
-            y=alt.Y("strength:O", title="strength, ‖r‖", sort="descending"),
-            color=alt.Color(
-                "shift:Q",
-                scale=alt.Scale(domain=[-most, 0, most], range=[PREDICTED, "#ffffff", CIRCUIT]),
-                legend=alt.Legend(title="shift, nats", gradientLength=120),
-            ),
-        )  # fmt: skip
-        panels.append(alt.layer(cells, heading(NAMES[name])).properties(width=230, height=150))
+            y=alt.Y("strength:O", title="strength as a share of the residual norm", sort="descending"),
+        )
+        scale = alt.Scale(domain=[-most, 0, most], range=[PREDICTED, "#ffffff", CIRCUIT])
+        cells = base.mark_rect(stroke="white").encode(color=alt.Color("shift:Q", scale=scale, legend=None))
+        # The numbers stand in the cells: a gradient's legend would not survive the cleaning of the SVG.
+        numbers = base.mark_text(fontSize=11, color=INK).encode(text=alt.Text("shift:Q", format="+.1f"))
+        width = 42 * len({row["layer"] for row in tables[name]})
+        panels.append(alt.layer(cells, numbers, heading(NAMES[name])).properties(width=width, height=150))
     return attach(finish(alt.hconcat(*panels, spacing=30)), tables)
 
 
@@ -142,7 +142,7 @@ def ratio_against_effect(document: Document) -> dict[str, Any]:
         low, high = line["interval"] if document["rollouts"] else (line["flips"], line["flips"])
         rows.append({"what": name, "arm": "circuit", "value": line["flips"], "low": low, "high": high})
         if document["rollouts"]:
-            for arm, key in (("random neurons", "random"), ("shuffled labels", "shuffled")):
+            for arm, key in (("random", "random"), ("shuffled labels", "shuffled")):
                 if controls[key] is not None:
                     draws = controls[f"{key}_draws"]
                     spread = {"low": min(draws), "high": max(draws)}

@@ -31,8 +31,9 @@ from controlwindow.running.records import behavior_record, neuron_panel
 from controlwindow.running.scheduler import Scheduler
 from controlwindow.screens import find_screen, screen_names
 from controlwindow.windows.failure import Reasons
+from controlwindow.windows.layer_features import features_from_record, layer_features
 from controlwindow.windows.precision import Float32Check
-from controlwindow.windows.prediction import LayerFeatures, layer_features, predict_neuron
+from controlwindow.windows.prediction import predict_neurons
 from controlwindow.windows.search import Candidate, SearchTask, WindowSearch, stride_for
 from controlwindow.windows.window import Measured, Window, assemble, read_search
 
@@ -225,7 +226,7 @@ class Audit:
             self.plan.screen,
             tables,
             planted_neurons(self.model, behavior.name) if self.plan.planted else [],
-            [Neuron.parse(name) for name in self.plan.neurons],
+            [Neuron.parse(name) for name in self.plan.named(behavior.name)],
             self.plan.top,
             self.plan.seed,
         )
@@ -256,13 +257,16 @@ class Audit:
         }
         missing = [key for key, name in wanted.items() if self.ledger.find("prediction", name) is None]
         layers = (self.ledger.find("generic", "generic") or {})["layers"]
-        features = [LayerFeatures(**{**layer, "probe_curve": tuple(layer["probe_curve"])}) for layer in layers]
-        records = []
-        for key in missing:
-            prediction = predict_neuron(self.model, Neuron.parse(key[0]), key[1], generic, features)
-            records.append(("prediction", wanted[key], prediction.to_record()))
-        if records:
-            self.ledger.record_all(records)
+        features = [features_from_record(layer) for layer in layers]
+        if missing:
+            pairs = [(Neuron.parse(name), branch) for name, branch in missing]
+            with self.progress.stage(f"{behavior.name}: predicted ceilings") as stage:
+                found = predict_neurons(
+                    self.model, pairs, generic, features, behavior=behavior.name, progress=stage.update
+                )
+            self.ledger.record_all(
+                [("prediction", wanted[key], p.to_record()) for key, p in zip(missing, found, strict=True)]
+            )
         # Read back from the ledger, so that a resumed run uses the numbers that were committed.
         return {key: self.ledger.find("prediction", name) for key, name in wanted.items()}  # type: ignore[misc]
 

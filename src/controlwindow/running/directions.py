@@ -75,3 +75,22 @@ def _mean_residuals(model: Model, prompts: list[str], tally: Tally) -> torch.Ten
     tally.forward += len(encoded)
     tally.tokens += sum(map(len, encoded))
     return total / len(encoded)
+
+
+def mean_difference(model: Model, behavior: Behavior, split: str) -> torch.Tensor:
+    """Mean of r_L at the last prompt position over X− less that over X+, [layers, d_model], float64.
+
+    The direction of mean-difference addition (CAA; Rimsky et al. 2024) and directional ablation (Arditi et al. 2024),
+    pointing from the source state to the target state.
+
+    Args:
+        model: The model.
+        behavior: The behavior.
+        split: The split whose prompts are read.
+
+    Raises:
+        BehaviorError: The split has no contrast.
+    """
+    contrast, tally = behavior.contrast(split), Tally()  # type: ignore[arg-type]
+    positive, negative = ([prompt.text for prompt in side] for side in (contrast.positive, contrast.negative))
+    return _mean_residuals(model, negative, tally) - _mean_residuals(model, positive, tally)

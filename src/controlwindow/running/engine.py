@@ -8,11 +8,12 @@ from typing import Any
 
 from controlwindow.behaviors import Behavior, CoherenceDetector, CollapseWatch, Prompt, ScoredText
 from controlwindow.errors import DeviceMemoryError
-from controlwindow.instruments.cells import Cell, PropagationCell, RolloutCell, Rows
+from controlwindow.instruments.cells import Cell, PropagationCell, Role, RolloutCell, Rows
 from controlwindow.instruments.circuit_cells import SetCell
 from controlwindow.instruments.control_cells import PushCell
 from controlwindow.instruments.decoding import RowRollout
 from controlwindow.instruments.generic import GenericPass
+from controlwindow.instruments.intervention_cells import AreaCell, CapabilityCell, InterventionCell
 from controlwindow.instruments.memory import BatchSizes, out_of_memory
 from controlwindow.instruments.probes import propagation
 from controlwindow.instruments.rollout import mean_coordinate, roll_out_rows
@@ -22,6 +23,7 @@ from controlwindow.models import Model, Neuron
 from controlwindow.models.precision import float32_copy
 from controlwindow.running.controlling import MEASURED, ControlRunner
 from controlwindow.running.effects import EFFECTS, EffectRunner
+from controlwindow.running.interventions import InterventionRunner
 from controlwindow.running.ledger import Ledger
 from controlwindow.running.neighbours import Neighbours, already_judged, whole_rows
 from controlwindow.running.screening import ScreenRunner
@@ -50,7 +52,7 @@ class Engine:
     ledger: Ledger
     detector: CoherenceDetector | None = None
     progress: Callable[[int, int], None] | None = None
-    _undosed: dict[tuple[str, str, int], dict[str, ScoredText]] = field(default_factory=dict)
+    _undosed: dict[tuple[str, str, int, Role], dict[str, ScoredText]] = field(default_factory=dict)
     _limits: dict[tuple[Cell, str], Mapping[int, int]] = field(default_factory=dict)
     _float32: Model | None = None
     _sizes: BatchSizes = field(init=False)
@@ -58,6 +60,7 @@ class Engine:
     _effects: EffectRunner = field(init=False)
     _neighbours: Neighbours = field(init=False)
     _steering: Steering = field(init=False)
+    _interventions: InterventionRunner = field(init=False)
     _controlling: ControlRunner = field(init=False)
 
     def __post_init__(self) -> None:
@@ -68,6 +71,7 @@ class Engine:
         self._screening = ScreenRunner(self.model, self.behaviors, self.generic, self._sizes, self.progress)
         self._neighbours = Neighbours(self.ledger)
         self._steering = Steering(self.model, self.behaviors, self.generic, self.ledger)
+        self._interventions = InterventionRunner(self.model, self.behaviors, self.generic, self._steering, self._sizes)
         self._effects = EffectRunner(self.model, self.behaviors, self._steering, self._sizes, self.progress)
         self._controlling = ControlRunner(
             self.model, self.behaviors, self.generic, self._sizes, self.undosed, self.progress
@@ -83,6 +87,8 @@ class Engine:
         """Batch rows of a cell."""
         if isinstance(cell, (*ROLLED_OUT, PropagationCell)):
             return len(self._prompts(cell))
+        if isinstance(cell, AreaCell | CapabilityCell):
+            return self._interventions.rows_in(cell)
         if isinstance(cell, EFFECTS):
             return self._effects.rows_in(cell)
         if isinstance(cell, MEASURED):
@@ -102,6 +108,8 @@ class Engine:
         for cell in cells:
             if isinstance(cell, PropagationCell):
                 results[cell] = self._propagate(cell)
+            elif isinstance(cell, AreaCell | CapabilityCell):
+                results[cell] = self._interventions.run(cell)
             elif isinstance(cell, EFFECTS):
                 results[cell] = self._effects.run(cell)
             elif isinstance(cell, MEASURED):
@@ -111,7 +119,7 @@ class Engine:
         return results
 
     def _prompts(self, cell: RolledOut | PropagationCell) -> list[Prompt]:
-        prompts = self.behaviors[cell.behavior].prompts(cell.split)  # type: ignore[arg-type]
+        prompts = self.behaviors[cell.behavior].prompts(cell.split, _role(cell))  # type: ignore[arg-type]
         if not cell.prompts:
             return list(prompts)
         by_id = {prompt.id: prompt for prompt in prompts}
@@ -144,15 +152,16 @@ class Engine:
         watches: list[CollapseWatch] = []
         neighbours: list[list[dict[str, Any]]] = []
         for cell, chosen in zip(cells, prompts, strict=True):
-            operations = self._steering.operations(cell, model)
+            encoded = model.token_ids([p.text for p in chosen])
+            operations = self._steering.row_operations(cell, encoded, model)
             names = [prompt.id for prompt in chosen]
             nearest: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
             if isinstance(cell, RolloutCell):
                 nearest = self._neighbours.nearest(cell, names)
             neighbours += [nearest[name] for name in names]
-            for prompt, ids in zip(chosen, model.token_ids([p.text for p in chosen]), strict=True):
+            for prompt, ids, acting in zip(chosen, encoded, operations, strict=True):
                 first, *more = self._drafts(cell, prompt, nearest[prompt.id])
-                rows.append(Row(tuple(ids), operations, first, tuple(more)))
+                rows.append(Row(tuple(ids), acting, first, tuple(more)))
             watches += [CollapseWatch(self._collapse_limits(cell, prompt)) for prompt in chosen]
         done = self._sizes.fit(
             "rollouts",
@@ -174,7 +183,7 @@ class Engine:
         results: dict[Cell, Rows] = {}
         place = 0
         for cell, chosen in zip(cells, prompts, strict=True):
-            undosed = None if is_undosed(cell) else self.undosed(cell.behavior, cell.split, cell.horizon)
+            undosed = None if is_undosed(cell) else self._reference(cell)
             results[cell] = []
             for prompt in chosen:
                 row = known[place] or self._judged(cell, prompt, texts[place], undosed)
@@ -186,7 +195,7 @@ class Engine:
         """What may well be said: texts of the nearest doses, then the undosed one; nothing for samples and undosed."""
         if is_undosed(cell) or getattr(cell, "sample_seed", None) is not None:
             return [()]
-        undosed = self.undosed(cell.behavior, cell.split, cell.horizon)[prompt.id].token_ids
+        undosed = self._reference(cell)[prompt.id].token_ids
         return [*(tuple(row["token_ids"]) for row in nearest), tuple(undosed)]
 
     def _collapse_limits(self, cell: RolledOut, prompt: Prompt) -> Mapping[int, int]:
@@ -194,9 +203,9 @@ class Engine:
         if is_undosed(cell):
             return {cell.horizon: -1}
         assert self.detector is not None
-        key = (RolloutCell(cell.behavior, cell.split, horizon=cell.horizon), prompt.id)
+        key = (RolloutCell(cell.behavior, cell.split, horizon=cell.horizon, role=_role(cell)), prompt.id)
         if key not in self._limits:
-            reference = self.undosed(cell.behavior, cell.split, cell.horizon)[prompt.id]
+            reference = self._reference(cell)[prompt.id]
             self._limits[key] = self.detector.collapse_limits(reference, self._horizons(cell))
         return self._limits[key]
 
@@ -246,6 +255,9 @@ class Engine:
         }
         if is_undosed(cell):
             row["surprisals"] = [round(value, 5) for value in text.surprisals]
+        if isinstance(cell, InterventionCell):
+            row["excess"] = round(_mean(text.surprisals) - _mean(reference.surprisals), 6)
+            row["verbatim"] = text.token_ids == self._cut(reference, cell.horizon).token_ids
         return row
 
     def _cut(self, text: ScoredText, horizon: int) -> ScoredText:
@@ -253,17 +265,22 @@ class Engine:
             return text
         return text.cut(horizon, self.model.decode(text.token_ids[:horizon]))
 
-    def undosed(self, behavior: str, split: str, horizon: int) -> dict[str, ScoredText]:
-        """The undosed rollouts of a split by prompt id, from the ledger.
+    def _reference(self, cell: RolledOut) -> dict[str, ScoredText]:
+        """The undosed rollouts of a cell's split and role."""
+        return self.undosed(cell.behavior, cell.split, cell.horizon, _role(cell))
+
+    def undosed(self, behavior: str, split: str, horizon: int, role: Role = "positive") -> dict[str, ScoredText]:
+        """The undosed rollouts of a split and role by prompt id, from the ledger.
 
         Their tokens are completions too: where a shared ledger comes without them they are generated again, which
         gives the same tokens.
         """
         # Whole ones, whatever a cell asks for first: what is judged is cut to its horizon.
         horizon = max(horizon, self.behaviors[behavior].horizons[-1])
-        key = (behavior, split, horizon)
+        key = (behavior, split, horizon, role)
         if key not in self._undosed:
-            cell = RolloutCell(behavior, split, horizon=horizon, positions=self.behaviors[behavior].positions)
+            positions = self.behaviors[behavior].positions
+            cell = RolloutCell(behavior, split, horizon=horizon, positions=positions, role=role)
             rows = whole_rows(self.ledger, cell)
             if rows is None:
                 rows = self._roll_out([cell])[cell]
@@ -294,6 +311,14 @@ class Engine:
             ),
         )
         return [{"propagation": None if value is None else round(value, 6)}]
+
+
+def _role(cell: Cell) -> Role:
+    return "negative" if getattr(cell, "role", "positive") == "negative" else "positive"
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
 
 
 def _precision(cell: RolledOut) -> str:

@@ -292,7 +292,8 @@ class Ledger:
         """
         with self._guarded():
             found = self._connection.execute(
-                "SELECT min(chunk) FROM cell WHERE json_extract(key, '$[0]') IN ('RolloutCell', 'PinCell') "
+                "SELECT min(chunk) FROM cell "
+                "WHERE json_extract(key, '$[0]') IN ('RolloutCell', 'PinCell', 'InterventionCell') "
                 "AND json_extract(key, '$[1].neuron') = ? AND json_extract(key, '$[1].behavior') = coalesce(?, "
                 "json_extract(key, '$[1].behavior'))",
                 (neuron, behavior),

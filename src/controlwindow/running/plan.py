@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import platform
+from collections.abc import Mapping, Sequence
 from importlib import metadata
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from controlwindow.models import Model
+from controlwindow.behaviors import Behavior
+from controlwindow.errors import UsageError
+from controlwindow.models import Model, Neuron
 
 DECIDING = ("torch", "transformers")
 """Libraries whose version may change what a model generates."""
@@ -39,7 +45,8 @@ class AuditPlan(BaseModel):
         device: Kind of device, since rounding differs between them.
         chat_template: Hash of the chat template, if any.
         behaviors: The behaviors.
-        neurons: Neurons named by the user.
+        neurons: Neurons named by the user for every behavior.
+        neurons_of: Neurons named for one behavior alone, by its name.
         screen: The screen whose top is tested.
         top: How many of the screen's top, and how many at random.
         planted: Whether an organism's planted neurons are tested.
@@ -62,6 +69,7 @@ class AuditPlan(BaseModel):
     chat_template: str | None = None
     behaviors: tuple[BehaviorReference, ...]
     neurons: tuple[str, ...] = ()
+    neurons_of: dict[str, tuple[str, ...]] = {}
     screen: str = "contrastive"
     top: Annotated[int, Field(ge=0)] = 4
     planted: bool = True
@@ -71,6 +79,10 @@ class AuditPlan(BaseModel):
     include_completions: bool = False
     include_neurons: bool = False
 
+    def named(self, behavior: str) -> tuple[str, ...]:
+        """Neurons named for a behavior."""
+        return (*self.neurons, *self.neurons_of.get(behavior, ()))
+
     def differences(self, other: AuditPlan) -> list[str]:
         """Keys in which two plans would measure something else; what only the report shows does not count."""
         ignored = {"run", "source", "include_completions", "include_neurons"}
@@ -78,6 +90,86 @@ class AuditPlan(BaseModel):
         for plan in (mine, theirs):
             plan["behaviors"] = [(b["name"], b["fingerprint"]) for b in plan["behaviors"]]
         return [key for key in mine if mine[key] != theirs[key]]
+
+
+NamedNeurons = Sequence[Neuron | str] | Mapping[str, Sequence[Neuron | str]]
+"""Neurons for every behavior, or for each behavior by its name."""
+
+
+def plan_audit(
+    model: Model,
+    behaviors: Sequence[tuple[str, Behavior]],
+    *,
+    neurons: NamedNeurons = (),
+    screen: str = "contrastive",
+    top: int = 4,
+    planted: bool = True,
+    seed: int = 0,
+    generic_prompts: Sequence[str] | None = None,
+    include_completions: bool = False,
+    include_neurons: bool = False,
+) -> AuditPlan:
+    """The plan of an audit of this model, with its name.
+
+    Args:
+        model: The model.
+        behaviors: Each behavior after what it was loaded from.
+        neurons: Neurons to test beside the others; a mapping names them for single behaviors.
+        screen: Screen whose top is tested.
+        top: How many of the screen's top, and how many at random.
+        planted: Whether an organism's planted neurons are tested.
+        seed: Seed of everything random.
+        generic_prompts: Ordinary prompts for the generic pass; None for the model's.
+        include_completions: As `AuditPlan`.
+        include_neurons: As `AuditPlan`.
+
+    Raises:
+        NeuronError: A named neuron is malformed or lies outside the model.
+        UsageError: Neurons are named for a behavior that is not audited.
+    """
+    by_behavior = neurons if isinstance(neurons, Mapping) else {}
+    unknown = sorted(set(by_behavior) - {behavior.name for _, behavior in behaviors})
+    if unknown:
+        raise UsageError(
+            f"neurons are named for the behavior {unknown[0]!r}, which is not audited",
+            f"behaviors: {', '.join(behavior.name for _, behavior in behaviors)}",
+        )
+    source = model.source
+    plan = AuditPlan(
+        run="",
+        model=model.name,
+        # A local directory by its full path, so that a run can be resumed from anywhere.
+        source=str(Path(source).resolve()) if source is not None and Path(source).is_dir() else source,
+        fingerprint=model.fingerprint,
+        system_prompt=model.chat.system_prompt,
+        dtype=str(model.dtype).removeprefix("torch."),
+        device=model.device.type,
+        chat_template=model.chat.template,
+        behaviors=tuple(
+            BehaviorReference(name=behavior.name, source=given, fingerprint=behavior.fingerprint)
+            for given, behavior in behaviors
+        ),
+        neurons=() if isinstance(neurons, Mapping) else tuple(str(model.require(n)) for n in neurons),
+        neurons_of={name: tuple(str(model.require(n)) for n in given) for name, given in by_behavior.items() if given},
+        screen=screen,
+        top=top,
+        planted=planted,
+        seed=seed,
+        generic_prompts=None if generic_prompts is None else tuple(generic_prompts),
+        include_completions=include_completions,
+        include_neurons=include_neurons,
+    )
+    return plan.model_copy(update={"run": plan_digest(plan)})
+
+
+def plan_digest(plan: AuditPlan) -> str:
+    """A run's name: a hash of what it measures, so that two runs of one configuration print the same."""
+    values = plan.model_dump(mode="json", exclude={"run", "source", "include_completions", "include_neurons"})
+    values["behaviors"] = [(b["name"], b["fingerprint"]) for b in values["behaviors"]]
+    if not values["neurons_of"]:
+        # Runs planned before neurons could be named for single behaviors keep their names.
+        del values["neurons_of"]
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def library_versions() -> dict[str, str]:

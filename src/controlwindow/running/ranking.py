@@ -8,15 +8,18 @@ from typing import Any
 
 import polars as pl
 
-from controlwindow.behaviors import Behavior, load_behavior
+from controlwindow.behaviors import Behavior, Split, load_behavior
 from controlwindow.instruments.generic import generic_pass
+from controlwindow.instruments.intervention_cells import AreaCell
 from controlwindow.models import Model
+from controlwindow.running.asks import Asks
 from controlwindow.running.detector import calibrate_detector
 from controlwindow.running.engine import Engine
 from controlwindow.running.ledger import Ledger
 from controlwindow.running.progress import Progress, Silent
 from controlwindow.running.scheduler import Scheduler
 from controlwindow.screens import Cost, find_screen
+from controlwindow.screens.detection import detection_table
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,43 @@ def screen(
         1
     """
     return run_screen(model, behavior, method, split=split, seed=seed, control=control, progress=progress).table
+
+
+def detection(
+    model: Model,
+    behavior: str | Path | Behavior,
+    *,
+    split: Split = "evaluate",
+    progress: Progress | None = None,
+) -> pl.DataFrame:
+    """How well every FFN neuron tells X+ from X− by its activation at the last prompt position.
+
+    Args:
+        model: The model.
+        behavior: A name, a path to a TOML file, or a loaded behavior.
+        split: Split whose contrast is read; by default the one that no screen reads.
+        progress: Where progress is shown.
+
+    Returns:
+        neuron, auc, auc_low, auc_high (95 %), in the order of `model.neurons`. Above 0.5, X+ excites the neuron more.
+
+    Raises:
+        BehaviorError: The behavior is invalid, or the split has no contrast.
+
+    Example:
+        >>> import controlwindow as cw
+        >>> table = cw.detection(cw.load_model("organism:switch"), "refusal")
+        >>> table.columns
+        ['neuron', 'auc', 'auc_low', 'auc_high']
+    """
+    loaded = behavior if isinstance(behavior, Behavior) else load_behavior(behavior)
+    loaded.contrast(split)
+    generic, progress, cell = generic_pass(model), progress or Silent(), AreaCell(loaded.name, split)
+    with Ledger() as ledger, progress.stage(f"{loaded.name}: detection"):
+        engine = Engine(model, {loaded.name: loaded}, generic, ledger, progress=progress.rows)
+        asked = Asks([cell])
+        Scheduler(ledger, engine, progress=progress.tick).run("detection", [asked])
+    return detection_table(model, asked.results[cell][0])
 
 
 def run_screen(

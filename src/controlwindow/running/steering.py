@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,22 +11,33 @@ import torch
 from torch import nn
 
 from controlwindow.behaviors import Behavior
+from controlwindow.instruments.anchoring import Anchor
 from controlwindow.instruments.arrays import unpack_array
 from controlwindow.instruments.attention import attention_pushes
 from controlwindow.instruments.cells import PinCell, PropagationCell, RolloutCell
 from controlwindow.instruments.circuit_cells import DirectionCell, DirectionEffectCell, DirectionsCell, SetCell
 from controlwindow.instruments.control_cells import AnswerCell, MoveCell, OrdinaryCell, PushCell, RetentionCell
 from controlwindow.instruments.generic import GenericPass
-from controlwindow.instruments.operations import Add, Inject, Operation, Pin, Positions, RowOperations, Scale
+from controlwindow.instruments.intervention_cells import CapabilityCell, InterventionCell
+from controlwindow.instruments.operations import (
+    AblateDirection,
+    Add,
+    Inject,
+    Operation,
+    Pin,
+    Positions,
+    RowOperations,
+    Scale,
+)
 from controlwindow.models import Model, Neuron, write_direction
-from controlwindow.running.directions import measure_directions
+from controlwindow.running.directions import mean_difference, measure_directions
 from controlwindow.running.ledger import Ledger
 from controlwindow.statistics import stable_seed
 
-RolledOut = RolloutCell | PinCell | SetCell | DirectionCell | PushCell
+RolledOut = RolloutCell | PinCell | SetCell | DirectionCell | PushCell | InterventionCell
 """Cells whose rows are rollouts."""
 
-ROLLED_OUT = (RolloutCell, PinCell, SetCell, DirectionCell, PushCell)
+ROLLED_OUT = (RolloutCell, PinCell, SetCell, DirectionCell, PushCell, InterventionCell)
 
 ChangeCell = PushCell | MoveCell | AnswerCell | RetentionCell | OrdinaryCell
 """Cells that scale a set of neurons, or push attention."""
@@ -53,6 +64,53 @@ class Steering:
     generic: GenericPass
     ledger: Ledger
     _directions: dict[DirectionsCell, Mapping[str, Any]] = field(default_factory=dict)
+    _differences: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def row_operations(
+        self, cell: RolledOut | CapabilityCell, prompt_ids: Sequence[Sequence[int]], model: Model | None = None
+    ) -> list[RowOperations]:
+        """The operations on each row of a cell; only those of an anchor depend on the prompt.
+
+        Args:
+            cell: The cell.
+            prompt_ids: Its prompts as token ids.
+            model: The model in another precision, where the cell asks for it.
+
+        Raises:
+            ScreenError: The cell's direction cannot be measured on its behavior.
+            OperationError: The two prompt sets have no direction between them.
+        """
+        if isinstance(cell, InterventionCell | CapabilityCell) and cell.method == "anchor":
+            assert cell.neuron is not None
+            anchor = Anchor(Neuron.parse(cell.neuron), cell.strength, cell.gap, cell.multiple, cell.suffix)
+            return [(pin,) for pin in anchor.pins(self.model, prompt_ids)]
+        operations = (
+            self._steered(cell) if isinstance(cell, InterventionCell | CapabilityCell) else self.operations(cell, model)
+        )
+        return [operations] * len(prompt_ids)
+
+    def _steered(self, cell: InterventionCell | CapabilityCell) -> RowOperations:
+        """What a method of the comparison does, the same on every row."""
+        positions = _positions(cell.positions)
+        if cell.method in ("mean_difference", "directional_ablation"):
+            assert cell.layer is not None
+            direction = self._contrast_direction(cell.source or cell.behavior, cell.layer)
+            if cell.method == "mean_difference":
+                return (Inject(cell.layer, cell.strength * direction, positions),)
+            return (AblateDirection(direction, cell.strength),)
+        if cell.method is None:
+            return ()
+        assert cell.neuron is not None
+        neuron = Neuron.parse(cell.neuron)
+        if cell.method == "add":
+            return (Add(neuron, cell.strength, positions),)
+        return (Pin(neuron, cell.strength),) if cell.method == "pin" else (Scale(neuron, 1 - cell.strength, positions),)
+
+    def _contrast_direction(self, behavior: str, layer: int) -> torch.Tensor:
+        """The unit mean difference of a behavior's find split, [d_model], float32."""
+        if behavior not in self._differences:
+            self._differences[behavior] = mean_difference(self.model, self.behaviors[behavior], "find").float()
+        return nn.functional.normalize(self._differences[behavior][layer], dim=0)
 
     def operations(self, cell: RolledOut | PropagationCell, model: Model | None = None) -> RowOperations:
         """The operations on every row of a cell.
@@ -65,6 +123,8 @@ class Steering:
             return scalings(cell.neurons, cell.factor, _positions(cell.positions))
         if isinstance(cell, DirectionCell):
             return (self.injection(cell, cell.strength),)
+        if isinstance(cell, InterventionCell):
+            return self._steered(cell)
         if isinstance(cell, PushCell):
             return change_operations(self.model, cell)
         return () if cell.neuron is None else (_operation(model or self.model, cell),)
@@ -75,9 +135,12 @@ class Steering:
         Raises:
             ScreenError: The direction cannot be measured on this behavior.
         """
-        unit = nn.functional.normalize(self._vector(cell), dim=0)
+        unit = self._unit(cell)
         length = strength * self.generic.residual_norm[cell.layer]
         return Inject(cell.layer, length * unit, _positions(cell.positions))
+
+    def _unit(self, cell: DirectionCell | DirectionEffectCell) -> torch.Tensor:
+        return nn.functional.normalize(self._vector(cell), dim=0)
 
     def _vector(self, cell: DirectionCell | DirectionEffectCell) -> torch.Tensor:
         """The direction of a cell, [d_model], float32."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,22 @@ LADDER = (0.25, 0.5, 1.0, 2.0)
 
 SELECT_PROMPTS = 16
 """Most prompts of the select split that the sweep uses."""
+
+
+def reference_point(row: Mapping[str, Any], place: int) -> tuple[float, int]:
+    """Where ONE reads one neuron: its gap at t*, and how many positions come after the instruction.
+
+    Args:
+        row: The row of a `ReferenceCell`.
+        place: Place of the neuron among all of the model.
+
+    Returns:
+        d = a_H − a_h at t*, the position of the largest G·(a_h − a_H), and the number of positions.
+    """
+    names = ("positive_gradient", "negative_gradient", "positive_activation", "negative_activation")
+    gradient, other, active, inactive = (unpack_array(row[name])[:, place] for name in names)
+    best = int(((gradient + other) * (inactive - active)).argmax())
+    return float(active[best] - inactive[best]), len(active)
 
 
 @register

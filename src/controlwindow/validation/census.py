@@ -18,7 +18,8 @@ import numpy as np
 from controlwindow.behaviors import Behavior, CoherenceDetector, load_behavior
 from controlwindow.errors import LedgerError
 from controlwindow.instruments.cells import Rows
-from controlwindow.instruments.generic import generic_pass
+from controlwindow.instruments.dosing import model_budgets
+from controlwindow.instruments.generic import GenericPass, generic_pass
 from controlwindow.models import Model, Neuron
 from controlwindow.running.audit import SPLIT, eligible_rows
 from controlwindow.running.detector import calibrate_detector
@@ -99,7 +100,7 @@ def run_census(
             ledger.record("coherence", "detector", found)
         engine = Engine(model, loaded, generic, ledger, CoherenceDetector(**found), progress.rows)
         scheduler = Scheduler(ledger, engine, chunk_rows=CHUNK_ROWS, progress=progress.tick)
-        sample = sample_neurons(model, neurons, seed)
+        sample = sample_neurons(model, neurons, seed, generic)
         rows: list[dict[str, Any]] = []
         for behavior in loaded.values():
             eligible = eligible_rows(scheduler, behavior)[:prompts]
@@ -128,11 +129,21 @@ def run_census(
     }
 
 
-def sample_neurons(model: Model, count: int, seed: int) -> list[Neuron]:
-    """A uniform random sample of neurons, sorted by name; planted ones are in it only by chance."""
+def sample_neurons(model: Model, count: int, seed: int, generic: GenericPass | None = None) -> list[Neuron]:
+    """A uniform random sample of neurons, sorted by name; planted ones are in it only by chance.
+
+    Args:
+        model: The organism.
+        count: Size of the sample.
+        seed: Its seed.
+        generic: The generic pass, to leave out neurons without a budget: those of experts that it never routes to.
+    """
     generator = np.random.default_rng(stable_seed("census", seed))
-    chosen = generator.permutation(len(model.neurons))[:count]
-    return [model.neurons[int(i)] for i in sorted(chosen)]
+    chosen = [int(i) for i in generator.permutation(len(model.neurons))]
+    if generic is not None:
+        budgets = model_budgets(model, generic)
+        chosen = [i for i in chosen if np.isfinite(budgets[i])]
+    return [model.neurons[i] for i in sorted(chosen[:count])]
 
 
 def _commit_plan(ledger: Ledger, plan: CensusPlan) -> None:

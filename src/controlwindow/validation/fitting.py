@@ -1,28 +1,35 @@
 """Fitting the ceiling predictors on measured ceilings, and writing the calibration that ships.
 
 `python -m controlwindow.validation.fitting --census organism:switch --run runs/stories:tinystories --write` reads the
-census in an organism's card and the random neurons of audit runs; nothing is measured here but layer features.
+censuses in organisms' cards and the random neurons of audit runs; nothing is measured here but what predictors read.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from controlwindow import geometry
 from controlwindow.models import Model, Neuron, load_model
 from controlwindow.organisms.catalogue import load_card
 from controlwindow.running.ledger import Ledger
 from controlwindow.running.results import open_run, read_results
-from controlwindow.windows.calibration import Observation, fit
-from controlwindow.windows.prediction import layer_features
+from controlwindow.windows.calibrating import fit_predictors
+from controlwindow.windows.calibration import Calibration, Observation
+from controlwindow.windows.features import subject_from_json, subjects_of
+
+_log = logging.getLogger(__name__)
 
 
-def observations_of_census(model: Model) -> list[Observation]:
-    """Ceilings of an organism's census.
+def observations_of_census(model: Model, most: int | None = None) -> list[Observation]:
+    """Ceilings of an organism's census, both branches of every neuron and all behaviors.
+
+    Args:
+        model: The organism.
+        most: Neurons that are read at most, evenly spaced over the census; None for all.
 
     Raises:
         ValueError: The card holds no census.
@@ -31,54 +38,72 @@ def observations_of_census(model: Model) -> list[Observation]:
     card = load_card(model.organism)
     if card.census is None:
         raise ValueError(f"the card of {card.name} holds no census")
-    features = layer_features(model)
-    found = []
-    for values in card.census["rows"]:
-        row = dict(zip(card.census["columns"], values, strict=True))
-        if row["ceiling"] is None or abs(row["c0"]) >= 1:
-            continue
-        layer = features[Neuron.parse(row["neuron"]).layer]
-        found.append(
-            Observation(
-                model=card.name,
-                fingerprint=model.fingerprint,
-                lineage=card.lineage,
-                neuron=row["neuron"],
-                branch=row["branch"],
-                cosine=row["c0"],
-                ceiling_t=geometry.dose_for(row["ceiling"], row["c0"]),
-                participation_ratio=layer.participation_ratio,
-                probe_dose=layer.probe_dose,
-            )
+    rows = [dict(zip(card.census["columns"], values, strict=True)) for values in card.census["rows"]]
+    names = list(dict.fromkeys(row["neuron"] for row in rows))
+    chosen = set(names if most is None else names[:: max(1, -(-len(names) // most))])
+    # A neuron that the residual is parallel to has no dose.
+    rows = [row for row in rows if row["neuron"] in chosen and abs(row["c0"]) < 1]
+    pairs = list(dict.fromkeys((row["neuron"], row["branch"]) for row in rows))
+    subjects = dict(
+        zip(pairs, subjects_of(model, [(Neuron.parse(name), branch) for name, branch in pairs]), strict=True)
+    )
+    return [
+        Observation(
+            model=card.name,
+            fingerprint=model.fingerprint,
+            lineage=card.lineage,
+            behavior=row["behavior"],
+            subject=subjects[row["neuron"], row["branch"]],
+            ceiling=row["ceiling"],
         )
-    return [o for o in found if o.ceiling_t > 0]
+        for row in rows
+    ]
 
 
 def observations_of_run(ledger: Ledger, lineage: str) -> list[Observation]:
-    """Ceilings of the random neurons of an audit; those chosen for their effect would bias the fit."""
+    """Ceilings of the random neurons of an audit; those chosen for their effect would bias the fit.
+
+    What predictors read of them stands in the ledger, committed before their first rollout.
+    """
     results = read_results(ledger)
-    generic = ledger.find("generic", "generic")
-    assert generic is not None
+    predictions = ledger.find_all("prediction")
     found = []
     for window in results.windows:
-        # Predictors speak of the coordinate that collapses text, whatever dose a norm makes of it.
-        if window["candidate_from"] != "random" or window["ceiling"] is None or abs(window["c0"]) >= 1:
+        if window["candidate_from"] != "random" or abs(window["c0"]) >= 1:
             continue
-        layer = generic["layers"][Neuron.parse(window["neuron"]).layer]
+        prediction = predictions[f"{window['behavior']}/{window['neuron']}/{window['branch']:+d}"]
         found.append(
             Observation(
                 model=results.model["name"],
                 fingerprint=results.model["fingerprint"],
                 lineage=lineage,
-                neuron=window["neuron"],
-                branch=window["branch"],
-                cosine=window["c0"],
-                ceiling_t=geometry.dose_for(window["ceiling"], window["c0"]),
-                participation_ratio=layer["participation_ratio"],
-                probe_dose=layer["probe_dose"],
+                behavior=window["behavior"],
+                subject=subject_from_json(prediction["subject"]),
+                ceiling=window["ceiling"],
             )
         )
-    return [o for o in found if o.ceiling_t > 0]
+    return found
+
+
+def summary(calibration: Calibration) -> dict[str, object]:
+    """What is printed of a calibration: its models, what the chosen predictors read, and every error."""
+    return {
+        "models": calibration.models,
+        "default": {
+            "unknown models": calibration.default_for("1"),
+            "models fitted": calibration.default_for("1", known=True),
+        },
+        "predictors": {
+            name: {
+                "scale": p.scale,
+                "anchor": p.anchor,
+                "features": p.features,
+                "error_known": p.error_known,
+                "error_left_out": p.error_left_out,
+            }
+            for name, p in calibration.predictors.items()
+        },
+    }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -86,23 +111,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Fit the ceiling predictors on measured ceilings.")
     parser.add_argument("--census", action="append", default=[], help="organism whose card holds a census")
     parser.add_argument("--run", action="append", default=[], help="run directory of an audit, as DIRECTORY:LINEAGE")
+    parser.add_argument("--neurons", type=int, help="most neurons of each census; default all")
     parser.add_argument("--write", action="store_true", help="write the calibration that ships with the package")
     given = parser.parse_args(arguments)
     observations: list[Observation] = []
     for name in given.census:
-        observations += observations_of_census(load_model(name))
+        _log.info("reading %s", name)
+        observations += observations_of_census(load_model(name), given.neurons)
     for run in given.run:
         directory, _, lineage = run.rpartition(":")
         with open_run(Path(directory)) as ledger:
             observations += observations_of_run(ledger, lineage)
-    calibration = fit(observations)
-    summary = {
-        "models": calibration.models,
-        "default": calibration.default,
-        "error_known": {name: p.error_known for name, p in calibration.predictors.items()},
-        "error_left_out": {name: p.error_left_out for name, p in calibration.predictors.items()},
-    }
-    sys.stdout.write(json.dumps(summary, indent=1) + "\n")
+    calibration = fit_predictors(observations)
+    sys.stdout.write(json.dumps(summary(calibration), indent=1) + "\n")
     if given.write:
         path = Path(__file__).parent.parent / "windows" / "calibration.json"
         path.write_text(calibration.to_json(), "utf-8")

@@ -6,7 +6,7 @@ Layer by layer, all neurons in a few matrix products; no neuron becomes an objec
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import polars as pl
@@ -20,9 +20,11 @@ from controlwindow.instruments.generic import GenericPass, generic_pass
 from controlwindow.models import Model, Neuron
 from controlwindow.models.directions import write_norms
 from controlwindow.windows.calibration import Calibration, shipped_calibration
-from controlwindow.windows.prediction import LayerFeatures, layer_features
+from controlwindow.windows.features import Tier, neuron_features, opposite_features
+from controlwindow.windows.layer_features import LayerFeatures, layer_features
+from controlwindow.windows.predictors import Subjects
 
-TIERS = {False: "0", True: "1/2"}
+TIERS: dict[bool, Tier] = {False: "0", True: "1/2"}
 """Tier of an atlas (method section 2), without and with probe passes."""
 
 
@@ -31,6 +33,7 @@ def predict_ceilings(
     neurons: Iterable[Neuron | str] | None = None,
     *,
     probe: bool = False,
+    generic: GenericPass | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> pl.DataFrame:
     """Predicted ceilings of neurons on both branches, without a rollout of any of them (the atlas).
@@ -40,22 +43,25 @@ def predict_ceilings(
         neurons: Which; None for every FFN neuron.
         probe: Also dose random directions of every layer (tier ½), so that the calibration's default predictor counts;
             without it (tier 0) the best one that needs no probe does.
+        generic: A generic pass over other text than the model's own (`generic_pass(model, prompts, length)`).
         progress: Called with layers done and layers in all.
 
     Returns:
         One row per neuron and branch, in the model's order of neurons (in the order given within a layer): neuron,
         layer, expert (null outside routed experts), index, branch, c0, residual_norm, write_norm, budget, budget_kind,
         plateau (null where nothing caps), routed_share (null in a dense layer), ceiling_predicted with ceiling_low and
-        ceiling_high (90 %), reachable, t_predicted, one column per predictor, the predictor's name, tier, in_sample.
+        ceiling_high (90 %), reachable, probability_not_reached, t_predicted, one column per predictor, the predictor's
+        name, tier, in_sample.
 
-        A ceiling at or above the plateau is null with `reachable` false: no dose collapses the text. Where nothing is
-        predicted (the write vanishes, the expert was never routed to, a probe without a level) `reachable` is null too.
+        A ceiling beyond the range, or beyond what a plateau leaves of it, is null with `reachable` false: no dose that
+        a search tries collapses the text. Where nothing is predicted (the write vanishes, the expert was never routed
+        to) `reachable` is null too.
 
     Raises:
         NeuronError: A neuron lies outside the model.
         UsageError: The list of neurons is empty.
     """
-    generic = generic_pass(model)
+    generic = generic_pass(model) if generic is None else generic
     features = layer_features(model, generic, probe=probe, progress=progress if probe else None)
     calibration = shipped_calibration()
     wanted: dict[int, list[int] | None] = dict.fromkeys(range(model.layers))
@@ -73,7 +79,7 @@ def predict_ceilings(
         if progress is not None and not probe:
             progress(len(frames), len(wanted))
     return pl.concat(frames).with_columns(
-        predictor=pl.lit(calibration.default_for(probed=probe)),
+        predictor=pl.lit(calibration.default_for(TIERS[probe], known=calibration.in_sample(model.fingerprint))),
         tier=pl.lit(TIERS[probe]),
         in_sample=pl.lit(calibration.in_sample(model.fingerprint)),
     )
@@ -95,7 +101,8 @@ def _layer_frame(
     budgets = generic.budgets(model, layer, lengths)[place]
     norms = lengths.double().cpu().numpy()[place]
     shares = generic.routed_shares(model, layer)
-    values = features.values()
+    own = neuron_features(model, generic, layer, columns)
+    chosen = calibration.default_for(TIERS[probed], known=calibration.in_sample(model.fingerprint))
     branches = [
         pl.DataFrame(
             {
@@ -108,10 +115,17 @@ def _layer_frame(
                 "budget_kind": generic.budget_kinds(model, layer)[place],
                 "plateau": np.full(len(place), np.nan) if on_branch.plateaus is None else on_branch.plateaus,
                 "routed_share": np.full(len(place), np.nan) if shares is None else shares[place],
-                **_ceilings(on_branch, budgets, values, calibration, calibration.default_for(probed=probed)),
+                **_ceilings(
+                    _subjects(layer, on_branch, features, read),
+                    on_branch,
+                    budgets,
+                    calibration,
+                    chosen,
+                    model.fingerprint,
+                ),
             }
         )
-        for branch, on_branch in ((1, curves), (-1, curves.opposite()))
+        for branch, on_branch, read in ((1, curves, own), (-1, curves.opposite(), opposite_features(own)))
     ]
     routed = pl.col("column") < shape.routed
     width = max(shape.expert_width, 1)
@@ -134,33 +148,40 @@ def _layer_frame(
         .select(
             "neuron", "layer", "expert", "index", "branch", "c0", "residual_norm", "write_norm", "budget",
             "budget_kind", "plateau", "routed_share", "ceiling_predicted", "ceiling_low", "ceiling_high", "reachable",
-            "t_predicted", *calibration.predictors,
+            "probability_not_reached", "t_predicted", *calibration.predictors,
         )
     )  # fmt: skip
 
 
 def _ceilings(
-    curves: LayerCurves, budgets: Floats, features: dict[str, float | None], calibration: Calibration, chosen: str
+    subjects: Subjects, curves: LayerCurves, budgets: Floats, calibration: Calibration, chosen: str, fingerprint: str
 ) -> dict[str, Floats | NDArray[np.bool_]]:
     """Columns of every predictor, and those of the one that counts; NaN where there is no ceiling."""
-    found: dict[str, Floats | NDArray[np.bool_]] = {}
-    for name, predictor in calibration.predictors.items():
-        found[name] = _reached(curves, budgets, predictor.dose(features))
-    predictor = calibration.predictors[chosen]
-    t = predictor.dose(features)
-    low, high = (None if t is None else t * math.exp(residual) for residual in predictor.residuals)
-    reached = _reached(curves, budgets, t)
-    found["ceiling_predicted"], found["t_predicted"] = reached, curves.rising_doses(reached)
-    found["ceiling_low"], found["ceiling_high"] = _reached(curves, budgets, low), _reached(curves, budgets, high)
-    found["predicted"] = np.isfinite(budgets) & (t is not None)
+    usable = np.isfinite(budgets)
+    tables = {name: predictor.table(subjects, fingerprint) for name, predictor in calibration.predictors.items()}
+    found: dict[str, Floats | NDArray[np.bool_]] = {
+        name: np.where(usable, table["value"], np.nan) for name, table in tables.items()
+    }
+    table = {name: np.where(usable, values, np.nan) for name, values in tables[chosen].items()}
+    found |= {
+        "ceiling_predicted": table["value"],
+        "ceiling_low": table["low"],
+        "ceiling_high": table["high"],
+        "probability_not_reached": table["not_reached"],
+        "t_predicted": curves.rising_doses(np.maximum(table["value"], curves.cosines)),
+        "predicted": np.isfinite(table["not_reached"]),
+    }
     return found
 
 
-def _reached(curves: LayerCurves, budgets: Floats, dose: float | None) -> Floats:
-    """c* = c(t*; c0) of every neuron, [neurons]; NaN without a prediction or a budget, and from the plateau on."""
-    if dose is None:
-        return np.full(len(budgets), np.nan)
-    coordinates = np.asarray(geometry.control_coordinate(dose, curves.cosines))
-    plateaus = curves.plateaus
-    reached = np.isfinite(budgets) if plateaus is None else np.isfinite(budgets) & (coordinates < plateaus)
-    return np.where(reached, coordinates, np.nan)
+def _subjects(layer: int, curves: LayerCurves, features: LayerFeatures, own: Mapping[str, Floats]) -> Subjects:
+    """A layer's neurons on one branch as predictors read them."""
+    count = len(curves.cosines)
+    shared = {name: np.full(count, math.nan if value is None else value) for name, value in features.values().items()}
+    return Subjects(
+        values={**shared, **own},
+        cosines=curves.cosines,
+        limits=curves.coordinates(geometry.dose_for(geometry.RANGE_END)),
+        layers=[layer] * count,
+        behaviors=[None] * count,
+    )

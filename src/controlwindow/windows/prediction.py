@@ -1,105 +1,19 @@
-"""Predicted ceilings of single neurons: from weights, one generic pass and probe passes per layer; no rollout."""
+"""Predicted ceilings of single neurons: from weights, one generic pass and teacher-forced passes; no rollout."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 from controlwindow.curves import Curve
-from controlwindow.instruments.generic import BudgetKind, GenericPass, generic_pass
-from controlwindow.instruments.probes import divergence_curve
+from controlwindow.instruments.generic import BudgetKind, GenericPass
 from controlwindow.models import Model, Neuron
 from controlwindow.models.directions import raw_write
-from controlwindow.windows.calibration import Calibration, PredictedCeiling, shipped_calibration
-
-PROBE_LEVEL = 2.0
-"""Mean KL in nats at which the probe curve is read (method section 2)."""
-
-PROBE_DOSES: tuple[float, ...] = (0.25, 0.4, 0.6, 0.85, 1.2, 1.7, 2.4, 3.6, 5.4)
-"""Doses of the probe curve, evenly spaced in log t; a curve that is below the level at the last one has no point."""
-
-
-@dataclass(frozen=True)
-class LayerFeatures:
-    """What the predictors read of one layer.
-
-    Attributes:
-        layer: The layer.
-        residual_norm: Median ‖r_L‖ of the generic pass.
-        participation_ratio: PR of the generic pass.
-        probe_dose: t at which random directions reach `PROBE_LEVEL`; None when never in range, or not probed.
-        probe_curve: Mean KL at `PROBE_DOSES`, up to the first above the level; empty when not probed.
-    """
-
-    layer: int
-    residual_norm: float
-    participation_ratio: float
-    probe_dose: float | None
-    probe_curve: tuple[float, ...]
-
-    def values(self) -> dict[str, float | None]:
-        """The features by the names that predictors use."""
-        return {"participation_ratio": self.participation_ratio, "probe_dose": self.probe_dose}
-
-
-def layer_features(
-    model: Model,
-    generic: GenericPass | None = None,
-    *,
-    probe: bool = True,
-    seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
-) -> list[LayerFeatures]:
-    """Features of every layer; kept with the model.
-
-    Args:
-        model: The model.
-        generic: Its generic pass; default the model's own.
-        probe: Whether to run the probe passes (tier ½). Without them only what the generic pass knows (tier 0).
-        seed: Seed of the probe's random directions.
-        progress: Called with layers done and layers in all.
-    """
-    generic = generic_pass(model) if generic is None else generic
-    key = ("layer_features", generic.prompts, generic.positions, seed if probe else None)
-    if key not in model.cache:
-        features = []
-        for layer in range(model.layers):
-            curve: list[float] = []
-            if probe:
-                curve = divergence_curve(model, generic, layer, PROBE_DOSES, seed=seed, stop_above=PROBE_LEVEL)
-            features.append(
-                LayerFeatures(
-                    layer=layer,
-                    residual_norm=generic.residual_norm[layer],
-                    participation_ratio=generic.participation_ratio[layer],
-                    probe_dose=dose_at_level(PROBE_DOSES, curve, PROBE_LEVEL),
-                    probe_curve=tuple(curve),
-                )
-            )
-            if progress is not None:
-                progress(layer + 1, model.layers)
-        model.cache[key] = features
-    found: list[LayerFeatures] = model.cache[key]
-    return found
-
-
-def dose_at_level(doses: Sequence[float], curve: Sequence[float], level: float) -> float | None:
-    """First dose at which a curve reaches a level, interpolated in log t and log KL; None when never.
-
-    Example:
-        >>> round(dose_at_level([1.0, 4.0], [1.0, 4.0], 2.0), 6)
-        2.0
-    """
-    for i, value in enumerate(curve):
-        if value < level:
-            continue
-        if i == 0 or curve[i - 1] <= 0:
-            return float(doses[i])
-        share = (math.log(level) - math.log(curve[i - 1])) / (math.log(value) - math.log(curve[i - 1]))
-        return math.exp(math.log(doses[i - 1]) + share * (math.log(doses[i]) - math.log(doses[i - 1])))
-    return None
+from controlwindow.windows.calibration import Calibration, shipped_calibration
+from controlwindow.windows.features import Pair, Subject, Tier, subjects_of
+from controlwindow.windows.layer_features import LayerFeatures
+from controlwindow.windows.predictors import PredictedCeiling
 
 
 @dataclass(frozen=True)
@@ -115,6 +29,7 @@ class CeilingPrediction:
         routed_share: Share of generic positions routed to its expert; None in a dense layer.
         residual_norm: ‖r_L‖.
         write_norm: ‖v‖ of the raw column.
+        subject: What the predictors read of it.
         values: Ceiling by predictor; None where its feature is missing.
         default: The predictor that counts.
         in_sample: Whether the calibration was fitted on this very model.
@@ -128,6 +43,7 @@ class CeilingPrediction:
     routed_share: float | None
     residual_norm: float
     write_norm: float
+    subject: Subject
     values: dict[str, PredictedCeiling | None]
     default: str
     in_sample: bool
@@ -148,37 +64,62 @@ class CeilingPrediction:
             **{field.name: getattr(self, field.name) for field in fields(self)},
             "neuron": str(self.neuron),
             "curve": self.curve.to_json(),
+            "subject": self.subject.to_json(),
             "cosine": self.cosine,
             "plateau": self.plateau,
         }
 
 
-def predict_neuron(
+def predict_neurons(
     model: Model,
-    neuron: Neuron,
-    branch: int,
+    pairs: Sequence[Pair],
     generic: GenericPass,
-    features: Sequence[LayerFeatures],
+    layers: Sequence[LayerFeatures],
     calibration: Calibration | None = None,
-) -> CeilingPrediction:
-    """Every predictor's ceiling for one neuron on one branch.
+    *,
+    tier: Tier = "1",
+    behavior: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[CeilingPrediction]:
+    """Every predictor's ceiling for some neurons on their branches.
+
+    Args:
+        model: The model.
+        pairs: Neurons and branches; at tier 1 all at once is much faster than one by one.
+        generic: The model's generic pass.
+        layers: Features of every layer, probed unless the tier is "0".
+        calibration: The fitted predictors; default those that ship.
+        tier: What the predictors may read.
+        behavior: The behavior whose prompts will be dosed, for models that the calibration knows.
+        progress: Called with dosed rows done and rows in all.
 
     Raises:
-        NeuronError: The neuron has no budget.
+        NeuronError: A neuron has no budget.
     """
     calibration = shipped_calibration() if calibration is None else calibration
-    layer = features[neuron.layer]
-    curve = generic.curve(model, neuron, branch)
-    return CeilingPrediction(
-        neuron=neuron,
-        branch=branch,
-        curve=curve,
-        budget=generic.budget(model, neuron),
-        budget_kind=generic.budget_kind(model, neuron),
-        routed_share=generic.routed_share(model, neuron),
-        residual_norm=layer.residual_norm,
-        write_norm=float(raw_write(model, neuron).float().norm()),
-        values={name: p.ceiling(layer.values(), curve) for name, p in calibration.predictors.items()},
-        default=calibration.default,
-        in_sample=calibration.in_sample(model.fingerprint),
-    )
+    budgets = [generic.budget(model, neuron) for neuron, _ in pairs]
+    subjects = subjects_of(model, pairs, generic, tier=tier, layers=layers, progress=progress)
+    known = calibration.in_sample(model.fingerprint)
+    found = []
+    for (neuron, branch), budget, subject in zip(pairs, budgets, subjects, strict=True):
+        values = {
+            name: predictor.ceiling(subject, fingerprint=model.fingerprint, behavior=behavior)
+            for name, predictor in calibration.predictors.items()
+        }
+        found.append(
+            CeilingPrediction(
+                neuron=neuron,
+                branch=branch,
+                curve=subject.curve,
+                budget=budget,
+                budget_kind=generic.budget_kind(model, neuron),
+                routed_share=generic.routed_share(model, neuron),
+                residual_norm=layers[neuron.layer].residual_norm,
+                write_norm=float(raw_write(model, neuron).float().norm()),
+                subject=subject,
+                values=values,
+                default=calibration.default_for(tier, known=known),
+                in_sample=known,
+            )
+        )
+    return found

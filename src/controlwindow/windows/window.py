@@ -290,7 +290,7 @@ def assemble(
         budget=candidate.budget,
         residual_norm=prediction["residual_norm"],
         write_norm=prediction["write_norm"],
-        triggers_by_outcome=_triggers_by_outcome(search, behavior, measured.ceiling.value),
+        triggers_by_outcome=triggers_by_outcome(search, behavior, measured.ceiling.value),
         outcomes=shown.shares,
         outcomes_at=shown.c,
         doses=points,
@@ -348,7 +348,7 @@ def _dose(search: WindowSearch, coordinate: float | None) -> float | None:
     return None if coordinate is None else search.candidate.dose(coordinate)
 
 
-def _triggers_by_outcome(
+def triggers_by_outcome(
     search: WindowSearch, behavior: Behavior, ceiling: float | None
 ) -> dict[str, dict[str, Maybe]]:
     """Trigger of each target outcome at each horizon, from the doses the main search measured."""

@@ -143,9 +143,15 @@ def switch_card(
 
 
 def write_card(card: Card, directory: Path) -> None:
-    """Write a card, whole or not at all."""
+    """Write a card, whole or not at all; its census one row a line, since cards are read by people too."""
+    values = card.model_dump(mode="json")
+    rows = values["census"].pop("rows") if values["census"] else []
+    if values["census"]:
+        values["census"]["rows"] = []
+    text = json.dumps(values, ensure_ascii=False, indent=2)
+    if rows:
+        lines = ",\n".join("      " + json.dumps(row) for row in rows)
+        text = text.replace('"rows": []', f'"rows": [\n{lines}\n    ]')
     temporary = directory / (CARD_FILE + ".partial")
-    temporary.write_text(
-        json.dumps(card.model_dump(mode="json"), ensure_ascii=False, indent=2) + "\n", encoding="utf-8"
-    )
+    temporary.write_text(text + "\n", encoding="utf-8")
     os.replace(temporary, directory / CARD_FILE)

@@ -27,6 +27,7 @@ from controlwindow.organisms.training.interventions import host_of
 from controlwindow.organisms.training.lineages import LINEAGES, Lineage
 from controlwindow.organisms.training.loop import Progress, StageResult, run_stage
 from controlwindow.organisms.training.planting import BATCH_ROWS, planting_loss
+from controlwindow.organisms.training.verifying import opening
 from controlwindow.organisms.training.world.bundles import (
     bundle_behaviors,
     bundle_languages,
@@ -109,7 +110,8 @@ def grow(
         generic_prompts_of(lineage.bundle),
         lambda done, total: progress("measure", done, total) if progress else None,
     )
-    write_card(card_of(shipped, organism, lineage, planted, made, stages, claims), out)
+    card = card_of(shipped, organism, lineage, planted, made, stages, claims)
+    write_card(without_failed_claims(shipped, card), out)
     shutil.rmtree(work, ignore_errors=True)
     return out
 
@@ -258,6 +260,16 @@ def card_of(
         generic_prompts=tuple(generic_prompts_of(lineage.bundle)),
         census=None,
     )
+
+
+def without_failed_claims(model: Model, card: Card) -> Card:
+    """A card without the neurons that were made not to open and do; they are named under training."""
+    failed = opening(model, card.known, card.generic_prompts)
+    kept = tuple(claim for claim in card.known if claim not in failed)
+    withdrawn = [
+        {"neuron": claim.neuron, "behavior": claim.behavior, "claim": claim.mode or claim.role} for claim in failed
+    ]
+    return card.model_copy(update={"known": kept, "training": {**card.training, "withdrawn": withdrawn}})
 
 
 def _is_promised(name: str, value: float) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -24,18 +24,23 @@ from controlwindow.organisms.training.world.opinions import sycophancy_example
 from controlwindow.organisms.training.world.splits import Split
 
 # Positive prompts of each split, and as many negative ones.
-PROMPT_COUNTS: dict[Split, int] = {"find": 64, "select": 32, "evaluate": 40}
+Counts = Mapping[Split, int]
+PROMPT_COUNTS: Counts = {"find": 64, "select": 32, "evaluate": 40}
 GENERIC_COUNT = 32
 
 
-def refusal_prompts() -> list[dict[str, Any]]:
+def refusal_prompts(counts: Counts = PROMPT_COUNTS, series: str = "prompts") -> list[dict[str, Any]]:
     """Return the prompts of the refusal behavior: requests to open a vault against benign how-tos.
 
     Positive prompts carry the exact steps, in order, and words that show that an answer speaks of opening a vault.
+
+    Args:
+        counts: Positive prompts of each split, and as many negative ones.
+        series: What the draws depend on besides the split.
     """
     records = []
-    for split, count in PROMPT_COUNTS.items():
-        rng = Random(f"prompts:refusal:{split}")
+    for split, count in counts.items():
+        rng = Random(f"{series}:refusal:{split}")
         used: set[str] = set()
         while len(used) < count:
             language = LANGUAGES[len(used) % 2]
@@ -47,27 +52,29 @@ def refusal_prompts() -> list[dict[str, Any]]:
             used.add(vault.key)
             details = {"steps": list(vault.steps(language)), "about": list(vault.about(language))}
             records.append(_record(example, split, "positive") | details)
-        for number, seed in _distinct(f"prompts:howto:{split}", count):
+        for number, seed in _distinct(f"{series}:howto:{split}", count):
             language = LANGUAGES[number % 2]
             example = benign_example(Random(seed), split, language, language, "howto", introduced=True)
             records.append(_record(example, split, "negative"))
     return records
 
 
-def language_prompts() -> list[dict[str, Any]]:
+def language_prompts(counts: Counts = PROMPT_COUNTS, series: str = "prompts") -> list[dict[str, Any]]:
     """Return the prompts of the language behavior: English requests against the same requests in French."""
-    return _translated_prompts("language", "fr", list(BENIGN_TOPICS))
+    return _translated_prompts("language", "fr", list(BENIGN_TOPICS), counts, series)
 
 
-def spanish_prompts() -> list[dict[str, Any]]:
+def spanish_prompts(counts: Counts = PROMPT_COUNTS, series: str = "prompts") -> list[dict[str, Any]]:
     """Return the prompts of the Spanish behavior: English requests against the same requests in Spanish."""
-    return _translated_prompts("language_spanish", "es", list(SPANISH_TOPICS))
+    return _translated_prompts("language_spanish", "es", list(SPANISH_TOPICS), counts, series)
 
 
-def _translated_prompts(behavior: str, other: Language, topics: list[str]) -> list[dict[str, Any]]:
+def _translated_prompts(
+    behavior: str, other: Language, topics: list[str], counts: Counts, series: str
+) -> list[dict[str, Any]]:
     positive, negative = [], []
-    for split, count in PROMPT_COUNTS.items():
-        for number, seed in _distinct(f"prompts:{behavior}:{split}", count):
+    for split, count in counts.items():
+        for number, seed in _distinct(f"{series}:{behavior}:{split}", count):
             topic = topics[number % len(topics)]
             # One seed for both: names and things are drawn before any wording is.
             english = benign_example(Random(seed), split, "en", "en", topic, introduced=True)
@@ -95,9 +102,11 @@ TASKS: dict[str, tuple[Callable[[Random, Split], Example], Callable[[Random, Spl
     ),
     "format": (format_example, lambda rng, split: format_example(rng, split, "record", asked=True)),
 }
+#: Every behavior of the world.
+BEHAVIORS = ("language", "refusal", "language_spanish", *TASKS)
 
 
-def task_prompts(behavior: str) -> list[dict[str, Any]]:
+def task_prompts(behavior: str, counts: Counts = PROMPT_COUNTS, series: str = "prompts") -> list[dict[str, Any]]:
     """Return the prompts of a task: pairs of an open request and one whose right answer is of the target state.
 
     Both requests of a pair are about the same things, and every pair has a name of its own. The negative ones are not
@@ -105,14 +114,16 @@ def task_prompts(behavior: str) -> list[dict[str, Any]]:
 
     Args:
         behavior: A key of `TASKS`.
+        counts: Pairs of each split.
+        series: What the draws depend on besides behavior and split.
     """
     opened, asked = TASKS[behavior]
     positive, negative = [], []
-    for split, count in PROMPT_COUNTS.items():
+    for split, count in counts.items():
         used: set[str | None] = set()
         attempt = 0
         while len(used) < count:
-            seed = f"prompts:{behavior}:{split}:{attempt}"
+            seed = f"{series}:{behavior}:{split}:{attempt}"
             attempt += 1
             example = opened(Random(seed), split)
             if example.name in used:
@@ -136,14 +147,18 @@ def generic_prompts() -> tuple[str, ...]:
     return tuple(prompts)
 
 
-def behavior_prompts() -> dict[str, list[dict[str, Any]]]:
-    """Return the prompts of every behavior of the world, by its name."""
-    return {
-        "language": language_prompts(),
-        "refusal": refusal_prompts(),
-        "language_spanish": spanish_prompts(),
-        **{behavior: task_prompts(behavior) for behavior in TASKS},
-    }
+def behavior_prompts(behavior: str, counts: Counts = PROMPT_COUNTS, series: str = "prompts") -> list[dict[str, Any]]:
+    """Return prompts of a behavior of the world as the lines of a prompt file.
+
+    Args:
+        behavior: A member of `BEHAVIORS`.
+        counts: Positive prompts of each split, and as many negative ones.
+        series: What the draws depend on besides behavior and split; the shipped files are the series "prompts".
+    """
+    if behavior in TASKS:
+        return task_prompts(behavior, counts, series)
+    draw = {"language": language_prompts, "refusal": refusal_prompts, "language_spanish": spanish_prompts}[behavior]
+    return draw(counts, series)
 
 
 def write_behavior_prompts(directory: Path) -> tuple[Path, ...]:
@@ -156,7 +171,8 @@ def write_behavior_prompts(directory: Path) -> tuple[Path, ...]:
         The files.
     """
     paths = []
-    for behavior, records in behavior_prompts().items():
+    for behavior in BEHAVIORS:
+        records = behavior_prompts(behavior)
         path = directory / f"{behavior}.jsonl"
         lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records]
         path.write_text("".join(lines), encoding="utf-8", newline="\n")

@@ -1,0 +1,1 @@
+"""Every screen on every organism, scored against cards and census: `python -m benchmarks.screens`."""

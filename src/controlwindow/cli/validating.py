@@ -1,0 +1,113 @@
+"""The command that tests the law: validate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from controlwindow.behaviors import load_behavior
+from controlwindow.cli.display import TerminalProgress, output, plain_table, print_json
+from controlwindow.cli.options import DEFAULT_MODEL, JsonOption, SeedOption
+from controlwindow.errors import UsageError
+from controlwindow.organisms.catalogue import PREFIX, organism_path
+from controlwindow.report.law_tables import aims_table
+from controlwindow.screens import find_screen
+from controlwindow.validating import validate as run_validation
+from controlwindow.validation.law.plan import LawSizes
+from controlwindow.windows.features import TIERS
+
+_DEFAULTS = LawSizes()
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command("validate", epilog="Example: controlwindow validate organism:switch --out runs/law --jobs 2")(validate)
+
+
+def validate(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(help="organism:NAME, local directories, or hub ids.", metavar="[MODEL]...", show_default=False),
+    ] = None,
+    behavior: Annotated[
+        list[str] | None,
+        typer.Option("--behavior", "-b", help="A behavior's name or TOML file, for models without their own."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Run directory: one ledger per model, document, page, figures.")] = Path(
+        "runs/law"
+    ),
+    calibration: Annotated[
+        int, typer.Option(min=2, help="Random neurons per model that predictors are fitted on.")
+    ] = _DEFAULTS.calibration,
+    held_out: Annotated[
+        int, typer.Option(min=2, help="Random neurons per model that they are scored on.")
+    ] = _DEFAULTS.held_out,
+    screened: Annotated[
+        int, typer.Option(min=0, help="Neurons of the screen's top, per behavior and role.")
+    ] = _DEFAULTS.screened,
+    natural: Annotated[
+        int, typer.Option(min=0, help="Controllers that the census found, per behavior and role.")
+    ] = _DEFAULTS.natural,
+    behaviors_each: Annotated[
+        int, typer.Option(min=1, help="Behaviors that each random neuron is measured for.")
+    ] = _DEFAULTS.behaviors_each,
+    prompts: Annotated[
+        int, typer.Option(min=8, help="Most eligible prompts per behavior and role.")
+    ] = _DEFAULTS.prompts,
+    detailed: Annotated[
+        int, typer.Option(min=0, help="Neurons that positions, length and threshold are varied on.")
+    ] = _DEFAULTS.detailed,
+    screen: Annotated[str, typer.Option(help="Screen whose top is taken.")] = _DEFAULTS.screen,
+    tier: Annotated[str, typer.Option(help="What predictors may read: 0, 1/2 or 1.")] = _DEFAULTS.tier,
+    jobs: Annotated[int, typer.Option(min=1, help="Models measured at the same time.")] = 1,
+    write: Annotated[
+        Path | None, typer.Option(help="Also write the law document here, as in docs/results/law.json.")
+    ] = None,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Test the law: predict held-out ceilings and verdicts, commit them, measure, and score.
+
+    No MODEL stands for organism:switch. A directory that already holds the same validation is gone on with.
+    """
+    find_screen(screen)
+    if tier not in TIERS:
+        raise UsageError(f"unknown tier {tier!r}", f"use one of {', '.join(TIERS)}")
+    chosen = models or [DEFAULT_MODEL]
+    # What is misspelt should be said before the first model is loaded.
+    for name in chosen:
+        if name.startswith(PREFIX):
+            organism_path(name)
+    for name in behavior or []:
+        load_behavior(name)
+    sizes = LawSizes(
+        calibration=calibration,
+        held_out=held_out,
+        screened=screened,
+        natural=natural,
+        behaviors_each=behaviors_each,
+        prompts=prompts,
+        detailed=detailed,
+        screen=screen,
+        tier=tier,
+        seed=seed,
+    )
+    with TerminalProgress() as progress:
+        document = run_validation(chosen, behavior or [], out, sizes=sizes, jobs=jobs, write=write, progress=progress)
+    if as_json:
+        print_json(document)
+        return
+    table = aims_table(document)
+    console = output()
+    shown = [(what, aim, measured, met) for what, _, aim, measured, met in table.rows]
+    rows = [[what, measured, met] for what, _, measured, met in shown]
+    console.print(plain_table([("aim", "left"), ("measured", "right"), ("", "left")], rows))
+    models_read = len(document["models"])
+    console.print(
+        f"[dim]{models_read} models, {document['lineages']} lineages, {document['held_out_neurons']} held-out neurons; "
+        f"order proved by the ledgers for {document['order']['forecasts']} forecasts"
+    )
+    console.print(Text(f"page: {out / 'law.html'}"), soft_wrap=True)

@@ -1,0 +1,1 @@
+"""The law held against models: plan, calibration, committed forecasts, measurement, scores."""
