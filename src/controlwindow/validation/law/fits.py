@@ -33,12 +33,13 @@ class Constant:
     Attributes:
         kind: "coordinate" or "dose".
         value: c, or t.
-        error: Its mean absolute error in c on calibration pairs, lineages weighing the same.
+        error: Its mean absolute error in c on calibration pairs, lineages weighing the same; None where no pair reached
+            its ceiling.
     """
 
     kind: str
     value: float
-    error: float
+    error: float | None
 
     def ceiling(self, curve: Curve) -> float | None:
         """The ceiling that it predicts for a neuron; None where its curve does not get there."""
@@ -161,11 +162,11 @@ def best_constant(pairs: Sequence[tuple[str, Curve, float]]) -> Constant:
     Args:
         pairs: Lineage, curve and measured ceiling in c of every pair that reached one.
 
-    Raises:
-        ValueError: No pair reached a ceiling.
+    Returns:
+        The constant; the reported one where no pair reached a ceiling, as under a cap.
     """
     if not pairs:
-        raise ValueError("no calibration pair reached its ceiling, so no constant can be chosen")
+        return Constant("coordinate", REPORTED_CEILING, None)
     names = [lineage for lineage, _, _ in pairs]
     weights = np.array([1.0 / names.count(lineage) for lineage in names])
     ceilings = np.array([c for _, _, c in pairs])
@@ -181,8 +182,8 @@ def best_constant(pairs: Sequence[tuple[str, Curve, float]]) -> Constant:
             [value if kind == "coordinate" else plain_coordinate(value, curve) for _, curve, _ in pairs]
         )
         error = float(np.abs(predicted - ceilings) @ weights / weights.sum())
-        scored.append(Constant(kind, value, error))
-    return min(scored, key=lambda constant: constant.error)
+        scored.append((error, Constant(kind, value, error)))
+    return min(scored, key=lambda found: found[0])[1]
 
 
 def weighted_median(values: np.ndarray[Any, Any], weights: np.ndarray[Any, Any]) -> float:
