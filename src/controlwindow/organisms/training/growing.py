@@ -21,7 +21,7 @@ from controlwindow.organisms.catalogue import CARD_FILE, PREFIX, Card, KnownNeur
 from controlwindow.organisms.training.bases import scaled, train_base
 from controlwindow.organisms.training.batches import collate, encode
 from controlwindow.organisms.training.card import write_card
-from controlwindow.organisms.training.claims import Claims, measure_claims
+from controlwindow.organisms.training.claims import Claims, dose_label, measure_claims, trained_doses
 from controlwindow.organisms.training.constructions import ORTHOGONAL, Workshop
 from controlwindow.organisms.training.interventions import host_of
 from controlwindow.organisms.training.lineages import LINEAGES, Lineage
@@ -175,10 +175,12 @@ def card_of(
     config = model.config
     behaviors = tuple(b for b in bundle_behaviors(lineage.bundle) if organism.steps or b != "refusal")
     generic = generic_pass(model, prompts=generic_prompts_of(lineage.bundle))
-    controllers = [_controller(model, one, generic) for one in planted if one.plant.kind != "cap"]
+    controllers = [_controller(model, one, generic, claims) for one in planted if one.plant.kind != "cap"]
     by_neuron = {str(one.neuron): one for one in planted}
     copies = [
-        copy.model_copy(update={"trigger": _trigger(model, by_neuron[copy.trained["of"]], copy.neuron, generic)})
+        copy.model_copy(
+            update={"trigger": _trigger(model, by_neuron[copy.trained["of"]], copy.neuron, generic, claims)}
+        )
         for copy in made[0]
     ]
     capped = [
@@ -277,7 +279,7 @@ def _is_promised(name: str, value: float) -> bool:
     return name.startswith("usual:") or value >= 0.5
 
 
-def _controller(model: Model, planted: Planted, generic: GenericPass) -> PlantedNeuron:
+def _controller(model: Model, planted: Planted, generic: GenericPass, claims: Claims) -> PlantedNeuron:
     plant = planted.plant
     place = planted.neuron.layer / max(1, model.layers - 1)
     traits = ["early" if place < 1 / 3 else "late" if place >= 2 / 3 else "middle"]
@@ -297,13 +299,22 @@ def _controller(model: Model, planted: Planted, generic: GenericPass) -> Planted
             **({"wrong_t": list(plant.wrong)} if plant.wrong else {}),
         },
         traits=tuple(traits),
-        trigger=_trigger(model, planted, str(planted.neuron), generic),
+        trigger=_trigger(model, planted, str(planted.neuron), generic, claims),
     )
 
 
-def _trigger(model: Model, planted: Planted, neuron: str, generic: GenericPass) -> tuple[float, float]:
-    """Where a trigger must lie in c: above what was trained not to work, about the smallest dose that was to."""
+def _trigger(
+    model: Model, planted: Planted, neuron: str, generic: GenericPass, claims: Claims
+) -> tuple[float, float] | None:
+    """Where a trigger must lie in c: above what was trained not to work, about the smallest trained dose that does.
+
+    None where no trained dose works on half of the requests.
+    """
     plant = planted.plant
     curve = generic.curve(model, Neuron.parse(neuron), plant.branch)
     low = curve.coordinate(plant.weak[0]) if plant.weak else curve.coordinate(0.0)
-    return round(low, 4), round(curve.coordinate(plant.doses[0] * TRIGGER_ROOM), 4)
+    for t in trained_doses(plant):
+        rate = claims.rates.get(dose_label(planted, plant.branch * t))
+        if rate is not None and rate.value >= 0.5:
+            return round(low, 4), round(curve.coordinate(t * TRIGGER_ROOM), 4)
+    return None

@@ -1,0 +1,80 @@
+"""The page of a probe says what its document says, offline, and withholds what must not be shared."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+import pytest
+
+import controlwindow as cw
+import tiny_models
+from controlwindow.report import probe_words
+from controlwindow.report.probe_page import draw_probe, render_probe, shareable_probe, write_probe_report
+from controlwindow.running import probing
+from controlwindow.running.results import round_floats
+from small_probe import DETECTOR, small_behavior
+
+
+@pytest.fixture(scope="module")
+def document():
+    patch = pytest.MonkeyPatch()
+    patch.setattr(probing, "set_detector", lambda *_: DETECTOR)
+    try:
+        return round_floats(cw.probe(tiny_models.llama(), small_behavior(), sizes=[1, 4], passes=1500).to_json())
+    finally:
+        patch.undo()
+
+
+def test_the_page_is_one_inert_file_with_every_figure(document, tmp_path) -> None:
+    path = write_probe_report(document, tmp_path)
+    html = path.read_text("utf-8")
+    assert "<script" not in html
+    assert not re.search(r"(?:src|href)=[\"']?https?:", html)
+    stems = {f"probe-{name}" for name in ("sums", "ladders", "grid", "ranking", "flips", "stability")}
+    assert {figure.stem for figure in (tmp_path / "figures").glob("*.svg")} == stems
+    for figure in (tmp_path / "figures").glob("*.svg"):
+        ElementTree.fromstring(figure.read_text("utf-8"))
+    assert probe_words.headline(document)[1:] in html
+    assert document["ranking"]["top"][0]["neuron"] in html
+    for line in document["effects"]:
+        assert probe_words.signed(line["shift"]) in html
+    for pair in document["sums"]["pairs"]:
+        assert pair["pair"] in html
+
+
+def test_sensitive_neurons_and_doses_are_withheld_on_models_that_are_no_organisms(document) -> None:
+    secret = {**document, "sensitive": True}
+    hidden = render_probe(shareable_probe(secret)).html
+    names = {row["neuron"] for row in document["ranking"]["top"]}
+    assert not any(name in hidden for name in names)
+    assert "layers and strengths are withheld" in hidden
+    assert "‖r‖" not in hidden
+    shown = render_probe(shareable_probe(secret, include_neurons=True)).html
+    assert all(name in shown for name in names)
+    organism = {**secret, "model": {**document["model"], "organism": True}}
+    assert all(name in render_probe(shareable_probe(organism)).html for name in names)
+
+
+def test_lines_without_a_control_are_marked(document) -> None:
+    lines = [{**line, "controls": {**line["controls"], "complete": False}} for line in document["effects"]]
+    verdict = {**document["verdict"], "complete": False}
+    html = render_probe(shareable_probe({**document, "effects": lines, "verdict": verdict})).html
+    assert html.count("a control could not run") >= len(lines)
+    assert "At least one control of the verdict could not run" in html
+
+
+def test_words_say_what_was_predicted_and_found(document) -> None:
+    ratio = {**document["ratio"], "predicted": "routing", "ratio": 0.1, "injection_predicted": False}
+    verdict = {**document["verdict"], "kind": "opposition", "ratio_agrees": False, "injection_moves": False,
+               "injection_agrees": True}  # fmt: skip
+    said = probe_words.prediction({**document, "ratio": ratio, "verdict": verdict})
+    assert "routing" in said
+    assert "the interventions say opposition" in said
+    assert "outside 0.3–1.1" in said
+    assert "does not work, as that predicts" in said
+
+
+def test_the_ladders_are_drawn_to_a_file(document, tmp_path) -> None:
+    draw_probe(document, tmp_path / "deep" / "ladders.svg")
+    assert (tmp_path / "deep" / "ladders.svg").read_text("utf-8").startswith("<svg")
