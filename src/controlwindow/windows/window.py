@@ -348,9 +348,7 @@ def _dose(search: WindowSearch, coordinate: float | None) -> float | None:
     return None if coordinate is None else search.candidate.dose(coordinate)
 
 
-def triggers_by_outcome(
-    search: WindowSearch, behavior: Behavior, ceiling: float | None
-) -> dict[str, dict[str, Maybe]]:
+def triggers_by_outcome(search: WindowSearch, behavior: Behavior, ceiling: float | None) -> dict[str, dict[str, Maybe]]:
     """Trigger of each target outcome at each horizon, from the doses the main search measured."""
     once = np.arange(len(search.task.prompts))[None]
     found: dict[str, dict[str, Maybe]] = {}

@@ -7,10 +7,10 @@ import random
 
 import numpy as np
 import pytest
-from law_records import forecast, plain_dose, record
 
 from controlwindow.validation.law.ceilings import ceiling_scores, covers, log_dose_error
 from controlwindow.validation.law.resampling import cluster_means, mean_estimate, skill_estimate
+from law_records import forecast, plain_dose, record
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ import itertools
 
 import numpy as np
 import pytest
-from law_records import record
 
 from controlwindow.validation.law.control import control_scores
+from law_records import record
 
 
 def neurons(source: str = "random", count: int = 14):

@@ -6,11 +6,11 @@ import json
 
 import numpy as np
 import pytest
-from law_records import forecast, plain_dose, record
 
 from controlwindow.curves import SaturationCurve
 from controlwindow.validation.law.fits import best_constant, digest_of, plain_coordinate, weighted_median
 from controlwindow.validation.law.records import from_table, held_out, to_table
+from law_records import forecast, plain_dose, record
 
 
 def pairs(kind: str):

@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 import pytest
-from law_records import plain_dose, record
 
 from controlwindow.curves import SaturationCurve
 from controlwindow.validation.law.universality import explained, universality
+from law_records import plain_dose, record
 
 
 def made(kind: str, count: int = 24, **changes):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from math import comb
 
 import pytest
-from law_records import forecast, record
 
 from controlwindow.validation.law.verdicts import (
     ceiling_committed,
@@ -14,6 +13,7 @@ from controlwindow.validation.law.verdicts import (
     simple_rules,
     verdict_scores,
 )
+from law_records import forecast, record
 
 FIRST = {"gradient": [2.0, 0.99]}
 
