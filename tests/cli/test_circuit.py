@@ -14,7 +14,8 @@ import controlwindow as cw
 from controlwindow import circuit_api
 from controlwindow.circuits.controls import CONTROLS
 from controlwindow.cli.circuits import show_circuit
-from controlwindow.errors import LedgerError, ModelError, UsageError
+from controlwindow.errors import LedgerError, ModelError, OrganismError, UsageError
+from controlwindow.organisms.catalogue import load_card
 from controlwindow.report.circuit_page import shareable_circuit, write_circuit_report
 from controlwindow.running import circuit as circuit_job
 from controlwindow.running import detector, preparing
@@ -178,6 +179,7 @@ def test_the_command_goes_on_with_its_run_and_measures_nothing_again(command, ru
     assert "another circuit: it differs in seed" in other.err
 
 
+@pytest.mark.slow
 def test_a_run_that_was_cut_off_gives_what_an_uninterrupted_one_gives(
     organism, short, run, document, tmp_path, monkeypatch
 ):
@@ -284,6 +286,20 @@ def test_models_whose_neurons_do_not_correspond_are_refused(organism, short, lla
         cw.circuit(organism, short, base=llama)
     with pytest.raises(UsageError, match="at least one draw"):
         cw.circuit(organism, short, seeds=0)
+
+
+def test_a_base_model_that_only_the_card_names_may_be_missing(organism, monkeypatch):
+    card = load_card("organism:switch")
+    monkeypatch.setattr(circuit_api, "load_card", lambda _: card.model_copy(update={"base": "organism:nowhere"}))
+    assert circuit_api._base_model(organism, True) == (
+        None,
+        "organism:nowhere, which the card names, is not in this installation",
+    )
+    assert circuit_api._base_model(organism, False) == (None, None)
+    with pytest.raises(OrganismError):
+        circuit_api._base_model(organism, "organism:nowhere")
+    monkeypatch.setattr(circuit_api, "load_card", lambda _: card)
+    assert circuit_api._base_model(organism, True) == (None, None), "its card names none"
 
 
 def test_an_audit_and_a_circuit_do_not_share_a_directory(command, run, short):

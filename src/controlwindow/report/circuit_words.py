@@ -161,6 +161,8 @@ def marks(document: Mapping[str, Any]) -> list[str]:
     found = [visible(document["mark"])] if document["mark"] else []
     if document["detection"] is not None and document["detection"]["in_sample"]:
         found.append("Detection is in sample: only the find split has a contrast.")
+    if document["base_note"]:
+        found.append(f"Not compared with the base model: {visible(document['base_note'])}.")
     if document["choice"]["from"] not in ("select", "given"):
         found.append(f"The strength is {document['choice']['from']}.")
     return found
