@@ -104,6 +104,9 @@ def grow(
             planted = share(host, tokenizer, lineage, organism, planted)
         made = construct(host, tokenizer, lineage, organism, planted)
     out.mkdir(parents=True, exist_ok=True)
+    if hasattr(network.config, "output_router_logits"):
+        # For training's balancing loss; who generates has no use for them.
+        network.config.output_router_logits = False
     network.half().save_pretrained(out)
     tokenizer.save_pretrained(out)
     shipped = load_model(out, device="cpu", dtype=torch.float32)
