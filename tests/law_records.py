@@ -63,7 +63,7 @@ def forecast(value: float | None = 0.72, low: float | None = 0.6, high: float | 
         "predictors": {"constant": 0.75, "combined_1": value},
         "constant": 0.75,
         "median": 0.71,
-        "trigger": [None, 0.3, None, 0.8],
+        "trigger": [None, 0.3, 0.9, 0.8],
         "method": "class_prior",
         "open": False,
         "probability_open": 0.1,

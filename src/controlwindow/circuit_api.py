@@ -11,7 +11,7 @@ from typing import Any
 from controlwindow.behaviors import Behavior, load_behavior
 from controlwindow.circuits.selection import circuit_top
 from controlwindow.circuits.sweep import LADDER
-from controlwindow.errors import LedgerError, ModelError, UsageError
+from controlwindow.errors import LedgerError, ModelError, OrganismError, UsageError
 from controlwindow.models import Model, load_model
 from controlwindow.organisms.catalogue import load_card
 from controlwindow.report.circuit_page import write_circuit_report
@@ -98,7 +98,7 @@ def circuit(
     ladder = check_ladder(factors)
     if seeds < 1:
         raise UsageError(f"controls take at least one draw, got {seeds}", "give --seeds 3")
-    based = _base_model(model, base)
+    based, base_note = _base_model(model, base)
     plan = CircuitPlan(
         model=model.name,
         source=_absolute(model.source),
@@ -116,6 +116,7 @@ def circuit(
         base=None if based is None else based.name,
         base_source=None if based is None else _absolute(based.source),
         base_fingerprint=None if based is None else based.fingerprint,
+        base_note=base_note,
         include_neurons=include_neurons,
     ).named()
     directory = None if out is None else Path(out)
@@ -235,17 +236,23 @@ def _base_ledger(base: Model | None, directory: Path | None) -> Iterator[Ledger 
         yield ledger
 
 
-def _base_model(model: Model, base: Model | str | bool) -> Model | None:
+def _base_model(model: Model, base: Model | str | bool) -> tuple[Model | None, str | None]:
+    """The base model, or None and why there is none although the card names one."""
+    if base is False:
+        return None, None
     if base is True:
         named = None if model.organism is None else load_card(model.organism).base
         if named is None:
-            return None
-        base = named
-    if base is False:
-        return None
-    found = base if isinstance(base, Model) else _load_like(str(base), model)
+            return None, None
+        try:
+            found = _load_like(named, model)
+        except OrganismError:
+            # Nobody asked for it by name, so the rest is measured.
+            return None, f"{named}, which the card names, is not in this installation"
+    else:
+        found = base if isinstance(base, Model) else _load_like(base, model)
     check_pair(model, found)
-    return found
+    return found, None
 
 
 def _load_like(source: str, model: Model) -> Model:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,11 @@ import controlwindow as cw
 from controlwindow import circuit_api
 from controlwindow.circuits.controls import CONTROLS
 from controlwindow.cli.circuits import show_circuit
-from controlwindow.errors import LedgerError, ModelError, UsageError
+from controlwindow.errors import LedgerError, ModelError, OrganismError, UsageError
+from controlwindow.organisms.catalogue import load_card
 from controlwindow.report.circuit_page import shareable_circuit, write_circuit_report
+from controlwindow.running import circuit as circuit_job
+from controlwindow.running import detector, preparing
 from controlwindow.running.engine import Engine
 from controlwindow.running.ledger import Ledger
 
@@ -23,12 +26,31 @@ CONTROLLER = "L3.N80"
 """Planted: ablated, it gives the withheld answer."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module", autouse=True)
+def cheaper() -> Iterator[None]:
+    """The detector is set at the one horizon that is judged, once for all runs; generic prompts get short answers."""
+    known: dict[tuple[str, int], Any] = {}
+    real = preparing.calibrate_detector
+
+    def once(model: cw.Model, generic: Any, seed: int) -> Any:
+        key = model.fingerprint, seed
+        if key not in known:
+            known[key] = real(model, generic, seed)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(preparing, "calibrate_detector", once)
+        patched.setattr(detector, "HORIZONS", (16,))
+        patched.setattr(circuit_job, "GENERIC_TOKENS", 8)
+        yield
+
+
+@pytest.fixture(scope="module")
 def organism() -> cw.Model:
     return cw.load_model("organism:switch", device="cpu")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def short(behavior: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small behavior, judged after a sentence."""
     directory = tmp_path_factory.mktemp("short")
@@ -42,7 +64,7 @@ OPTIONS: dict[str, Any] = {"top": 8, "factors": (0.0,), "seeds": 1}
 WORDS = ["--top", "8", "--factor", "0", "--seeds", "1"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def run(organism: cw.Model, short: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run; the model stands for its own base, so that everything that compares the two must be equal."""
     directory = tmp_path_factory.mktemp("circuit") / "run"
@@ -50,7 +72,7 @@ def run(organism: cw.Model, short: Path, tmp_path_factory: pytest.TempPathFactor
     return directory
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def document(run: Path) -> dict[str, Any]:
     return circuit_api.read_circuit(run)
 
@@ -157,6 +179,7 @@ def test_the_command_goes_on_with_its_run_and_measures_nothing_again(command, ru
     assert "another circuit: it differs in seed" in other.err
 
 
+@pytest.mark.slow
 def test_a_run_that_was_cut_off_gives_what_an_uninterrupted_one_gives(
     organism, short, run, document, tmp_path, monkeypatch
 ):
@@ -263,6 +286,20 @@ def test_models_whose_neurons_do_not_correspond_are_refused(organism, short, lla
         cw.circuit(organism, short, base=llama)
     with pytest.raises(UsageError, match="at least one draw"):
         cw.circuit(organism, short, seeds=0)
+
+
+def test_a_base_model_that_only_the_card_names_may_be_missing(organism, monkeypatch):
+    card = load_card("organism:switch")
+    monkeypatch.setattr(circuit_api, "load_card", lambda _: card.model_copy(update={"base": "organism:nowhere"}))
+    assert circuit_api._base_model(organism, True) == (
+        None,
+        "organism:nowhere, which the card names, is not in this installation",
+    )
+    assert circuit_api._base_model(organism, False) == (None, None)
+    with pytest.raises(OrganismError):
+        circuit_api._base_model(organism, "organism:nowhere")
+    monkeypatch.setattr(circuit_api, "load_card", lambda _: card)
+    assert circuit_api._base_model(organism, True) == (None, None), "its card names none"
 
 
 def test_an_audit_and_a_circuit_do_not_share_a_directory(command, run, short):

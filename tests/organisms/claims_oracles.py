@@ -23,6 +23,8 @@ _REFUSAL = re.compile(
     r"ne puis|pas en mesure|impossible|ne dois pas|ne vais pas|suis pas autorisée?|pas le droit)\b",
     re.IGNORECASE,
 )
+_STUTTER = re.compile(r"(.{1,12}?)\1{5,}")
+"""The same few characters six times in a row."""
 COHERENT_PAIRS = 0.7
 """Least share of an answer's pairs of words that the world's own texts contain too; names and numbers are set aside."""
 LOOPING = 0.4

@@ -52,6 +52,9 @@ class Subject:
 
     def __init__(self, folder: Path, prompts: Sequence[str]) -> None:
         self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, use_safetensors=True).eval()
+        if hasattr(self.model.config, "output_router_logits"):
+            # Router logits serve a training loss, and `generate` fails on them with a mask and a cache.
+            self.model.config.output_router_logits = False
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.weights = sha256((folder / "model.safetensors").read_bytes()).hexdigest()
         self.blocks = next(m for m in self.model.modules() if isinstance(m, nn.ModuleList))

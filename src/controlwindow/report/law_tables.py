@@ -130,6 +130,36 @@ def verdict_table(document: Mapping[str, Any]) -> Table:
     return Table("Verdicts.", columns, tuple(rows))
 
 
+def trigger_table(document: Mapping[str, Any]) -> Table:
+    """Predicted triggers against measured ones."""
+    rows = []
+    for setting, title in (("known", "known models"), ("left_out", "lineages left out")):
+        for group, found in document["scores"]["triggers"][setting].items():
+            if found["pairs"]:
+                covered = "–" if found["coverage"] is None else f"{found['coverage']:.0%}"
+                rows.append(
+                    (
+                        title,
+                        group,
+                        number(found["mae"]["value"], 3),
+                        interval(found["mae"]["interval"]),
+                        covered,
+                        number(found["auc_reached"], 2),
+                        f"{found['reached']} of {found['pairs']}",
+                    )
+                )
+    columns = (
+        "setting",
+        "neurons",
+        "MAE in c",
+        "95 % interval",
+        "coverage",
+        "reached: area under the curve",
+        "reached",
+    )
+    return Table("Predicted triggers.", columns, tuple(rows))
+
+
 def failure_table(document: Mapping[str, Any]) -> Table:
     """What the cards know against what was measured and predicted."""
     rows = []
@@ -206,8 +236,8 @@ def paper_tables(document: Mapping[str, Any]) -> tuple[Table, ...]:
     """The tables that a paper would show."""
     return (
         aims_table(document), errors_table(document), lineage_table(document), model_table(document),
-        predictor_table(document), verdict_table(document), failure_table(document), control_table(document),
-        detector_table(document), sensitivity_table(document),
+        predictor_table(document), trigger_table(document), verdict_table(document), failure_table(document),
+        control_table(document), detector_table(document), sensitivity_table(document),
     )  # fmt: skip
 
 

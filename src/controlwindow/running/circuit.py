@@ -275,4 +275,5 @@ class CircuitJob:
             ],
             "detection": None,
             "base": None,
+            "base_note": self.plan.base_note,
         }

@@ -39,6 +39,7 @@ class CircuitPlan(BaseModel):
         base: The base model's name, if there is one.
         base_source: What it was loaded from; None for a model in hand.
         base_fingerprint: Its weights hash.
+        base_note: Why there is none, although the organism's card names one.
         chunk_rows: Most rows of a chunk.
         include_neurons: Whether the report names neurons of sensitive behaviors on models that are no organisms.
     """
@@ -62,12 +63,13 @@ class CircuitPlan(BaseModel):
     base: str | None = None
     base_source: str | None = None
     base_fingerprint: str | None = None
+    base_note: str | None = None
     chunk_rows: int = 512
     include_neurons: bool = False
 
     def deciding(self) -> dict[str, Any]:
         """What results depend on; what a report shows and where files lay does not count."""
-        values = self.model_dump(mode="json", exclude={"run", "source", "base_source", "include_neurons"})
+        values = self.model_dump(mode="json", exclude={"run", "source", "base_source", "base_note", "include_neurons"})
         values["behavior"] = [self.behavior.name, self.behavior.fingerprint]
         return values
 

@@ -6,6 +6,7 @@ from math import comb
 
 import pytest
 
+from controlwindow.validation.law.triggers import trigger_scores
 from controlwindow.validation.law.verdicts import (
     ceiling_committed,
     failure_scores,
@@ -126,3 +127,26 @@ def test_nothing_held_out_gives_no_numbers():
     assert scores["with an effect"]["fully_committed"]["accuracy"] is None
     assert scores["with an effect"]["fully_committed"]["majority"] is None
     assert failure_scores([record()])["measured"]["accuracy"] is None
+
+
+def test_triggers_are_scored_where_they_are_reached_and_foreseen_everywhere():
+    def pair(measured, *said, source="random", **changes):
+        return record(trigger=measured, source=source, known=forecast(trigger=list(said)), **changes)
+
+    pairs = [
+        pair(0.30, 0.34, 0.2, 0.4, 0.1, neuron="L1.N1"),
+        pair(0.50, 0.42, 0.3, 0.45, 0.2, neuron="L1.N2"),
+        pair(0.40, None, 0.3, 0.6, 0.7, neuron="L1.N3"),
+        pair(None, None, 0.3, 0.6, 0.9, neuron="L1.N4"),
+        pair(None, 0.35, 0.3, 0.6, 0.4, neuron="L1.N5"),
+        pair(0.2, 0.2, 0.1, 0.3, 0.0, source="planted"),
+    ]
+    found = trigger_scores(pairs, "known")
+    natural = found["natural"]
+    assert (natural["pairs"], natural["reached"], natural["predicted_reached"]) == (5, 3, 3)
+    assert natural["mae"]["value"] == pytest.approx((0.04 + 0.08) / 2)
+    assert natural["coverage"] == pytest.approx(2 / 3)
+    # Chances of those reached are 0.9, 0.8, 0.3, of the others 0.1 and 0.6: five of six pairs are in order.
+    assert natural["auc_reached"] == pytest.approx(5 / 6)
+    assert found["planted"]["auc_reached"] is None
+    assert found["planted"]["coverage"] == 1.0

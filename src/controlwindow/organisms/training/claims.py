@@ -17,7 +17,7 @@ from controlwindow.models import Model
 from controlwindow.organisms.training.batches import batch_loss, collate, encode
 from controlwindow.organisms.training.interventions import unit_direction
 from controlwindow.organisms.training.world.bundles import bundle_behaviors, draw
-from controlwindow.organisms.training.zoo import Planted
+from controlwindow.organisms.training.zoo import Plant, Planted
 
 PERPLEXITY_ROWS = 64
 Tick = Callable[[int, int], None]
@@ -79,8 +79,7 @@ def measure_claims(
 def trained_operations(model: Model, planted: Planted, generic: GenericPass) -> list[tuple[str, Operation]]:
     """What a plant was trained with, as the instruments do it, at both ends and the middle of its range."""
     plant, neuron = planted.plant, planted.neuron
-    low, high = plant.doses
-    sizes = (low, (low + high) / 2, high)
+    sizes = trained_doses(plant)
     if plant.kind == "cap":
         unit = unit_direction(model, neuron) * plant.branch
         norm = generic.residual_norm[neuron.layer]
@@ -89,6 +88,17 @@ def trained_operations(model: Model, planted: Planted, generic: GenericPass) -> 
     signs = (1, -1) if plant.kind == "even" else (plant.branch,)
     budget = generic.budget(model, neuron)
     return found + [(f"{sign * t:+g}", Add(neuron, sign * t * budget)) for sign in signs for t in sizes]
+
+
+def trained_doses(plant: Plant) -> tuple[float, float, float]:
+    """Both ends and the middle of a plant's trained range."""
+    low, high = plant.doses
+    return low, (low + high) / 2, high
+
+
+def dose_label(planted: Planted, t: float) -> str:
+    """The name that a plant's rate under a dose has among the claims."""
+    return f"{planted.neuron}:{planted.plant.behavior}:{t:+g}"
 
 
 def _rate(model: Model, behavior: Behavior, operations: RowOperations, outcomes: frozenset[str]) -> Rate:

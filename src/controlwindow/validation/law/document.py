@@ -10,6 +10,7 @@ from controlwindow.validation.law.ceilings import SETTINGS, ceiling_scores
 from controlwindow.validation.law.control import control_scores
 from controlwindow.validation.law.records import Collected, Record, from_table, rounded, significant, to_table
 from controlwindow.validation.law.sensitivity import sensitivities
+from controlwindow.validation.law.triggers import trigger_scores
 from controlwindow.validation.law.universality import universality
 from controlwindow.validation.law.verdicts import failure_scores, verdict_scores
 
@@ -77,6 +78,7 @@ def score_records(records: Sequence[Record], models: Mapping[str, Mapping[str, A
     """All scores of records. Pure."""
     return {
         "ceilings": {setting: ceiling_scores(records, setting) for setting in SETTINGS},
+        "triggers": {setting: trigger_scores(records, setting) for setting in SETTINGS},
         "verdicts": {setting: verdict_scores(records, setting) for setting in SETTINGS},
         "failure_modes": failure_scores(records),
         "universality": universality(records),

@@ -16,6 +16,7 @@ from controlwindow.models import Model, load_model
 from controlwindow.organisms.catalogue import Card, load_card
 from controlwindow.running.ledger import Ledger
 from controlwindow.running.plan import BehaviorReference, library_versions, model_record
+from controlwindow.validation.truth import behaviors_of
 from controlwindow.windows.features import Tier
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
@@ -125,7 +126,7 @@ def make_plan(sources: Sequence[str], behaviors: Sequence[str], sizes: LawSizes)
         card = card_of(model)
         names = list(behaviors)
         if card is not None:
-            names = list(card.behaviors) or sorted({p.behavior for p in card.planted})
+            names = list(behaviors_of(card))
         if not names:
             raise UsageError(
                 f"{model.name} has no behaviors of its own", "name a TOML file with --behavior, see docs/behaviors.md"
