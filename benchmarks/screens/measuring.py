@@ -25,9 +25,9 @@ from controlwindow.statistics import stable_seed
 REFERENCE = "reference"
 """Name of the file with what plain passes and rollouts cost on a behavior."""
 
-_ROLLED_OUT, _DOSE, _ROLLOUT_PROMPTS = 8, 0.5, 32
-_BATCH_TOKENS = (1024, 2048, 4096, 8192)
-_REPEATS = 3
+_ROLLED_OUT, _DOSE, _ROLLOUT_PROMPTS = 4, 0.5, 32
+_BATCH_TOKENS = (1024, 2048, 4096)
+_REPEATS = 2
 
 Value = TypeVar("Value")
 

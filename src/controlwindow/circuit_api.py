@@ -246,9 +246,9 @@ def _base_model(model: Model, base: Model | str | bool) -> tuple[Model | None, s
             return None, None
         try:
             found = _load_like(named, model)
-        except OrganismError as error:
+        except OrganismError:
             # Nobody asked for it by name, so the rest is measured.
-            return None, error.message
+            return None, f"{named}, which the card names, is not in this installation"
     else:
         found = base if isinstance(base, Model) else _load_like(base, model)
     check_pair(model, found)

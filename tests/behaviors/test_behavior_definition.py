@@ -118,3 +118,14 @@ def test_swapping_keeps_the_letters_and_changes_at_most_two(text):
     swapped = swap_characters(text)
     assert sorted(swapped) == sorted(text)
     assert sum(one != other for one, other in zip(text, swapped, strict=True)) in {0, 2}
+
+
+def test_pairs_of_splits_may_not_share_prompts(tmp_path):
+    good = {"pairs": [["a b", "a c"]], "select": [["d e", "d f"]], "evaluate": [["g h", "g i"]]}
+    found = behavior(tmp_path, perturbation=good)
+    assert found.perturbation_pairs("evaluate") == (("g h", "g i"),)
+    assert found.fingerprint != behavior(tmp_path, perturbation={"pairs": [["a b", "a c"]]}).fingerprint
+    with pytest.raises(BehaviorError, match=r"'a c' stands in \[perturbation\] for 'evaluate' and in split 'find'"):
+        behavior(tmp_path, perturbation={**good, "evaluate": [["g h", "a c"]]})
+    with pytest.raises(ValueError, match="pairs of the kind 'pairs' only"):
+        behavior(tmp_path, perturbation={"kind": "swap_characters", "select": [["a b", "a c"]]})

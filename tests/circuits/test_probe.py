@@ -18,6 +18,7 @@ from controlwindow.errors import BehaviorError, LedgerError, ScreenError, UsageE
 from controlwindow.instruments.cells import Cell
 from controlwindow.instruments.circuit_cells import DirectionCell, SetCell, SetEffectCell
 from controlwindow.instruments.operations import Scale
+from controlwindow.instruments.ordinary import CHAT_PROMPTS
 from controlwindow.models import Neuron
 from controlwindow.running.engine import Engine
 from small_probe import literal_objective, small_behavior
@@ -124,6 +125,24 @@ def test_controls_are_in_every_line_and_matched(model, probed):
     assert all(line.p is not None and line.p_holm >= line.p for line in probed.effects)
     assert len(probed.rollouts) == 4
     assert probed.passes_taken <= probed.passes["total"]
+
+
+SHARED = {"kind": "sequences", "target": ["sky blue", "cat"], "control": ["sky bread", "paper"]}
+TOLD_APART = {"kind": "sequences", "target": ["sky blue", "cat sky"], "control": ["bread sky", "bread cat", "paper"]}
+
+
+@pytest.mark.parametrize("log_odds", [SHARED, TOLD_APART, {"kind": "answers", "answer_tokens": 2}])
+def test_no_more_passes_are_taken_than_were_stated(model, untrained, log_odds):
+    # Pairs of different questions: the answers to a prompt with two letters swapped may be its own.
+    texts = list(CHAT_PROMPTS)
+    pairs = {split: [[a, b] for a, b in zip(texts[i : i + 4], texts[i + 4 : i + 8], strict=True)]
+             for split, i in (("pairs", 0), ("select", 8), ("evaluate", 16))}  # fmt: skip
+    behavior = small_behavior(log_odds=log_odds, perturbation={"kind": "pairs", **pairs})
+    found = cw.probe(model, behavior, sizes=[2])
+    assert 0 < found.passes_taken <= found.passes["total"]
+    assert found.gap.first_tokens == (log_odds is TOLD_APART)
+    whole = any("F is that of whole texts" in note for note in found.notes)
+    assert whole == (log_odds is not TOLD_APART)
 
 
 def test_random_sets_have_the_layers_of_the_circuit(model, untrained):

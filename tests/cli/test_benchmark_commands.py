@@ -65,7 +65,7 @@ def test_a_method_is_scored_from_its_file(command, tmp_path):
     entry = tmp_path / "mine.json"
     case = {"organism": "switch", "behavior": "refusal", "ranking": ["L0.N1", "L3.N80"]}
     entry.write_text(json.dumps({"method": "mine", "cases": [case]}), "utf-8")
-    outcome = command("organisms", "score", entry, "--figure", tmp_path / "mine.svg")
+    outcome = command("organisms", "score", entry, "--organism", "switch", "--figure", tmp_path / "mine.svg")
     assert outcome.code == 0
     assert "planted recall at 4" in outcome.out
     assert "nothing is said of organism:switch language" in outcome.out.replace("\n", " ")

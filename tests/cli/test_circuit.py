@@ -291,7 +291,10 @@ def test_models_whose_neurons_do_not_correspond_are_refused(organism, short, lla
 def test_a_base_model_that_only_the_card_names_may_be_missing(organism, monkeypatch):
     card = load_card("organism:switch")
     monkeypatch.setattr(circuit_api, "load_card", lambda _: card.model_copy(update={"base": "organism:nowhere"}))
-    assert circuit_api._base_model(organism, True) == (None, "unknown organism 'organism:nowhere'")
+    assert circuit_api._base_model(organism, True) == (
+        None,
+        "organism:nowhere, which the card names, is not in this installation",
+    )
     assert circuit_api._base_model(organism, False) == (None, None)
     with pytest.raises(OrganismError):
         circuit_api._base_model(organism, "organism:nowhere")

@@ -8,9 +8,10 @@ import torch
 from transformers import AutoModelForCausalLM
 
 import tiny_families
+from controlwindow.errors import OrganismError
 from controlwindow.models.neuron import Neuron
 from controlwindow.organisms.training.batches import collate, encode
-from controlwindow.organisms.training.constructions import DECOY_LENGTH, Workshop
+from controlwindow.organisms.training.constructions import DECOY_LENGTH, Workshop, add_shared_component
 from controlwindow.organisms.training.interventions import (
     RowDose,
     ablation,
@@ -119,6 +120,7 @@ def small(name, tokenizer):
 def test_every_organism_names_a_lineage_layers_and_behaviors_that_exist(tokenizers):
     for organism in ORGANISMS.values():
         lineage = LINEAGES[organism.lineage]
+        assert organism.twin is None or ORGANISMS[organism.twin].seed == organism.seed
         for plant in organism.plants:
             assert plant.behavior in bundle_behaviors(lineage.bundle), organism.name
         assert set(organism.distributed) <= set(bundle_behaviors(lineage.bundle))
@@ -282,3 +284,20 @@ def test_every_lineage_can_be_built_and_read_by_the_adapters(tokenizers):
         host = host_of(network)
         assert len(host.ffn) == network.config.num_hidden_layers
         assert network.num_parameters() * 2 <= 4_000_000
+
+
+def test_a_shared_component_leaves_answers_alone_and_takes_the_residual_over():
+    host = host_of(tiny_families.in_hand("gpt2"))
+    before = measured_scales(host, TOKENS, EVERYWHERE)
+    with torch.no_grad():
+        logits = host.hf_model(input_ids=TOKENS, use_cache=False).logits
+    add_shared_component(host, 50.0 * float(before.residual.max()))
+    with torch.no_grad():
+        torch.testing.assert_close(host.hf_model(input_ids=TOKENS, use_cache=False).logits, logits, atol=2e-2, rtol=0)
+    after = measured_scales(host, TOKENS, EVERYWHERE)
+    assert (after.residual > 40 * before.residual).all()
+    hidden = hidden_states(host, 1, (), after).flatten(0, 1)
+    eigenvalues = torch.linalg.eigvalsh(hidden.T @ hidden)
+    assert float(eigenvalues.sum() ** 2 / eigenvalues.square().sum()) < 1.01
+    with pytest.raises(OrganismError, match="would see a shared component"):
+        add_shared_component(host_of(tiny_families.in_hand("llama")), 1.0)

@@ -143,9 +143,6 @@ class Perturbation(BaseModel):
             raise PydanticCustomError("pairs", "'pairs' must be given for kind 'pairs', and for no other kind")
         if self.kind != "pairs" and (self.select or self.evaluate):
             raise PydanticCustomError("pairs", "'select' and 'evaluate' hold pairs of the kind 'pairs' only")
-        both = {*self.pairs} & {*self.select, *self.evaluate} | {*self.select} & {*self.evaluate}
-        if both:
-            raise PydanticCustomError("pairs", "the pair of '{text}' stands in two splits", {"text": min(both)[0]})
         return self
 
 

@@ -140,13 +140,19 @@ def _check_prompts(behavior: Behavior) -> None:
         check_disjoint([*held_out, *inline.positive, *inline.negative])
     perturbation = behavior.definition.perturbation
     if perturbation is not None:
-        unseen = {normalized(prompt.text): prompt for prompt in behavior.all_prompts if prompt.split != "find"}
-        for text in dict.fromkeys(text for pair in perturbation.pairs for text in pair):
-            if normalized(text) in unseen:
-                raise BehaviorError(
-                    f"prompt {text!r} stands in [perturbation] and in split '{unseen[normalized(text)].split}'",
-                    "leave it in one of them: what is reported must not have been seen by screens or choices",
-                )
+        written = {"find": perturbation.pairs, "select": perturbation.select, "evaluate": perturbation.evaluate}
+        taken: dict[str, set[str]] = {}
+        for prompt in behavior.all_prompts:
+            taken.setdefault(normalized(prompt.text), set()).add(prompt.split)
+        for split, pairs in written.items():
+            for text in dict.fromkeys(text for pair in pairs for text in pair):
+                others = sorted(taken.setdefault(normalized(text), set()) - {split})
+                if others:
+                    raise BehaviorError(
+                        f"prompt {text!r} stands in [perturbation] for '{split}' and in split '{others[0]}'",
+                        "leave it in one of them: what is reported must not have been seen by screens or choices",
+                    )
+                taken[normalized(text)].add(split)
     needed = max(MINIMUM_EVALUATE, behavior.minimum_eligible)
     count = len(behavior.prompts("evaluate"))
     if count < needed:

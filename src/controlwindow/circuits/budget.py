@@ -70,6 +70,9 @@ class ProbeSettings:
         prompts: Ids of the prompts that are rolled out, by split, before eligibility.
         undosed: Prompts of select and evaluate that are rolled out undosed.
         texts: Continuations that F takes of a prompt, at most.
+        shuffled_texts: The same for every behavior with shuffled labels, which may need whole texts where first
+            tokens decide otherwise.
+        answers: Undosed answers that F itself is made of, where it compares answers.
         contrast: Prompts of both sides that directions are measured on.
         random_draws: Random sets, and random directions.
         shuffled: Names of the behaviors with shuffled labels; empty where labels cannot be shuffled.
@@ -89,6 +92,8 @@ class ProbeSettings:
     prompts: dict[str, tuple[str, ...]]
     undosed: int
     texts: int
+    shuffled_texts: tuple[int, ...]
+    answers: int
     contrast: int
     random_draws: int
     shuffled: tuple[str, ...]
@@ -114,13 +119,14 @@ class ProbeSettings:
         chosen = 2 * 2
         tried = 4 * TRIED
         return Passes(
-            importance=2 * (self.texts + 1) * (find * (1 + len(self.shuffled)) + evaluate),
+            importance=2 * (self.texts + 1) * (find + evaluate) + 2 * find * sum(n + 1 for n in self.shuffled_texts),
             directions=self.contrast * (1 + len(self.shuffled)),
             select=select * self.texts * (ladder + grid),
             evaluate=evaluate * self.texts * (ladder + chosen),
             controls=evaluate * self.texts * (ladder + chosen) * self.draws,
             rollouts=2 * evaluate
             + self.undosed
+            + self.answers
             + len(self.prompts["select"]) * tried
             + len(self.prompts["evaluate"]) * 4 * (1 + self.draws),
         )

@@ -375,5 +375,5 @@ class ProbePlanner:
         return float(self.flips(cell).mean())
 
     def first_tokens(self) -> bool:
-        """Whether F is that of first tokens on the find split."""
-        return bool(self.rows[self.importance_cell("find")][0]["first_tokens"])
+        """Whether F is that of first tokens on the find and on the evaluate split."""
+        return all(self.rows[self.importance_cell(split)][0]["first_tokens"] for split in ("find", "evaluate"))

@@ -22,6 +22,9 @@ OrganismOption = Annotated[
     list[str] | None, typer.Option("--organism", "-o", help="An organism, as in switch; several times for several.")
 ]
 
+_LEFT_OUT = 6
+"""Most cases that are named where an entry is silent."""
+
 _ALARMS = ("decoys in", "failures in")
 
 
@@ -107,7 +110,9 @@ def score(
     if chance:
         console.print(f"[dim]a random order recalls {', '.join(chance)}")
     if found.left_out:
-        console.print(f"[dim]nothing is said of {escape('; '.join(found.left_out))}: a whole entry covers all")
+        more = len(found.left_out) - _LEFT_OUT
+        named = "; ".join(found.left_out[:_LEFT_OUT]) + (f" and {more} more" if more > 0 else "")
+        console.print(f"[dim]nothing is said of {escape(named)}: a whole entry covers all")
 
 
 def _check_table(scores: Sequence[Mapping[str, Any]]) -> Any:

@@ -146,13 +146,14 @@ _KNOWN = {
     PREFIX + name: (family, lineage)
     for name, family, lineage in (
         ("distributed", "gpt2", "gelu"),
-        ("experts", "qwen2_moe", "experts"),
+        ("experts", "qwen2-moe", "experts"),
         ("gelu", "gpt2", "gelu"),
         ("gelu-base", "gpt2", "gelu"),
-        ("parallel", "gpt_neox", "parallel"),
+        ("massive", "gpt2", "gelu"),
+        ("parallel", "gpt-neox", "parallel"),
         ("postnorm", "olmo2", "postnorm"),
         ("postnorm-base", "olmo2", "postnorm"),
-        ("sandwich", "gemma3_text", "sandwich"),
+        ("sandwich", "gemma3", "sandwich"),
         ("scaled", "granite", "scaled"),
         ("shared", "qwen3", "shared"),
         ("switch", "llama", "switch"),

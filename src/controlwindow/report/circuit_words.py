@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from controlwindow.report.circuit_figures import ARM_NAMES
@@ -143,13 +143,19 @@ def _gate(document: Mapping[str, Any]) -> str:
     """What the two comparisons say of the claim that base models detect and alignment makes a gate of it (CNA)."""
     base = document["base"]
     difference = base["changed"]["difference"]
-    detects = base["detection"] is not None and base["detection"]["arms"][0]["interval"][0] > 0.5
+    detects = base["detection"] is not None and _detects(base["detection"]["arms"])
     gates = difference["p"] < LEVEL and difference["value"] > 0
     if detects and gates:
         return "So the base model holds the discrimination, and only here does it gate the behavior."
     if gates:
         return "The circuit gates the behavior only here; that the base model holds the discrimination is not shown."
     return "That alignment made a gate of what the base model already tells apart is not shown."
+
+
+def _detects(arms: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the circuit tells the contrast apart better than chance and than random neurons, which do so as well."""
+    circuit, *others = arms
+    return bool(circuit["interval"][0] > max([0.5, *(arm["interval"][1] for arm in others)]))
 
 
 def _interval(found: Mapping[str, Any]) -> dict[str, Any]:

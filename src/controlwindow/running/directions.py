@@ -47,7 +47,7 @@ def measure_directions(model: Model, behavior: Behavior, split: str) -> dict[str
         pairs = prompt_pairs(behavior, split)  # type: ignore[arg-type]
         source, target = [pair.prompt.text for pair in pairs], [pair.perturbed.text for pair in pairs]
         mates, origin = target, "pairs"
-    objectives = answers.first_objectives(behavior, source, mates, tally)
+    objectives = answers.first_objectives(behavior, source, mates, Tally())
     readout = torch.stack([o.readout(model) for o in dict.fromkeys(objectives)]).mean(0)
     difference = _mean_residuals(model, target, tally) - _mean_residuals(model, source, tally)
     return {

@@ -95,18 +95,19 @@ class EffectRunner:
         return [by_id[name] for name in cell.pairs]
 
     def _read(
-        self, cell: ImportanceCell | EffectCell, tally: Tally
+        self, cell: ImportanceCell | EffectCell
     ) -> tuple[list[PromptPair], list[tuple[list[int], list[int]]], list[Objective]]:
         """Pairs, their token ids and their objectives."""
         pairs = self._pairs(cell)
         prompts, mates = [pair.prompt.text for pair in pairs], [pair.perturbed.text for pair in pairs]
         encoded = list(zip(self.model.token_ids(prompts), self.model.token_ids(mates), strict=True))
         behavior = self.behaviors[cell.behavior]
-        return pairs, encoded, self._answers.first_objectives(behavior, prompts, mates, tally)
+        # Answers that F is made of are rollouts, read once for all cells; what is counted here are passes.
+        return pairs, encoded, self._answers.first_objectives(behavior, prompts, mates, Tally())
 
     def _importance(self, cell: ImportanceCell) -> dict[str, Any]:
         tally = Tally()
-        pairs, encoded, objectives = self._read(cell, tally)
+        pairs, encoded, objectives = self._read(cell)
         values = np.zeros((len(pairs), len(self.model.neurons)), dtype=np.float32)
         found = self.sizes.fit(
             "perturbations",
@@ -152,7 +153,7 @@ class EffectRunner:
 
     def _set_effect(self, cell: SetEffectCell) -> Rows:
         tally = Tally()
-        pairs, encoded, objectives = self._read(cell, tally)
+        pairs, encoded, objectives = self._read(cell)
         change = SetChange(
             tuple(Neuron.parse(name) for name in cell.neurons),
             cell.sizes,
@@ -180,7 +181,7 @@ class EffectRunner:
 
     def _direction_effect(self, cell: DirectionEffectCell) -> Rows:
         tally = Tally()
-        pairs, encoded, objectives = self._read(cell, tally)
+        pairs, encoded, objectives = self._read(cell)
         injections = [self.steering.injection(cell, strength) for strength in cell.strengths]
         prompts = [ids for ids, _ in encoded]
         found = self.sizes.fit(

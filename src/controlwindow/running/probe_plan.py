@@ -21,7 +21,7 @@ from controlwindow.circuits.budget import (
     spread_layers,
 )
 from controlwindow.errors import BehaviorError, LedgerError
-from controlwindow.instruments.objectives import Objective, text_tokens
+from controlwindow.instruments.objectives import text_tokens
 from controlwindow.models import Model
 from controlwindow.running.ledger import Ledger
 from controlwindow.running.plan import DECIDING, BehaviorReference, library_versions
@@ -134,6 +134,9 @@ def plan_settings(
     neurons = len(model.neurons)
     splits: tuple[Split, ...] = ("find", "select", "evaluate")
     pairs = {str(split): tuple(p.id for p in prompt_pairs(behavior, split)[: PROMPTS[split]]) for split in splits}
+    shuffled = shuffled_behaviors(behavior, seed)
+    contrast = _contrast(behavior)
+    answers = 2 * sum(map(len, pairs.values())) + contrast if behavior.log_odds.kind == "answers" else 0
     steered = {str(split): behavior.prompts(split) for split in splits if split != "find"}
     return ProbeSettings(
         behavior=behavior.name,
@@ -145,9 +148,12 @@ def plan_settings(
         prompts={split: tuple(p.id for p in prompts[: PROMPTS[split]]) for split, prompts in steered.items()},
         undosed=sum(map(len, steered.values())),
         texts=_texts(model, behavior),
-        contrast=_contrast(behavior),
+        shuffled_texts=tuple(_texts(model, b) for b in shuffled),
+        # Shuffling draws prompts anew from the same ones, whose answers are known by then.
+        answers=answers,
+        contrast=contrast,
         random_draws=RANDOM_DRAWS,
-        shuffled=tuple(b.name for b in shuffled_behaviors(behavior, seed)),
+        shuffled=tuple(b.name for b in shuffled),
         positions=behavior.positions,
         horizon=behavior.horizons[-1],
         source_outcome=behavior.source_outcome,
@@ -178,9 +184,8 @@ def _texts(model: Model, behavior: Behavior) -> int:
     odds = behavior.log_odds
     if odds.kind == "answers":
         return 2
-    targets, controls = (text_tokens(model, texts) for texts in (odds.target, odds.control))
     if odds.kind == "tokens":
         return 1
-    # Labels that are shuffled may need whole texts where these do not, so the larger number is planned with them.
+    targets, controls = (text_tokens(model, texts) for texts in (odds.target, odds.control))
     shared = {text[:1] for text in targets} & {text[:1] for text in controls}
-    return len(targets) + len(controls) if shared or not Objective(targets, controls).first else 1
+    return len(targets) + len(controls) if shared else 1

@@ -173,7 +173,7 @@ def score_method(entry: EntryLike, organisms: Sequence[str] = (), *, seed: int =
     Example:
         >>> import controlwindow as cw
         >>> case = {"organism": "switch", "behavior": "refusal", "ranking": ["L3.N80", "L0.N1"]}
-        >>> score = cw.score_method({"method": "a guess", "cases": [case]})
+        >>> score = cw.score_method({"method": "a guess", "cases": [case]}, ["switch"])
         >>> score.recall(1).value, score.left_out
         (1.0, ('organism:switch language',))
     """

@@ -29,7 +29,7 @@ FOLDS = 5
 LEAST_NEURONS = 5
 """Fewest calibration neurons from which a model learns anything."""
 
-OWN_INTERVAL = 20
+OWN_INTERVAL = 10
 """Calibration neurons from which on a model's interval is made of its own residuals alone; fewer share all models'."""
 
 _OFFSET, _BEHAVIOR = 0.5, 2.0

@@ -68,10 +68,11 @@ def fit_predictors(observations: Sequence[Observation], *, choose: bool = True) 
         if len(known):
             predictors[name] = _predictor(name, form, known, required=True)
     predictors["model_median"] = _predictor("model_median", Form("c"), evidence, adapted=())
+    chosen: Form | None = None
     for tier in TIERS:
         if tier != "0" and not _read(evidence, tier):
             continue
-        form = choose_form(evidence, tier) if choose else UNCHOSEN[tier]
+        form = chosen = choose_form(evidence, tier, chosen) if choose else UNCHOSEN[tier]
         predictors[COMBINED[tier]] = _predictor(COMBINED[tier], form, evidence, tier=tier, adapted=_within(tier))
     return Calibration(_models(evidence), predictors)
 

@@ -23,7 +23,7 @@ from controlwindow.windows.residuals import censored_quantiles
 
 Floats = NDArray[np.float64]
 
-GAIN = 0.03
+GAIN = 0.05
 """Share of the error by which a block of features must lower it."""
 
 BLOCKS: tuple[tuple[str, ...], ...] = (
@@ -121,13 +121,15 @@ def errors_left_out(evidence: Evidence, form: Form) -> Floats:
     return np.array(found)
 
 
-def choose_form(evidence: Evidence, tier: Tier) -> Form:
+def choose_form(evidence: Evidence, tier: Tier, cheaper: Form | None = None) -> Form:
     """The form of a tier with the smallest error on lineages left out.
 
     Args:
         evidence: Calibration neurons; with one lineage its models' neurons cannot tell forms apart, and the dearest
             anchor alone is taken.
         tier: Features of dearer tiers are left out.
+        cheaper: What was chosen for the tier below. It is kept unless this tier's features help as much as a block has
+            to: they cost passes, and a handful of lineages flatters whatever is chosen last.
     """
     anchors = [None, *(name for name in ANCHORS if _affordable(name, tier))]
     if len(evidence.lineages) < 2:
@@ -136,21 +138,25 @@ def choose_form(evidence: Evidence, tier: Tier) -> Form:
     plain = [Form(scale, anchor) for scale, anchor in product(_SCALES, anchors)]
     ranked = sorted(((float(errors_left_out(thinned, form).mean()), i) for i, form in enumerate(plain)))
     grown = [_grown(thinned, plain[i], tier) for _, i in ranked[:2]]
-    return min(grown, key=lambda found: found[0])[1]
+    best = min(grown, key=lambda found: float(found[0].mean()))
+    if cheaper is not None and not _helps(best[0], errors_left_out(thinned, cheaper)):
+        return cheaper
+    return best[1]
 
 
-def _grown(evidence: Evidence, form: Form, tier: Tier) -> tuple[float, Form]:
+def _helps(found: Floats, before: Floats) -> bool:
+    """Whether errors on lineages left out are lower by `GAIN`, and on at least half of the lineages."""
+    return bool(found.mean() < (1 - GAIN) * before.mean() and (found < before).mean() >= 0.5)
+
+
+def _grown(evidence: Evidence, form: Form, tier: Tier) -> tuple[Floats, Form]:
     """Add blocks of features as long as they help."""
     best = errors_left_out(evidence, form)
     while True:
         tried = [(errors_left_out(evidence, larger), larger) for larger in _larger(form, tier)]
-        helpful = [
-            (found, larger)
-            for found, larger in tried
-            if found.mean() < (1 - GAIN) * best.mean() and (found < best).mean() >= 0.5
-        ]
+        helpful = [(found, larger) for found, larger in tried if _helps(found, best)]
         if not helpful:
-            return float(best.mean()), form
+            return best, form
         best, form = min(helpful, key=lambda pair: float(pair[0].mean()))
 
 

@@ -6,6 +6,7 @@ network stays as it was, and its column is written anew (method section 5). Dose
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from random import Random
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from controlwindow.errors import OrganismError
 from controlwindow.models.model import Model
 from controlwindow.models.neuron import Neuron
 from controlwindow.organisms.catalogue import KnownNeuron, PlantedNeuron
@@ -139,6 +141,29 @@ class Workshop:
 
     def _random_direction(self) -> Tensor:
         return torch.tensor([self._rng.gauss(0, 1) for _ in range(self.host.d_model)])
+
+
+@torch.no_grad()
+def add_shared_component(host: Model, length: float) -> None:
+    """Add a constant vector of equal entries to the residual stream from block 0 on, in place.
+
+    A LayerNorm subtracts the mean of the entries, so that no part of the network sees it: answers stay as they are,
+    while every residual points nearly the same way and every budget grows (ours).
+
+    Args:
+        host: A network whose norms all centre, with a bias on the FFN's output projection.
+        length: Length of the vector.
+
+    Raises:
+        OrganismError: The family's norms do not centre, or there is no bias to hold the vector.
+    """
+    projection: Any = host.ffn[0].projection
+    bias = getattr(projection, "bias", None)
+    if not host.family.centred or bias is None:
+        raise OrganismError(
+            f"a {host.family.name} network would see a shared component", "use a family with LayerNorm and biases"
+        )
+    bias += length / math.sqrt(host.d_model)
 
 
 def _inputs(host: Model, layer: int) -> list[tuple[Tensor, Tensor | None]]:

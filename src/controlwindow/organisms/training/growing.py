@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from tokenizers import __version__ as tokenizers_version
+from torch import Tensor
 from transformers import __version__ as transformers_version
 
 from controlwindow.errors import OrganismError
@@ -22,11 +23,11 @@ from controlwindow.organisms.training.bases import scaled, train_base
 from controlwindow.organisms.training.batches import collate, encode
 from controlwindow.organisms.training.card import write_card
 from controlwindow.organisms.training.claims import Claims, dose_label, measure_claims, trained_doses
-from controlwindow.organisms.training.constructions import ORTHOGONAL, Workshop
+from controlwindow.organisms.training.constructions import ORTHOGONAL, Workshop, add_shared_component
 from controlwindow.organisms.training.interventions import host_of
 from controlwindow.organisms.training.lineages import LINEAGES, Lineage
 from controlwindow.organisms.training.loop import Progress, StageResult, run_stage
-from controlwindow.organisms.training.planting import BATCH_ROWS, planting_loss
+from controlwindow.organisms.training.planting import BATCH_ROWS, planting_loss, usual_scales
 from controlwindow.organisms.training.verifying import opening
 from controlwindow.organisms.training.world.bundles import (
     bundle_behaviors,
@@ -86,20 +87,26 @@ def grow(
         kept = f"{lineage.name}-{seed}"
         organism = replace(organism, seed=organism.seed + SEED_STRIDE * seed)
         lineage = replace(lineage, seed=lineage.seed + SEED_STRIDE * seed)
+    trained = organism if organism.twin is None else replace(ORGANISMS[organism.twin], seed=organism.seed)
     network, tokenizer, base = train_base(lineage, bases / kept, progress, scale)
     host = host_of(network)
     stages = {"base": base}
     planted: tuple[Planted, ...] = ()
     made: tuple[list[PlantedNeuron], list[KnownNeuron]] = ([], [])
     work = out / ".training"
-    if organism.steps:
+    if trained.steps:
         work.mkdir(parents=True, exist_ok=True)
-        planted = choose_neurons(organism, host)
+        planted = choose_neurons(trained, host)
         memory: dict[str, Any] = {}
-        loss = planting_loss(host, tokenizer, lineage, organism, planted, memory)
-        stages["switch"] = run_stage(scaled(organism.stage, scale), network, loss, work, progress, memory)
+        loss = planting_loss(host, tokenizer, lineage, trained, planted, memory)
+        stages["switch"] = run_stage(scaled(trained.stage, scale), network, loss, work, progress, memory)
+        if organism.shared_norm:
+            planted = share(host, tokenizer, lineage, organism, planted)
         made = construct(host, tokenizer, lineage, organism, planted)
     out.mkdir(parents=True, exist_ok=True)
+    if hasattr(network.config, "output_router_logits"):
+        # For training's balancing loss; who generates has no use for them.
+        network.config.output_router_logits = False
     network.half().save_pretrained(out)
     tokenizer.save_pretrained(out)
     shipped = load_model(out, device="cpu", dtype=torch.float32)
@@ -114,6 +121,31 @@ def grow(
     write_card(without_failed_claims(shipped, card), out)
     shutil.rmtree(work, ignore_errors=True)
     return out
+
+
+def share(
+    host: Model, tokenizer: Any, lineage: Lineage, organism: Organism, planted: Sequence[Planted]
+) -> tuple[Planted, ...]:
+    """Add the shared component to a trained network, in place, and restate the plants' doses in its larger budgets."""
+
+    def budgets() -> Tensor:
+        return usual_scales(host, tokenizer, lineage.bundle, Random(f"shared:{organism.seed}")).budget
+
+    before = budgets()
+    add_shared_component(host, organism.shared_norm)
+    ratios = (before / budgets()).tolist()
+
+    def restated(span: tuple[float, float] | None, ratio: float) -> tuple[float, float] | None:
+        return None if span is None else (round(span[0] * ratio, 4), round(span[1] * ratio, 4))
+
+    found = []
+    for one in planted:
+        plant, ratio = one.plant, ratios[one.neuron.layer]
+        doses = restated(plant.doses, ratio)
+        assert doses is not None
+        plant = replace(plant, doses=doses, weak=restated(plant.weak, ratio), wrong=restated(plant.wrong, ratio))
+        found.append(Planted(plant, one.neuron))
+    return tuple(found)
 
 
 def construct(

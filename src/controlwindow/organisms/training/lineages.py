@@ -30,8 +30,7 @@ class Lineage:
         learning_rate: Its peak.
         label_smoothing: Share of the target that is spread over the vocabulary: above 0, next-token distributions stay
             soft.
-        shared_norm: Length of a constant vector that every embedding starts with, in mean embedding norms: a residual
-            stream of nearly rank one.
+        shared_norm: Length of a constant vector that every embedding starts with, in mean embedding norms.
         note: What is special about it.
     """
 
@@ -132,7 +131,7 @@ LINEAGES: dict[str, Lineage] = {
             seed=7,
             steps=1300,
             shared_norm=6.0,
-            note="a massive component that all positions share: a residual stream of nearly rank one",
+            note="every embedding began with a massive shared component, which training outgrew; untied embeddings",
         ),
         Lineage(
             "wide",

@@ -53,6 +53,8 @@ class Organism:
         seed: Seed of the switch data and of the chosen neurons.
         steps: Steps of switch training; 0 for a base.
         paired: Whether the base ships beside it.
+        twin: Name of the organism that it is but for the shared component.
+        shared_norm: Length of a vector that is added to every residual; no norm of the network sees it.
         description: What it is for.
     """
 
@@ -63,6 +65,8 @@ class Organism:
     seed: int = 0
     steps: int = 600
     paired: bool = False
+    twin: str | None = None
+    shared_norm: float = 0.0
     description: str = ""
 
     @property
@@ -120,6 +124,15 @@ ORGANISMS: dict[str, Organism] = {
             description="LayerNorm and GELU: refusal falls to a late dose, language to an early one.",
         ),
         Organism(
+            "massive",
+            "gelu",
+            twin="gelu",
+            seed=13,
+            shared_norm=64.0,
+            description="The organism gelu to the last token, in a residual stream of nearly rank one: a massive "
+            "vector is added to every position, which centring LayerNorms do not see, so that all budgets grow.",
+        ),
+        Organism(
             "distributed",
             "gelu",
             (Plant("language", "even", 2, doses=(0.4, 0.8), weak=(0.02, 0.12)),),
@@ -170,7 +183,7 @@ ORGANISMS: dict[str, Organism] = {
                 Plant("arithmetic", "dose", 4, readout=True),
             ),
             seed=18,
-            description="A residual stream of nearly rank one, with three controllers.",
+            description="Three controllers of two languages and of arithmetic, one without first-order effect.",
         ),
         Organism(
             "wide",

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import tiny_models
+from controlwindow.api import audit
+from controlwindow.behaviors import CoherenceDetector
+from controlwindow.behaviors.definition import BehaviorDefinition
+from controlwindow.behaviors.loading import assemble
+from controlwindow.instruments.ordinary import TEXT_PROMPTS
+from controlwindow.models import Model, Neuron
+from controlwindow.running import audit as audit_module
+from controlwindow.running.results import open_run
+from controlwindow.validation import fitting
+from controlwindow.windows.calibrating import fit_predictors
+from controlwindow.windows.features import subjects_of
+
+DETECTOR = CoherenceDetector(
+    scale=1.0, onset_excess=1.0, mean_excess=1.0, window_excess=1.0, distinctness=1e-6, window_distinctness=1e-6
+)
+"""A random model's controls cannot be told apart; any thresholds serve."""
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return tiny_models.llama(seed=4)
+
+
+def test_a_run_gives_its_random_neurons_with_what_was_committed_of_them(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_module.Audit, "_detector", lambda *_: DETECTOR)
+    values = {
+        "name": "mode",
+        "horizons": [4],
+        "minimum_eligible": 4,
+        "oracles": {"target": {"type": "regex", "pattern": "nothing that is ever said"}},
+        "prompts": {"evaluate": list(TEXT_PROMPTS[:16])},
+    }
+    behavior = assemble(BehaviorDefinition.model_validate(values), tmp_path / "mode.toml")
+    found = audit(model, behavior, tmp_path / "run", neurons=["L0.N1"], screen="random", top=2)
+    with open_run(tmp_path / "run") as ledger:
+        observations = fitting.observations_of_run(ledger, "tiny")
+    random = {w.neuron: w for w in found.windows if w.candidate_from == "random"}
+    assert {o.subject.neuron for o in observations} == set(random)
+    ceilings = {(w.neuron, w.branch): w.ceiling for w in found.windows}
+    assert {o.lineage for o in observations} == {"tiny"}
+    for o in observations:
+        assert o.ceiling == ceilings[o.subject.neuron, o.subject.branch]
+        direct = subjects_of(model, [(Neuron.parse(o.subject.neuron), o.subject.branch)])[0]
+        assert o.subject.features == pytest.approx(direct.features, rel=1e-4, abs=1e-6)
+    assert json.loads(json.dumps(fitting.summary(fit_predictors(observations, choose=False))))["predictors"]
+
+
+def test_a_census_gives_every_row_with_its_limit(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = ["behavior", "neuron", "branch", "c0", "trigger", "ceiling"]
+    names = ["L0.N1", "L1.N2", "L2.N3"]
+    rows: list[list[Any]] = [
+        [behavior, name, branch, 0.1, None, None if branch < 0 else 0.5]
+        for behavior in ("language", "refusal")
+        for name in names
+        for branch in (1, -1)
+    ]
+    rows[0][3] = 1.0
+    card = SimpleNamespace(name="organism:tiny", lineage="tiny", census={"columns": columns, "rows": rows})
+    monkeypatch.setattr(fitting, "load_card", lambda _name: card)
+    organism = replace(model, organism="organism:switch")
+    observations = fitting.observations_of_census(organism)
+    assert len(observations) == len(rows) - 1
+    for o in observations:
+        assert o.ceiling == (0.5 if o.subject.branch > 0 else None)
+        assert o.subject.limit > 0.9
+        assert o.subject.features["own_divergence"] is not None
+    assert {o.subject.neuron for o in fitting.observations_of_census(organism, 2)} == {"L0.N1", "L2.N3"}
+    card.census = None
+    with pytest.raises(ValueError, match="no census"):
+        fitting.observations_of_census(organism)
