@@ -158,17 +158,22 @@ def draw(standings: Sequence[Standing]) -> str:
             x=alt.X("low:Q", scale=alt.Scale(domain=[0, 1])), x2="high:Q"
         ),
         base.mark_circle(size=55, opacity=1).encode(x=share),
-        base.mark_text(align="left", dx=8, fontSize=9, color=MUTED).encode(x=share, text="text:N"),
-    ).properties(width=380, height=alt.Step(13))
+        base.mark_text(align="left", dx=6, fontSize=9, color=MUTED).encode(x=alt.X("high:Q"), text="text:N"),
+    ).properties(width=380, height=26 * len(order))
     least = min((row["seconds"] for row in costs), default=1.0)
     cost_base = alt.Chart(alt.NamedData(name="costs")).encode(
         y=alt.Y("screen:N", sort=order, axis=None),
-        x=alt.X("seconds:Q", scale=alt.Scale(type="log", domainMin=least / 2), title="seconds of the processor"),
+        x=alt.X(
+            "seconds:Q",
+            scale=alt.Scale(type="log", domainMin=least / 2),
+            axis=alt.Axis(values=[0.01, 0.1, 1, 10, 100], format="~g"),
+            title="seconds of the processor",
+        ),
     )
     cost = alt.layer(
         cost_base.mark_circle(size=55, opacity=1, color=SOURCE_STATE),
         cost_base.mark_text(align="left", dx=8, fontSize=9, color=MUTED).encode(text="text:N"),
-    ).properties(width=200, height=alt.Step(26))
+    ).properties(width=200, height=26 * len(order))
     described = "; ".join(f"{r['screen']} {r['kind']} {r['text']}" for r in rows)
     specification = attach(finish(alt.hconcat(recall, cost, spacing=24)), {"recall": rows, "costs": costs})
     return render(specification, "screens", f"Controllers among the first 16 by screen: {described}")

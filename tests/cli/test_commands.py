@@ -194,8 +194,10 @@ def test_atlas_covers_every_neuron_on_both_branches(command, tmp_path):
 
 
 def test_organisms_list(command):
-    (entry,) = command("organisms", "list", "--json").json()
-    assert entry["name"] == "organism:switch"
+    entries = {entry["name"]: entry for entry in command("organisms", "list", "--json").json()}
+    assert len({entry["lineage"] for entry in entries.values()}) >= 8
+    entry = entries["organism:switch"]
+    assert entry["shipped"]
     assert {p["behavior"]: p["by"] for p in entry["planted"]} == {"refusal": "ablation", "language": "dose"}
     assert command("organisms", "list").code == 0
 

@@ -56,7 +56,7 @@ def test_reading_answers_again_costs_the_same(llama: Model) -> None:
 
 def test_pairs_may_not_show_what_is_reported() -> None:
     seen = make_behavior().prompts("evaluate")[0].text
-    with pytest.raises(BehaviorError, match=r"stands in \[perturbation\] and in split 'evaluate'"):
+    with pytest.raises(BehaviorError, match=r"stands in \[perturbation\] for 'find' and in split 'evaluate'"):
         make_behavior(perturbation={"kind": "pairs", "pairs": [["bread", seen.upper()]]})
 
 

@@ -26,6 +26,8 @@ AGAIN = 2
 
 @pytest.fixture(scope="module")
 def document():
+    if not LAW.exists():
+        pytest.skip("no law document is committed yet: docs/law.md says why")
     return json.loads(LAW.read_text("utf-8"))
 
 
