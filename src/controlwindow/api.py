@@ -5,22 +5,22 @@ One-off calls go through the same scheduler, with a ledger in memory.
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from controlwindow.behaviors import Behavior, load_behavior
-from controlwindow.errors import LedgerError, ModelError, UsageError
-from controlwindow.models import Model, Neuron, load_model
+from controlwindow.errors import UsageError
+from controlwindow.models import Model, Neuron
 from controlwindow.report import write_report
 from controlwindow.report.assemble import report_document
 from controlwindow.running.audit import Audit
 from controlwindow.running.ledger import Ledger
-from controlwindow.running.plan import AuditPlan, NamedNeurons, plan_audit
+from controlwindow.running.manifest import write_json
+from controlwindow.running.plan import AuditPlan, NamedNeurons, behavior_source, plan_audit
 from controlwindow.running.progress import Progress
 from controlwindow.running.results import LEDGER_NAME, RunResults, open_run, read_results
+from controlwindow.running.resuming import planned_behavior, planned_model
 from controlwindow.screens import find_screen
 from controlwindow.windows.window import Window
 
@@ -92,7 +92,7 @@ def audit(
         raise UsageError(f"top must be 0 or more, got {top}")
     plan = plan_audit(
         model,
-        [(_source(given), behavior) for given, behavior in loaded],
+        [(behavior_source(given), behavior) for given, behavior in loaded],
         neurons=neurons,
         screen=screen,
         top=top,
@@ -124,33 +124,16 @@ def resume(directory: str | Path, *, model: Model | None = None, progress: Progr
     with open_run(directory) as ledger:
         ledger.lock()
         plan = read_results(ledger).plan
-        if model is None:
-            if plan.source is None:
-                raise ModelError(
-                    f"{directory} audits a model that was in hand ({plan.model})",
-                    "load it and call controlwindow.resume(directory, model=model)",
-                )
-            model = load_model(plan.source, device=plan.device, dtype=plan.dtype, system_prompt=plan.system_prompt)
-        if model.fingerprint != plan.fingerprint:
-            raise LedgerError(
-                f"{directory} audits {plan.model} with weights {plan.fingerprint[:12]}, "
-                f"but {model.name} has {model.fingerprint[:12]}",
-                "give the model that was audited, or start a new run with another --out",
-            )
-        if model.chat.template != plan.chat_template:
-            raise LedgerError(
-                f"the chat template of {model.name} is not the one {directory} was planned with",
-                "restore the tokenizer's files, or start a new run with another --out",
-            )
-        behaviors = []
-        for reference in plan.behaviors:
-            behavior = load_behavior(reference.source)
-            if behavior.fingerprint != reference.fingerprint:
-                raise LedgerError(
-                    f"the behavior {reference.source} has changed since {directory} was planned",
-                    "restore it, or start a new run with another --out",
-                )
-            behaviors.append(behavior)
+        model = planned_model(
+            model,
+            plan,
+            directory,
+            name=plan.model,
+            source=plan.source,
+            fingerprint=plan.fingerprint,
+            call="resume",
+        )
+        behaviors = [planned_behavior(reference, directory) for reference in plan.behaviors]
         return _run(model, behaviors, plan, ledger, directory, progress)
 
 
@@ -205,15 +188,7 @@ def write_manifest(ledger: Ledger, directory: Path) -> None:
             for name, record in ledger.find_all("behavior").items()
         },
     }
-    path = directory / "manifest.json"
-    scratch = path.with_suffix(".json.part")
-    try:
-        scratch.write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", "utf-8")
-        os.replace(scratch, path)
-    except OSError as error:
-        raise LedgerError(
-            f"cannot write {path}: {error.strerror}", "free disk space or check permissions, then resume the run"
-        ) from error
+    write_json(manifest, directory / "manifest.json")
 
 
 def measure_window(
@@ -272,10 +247,3 @@ def _load_behaviors(given: Sequence[BehaviorLike] | BehaviorLike) -> list[tuple[
 
 def _load_one(behavior: BehaviorLike) -> Behavior:
     return behavior if isinstance(behavior, Behavior) else load_behavior(behavior)
-
-
-def _source(behavior: BehaviorLike) -> str:
-    if isinstance(behavior, Behavior):
-        return behavior.name
-    path = Path(behavior)
-    return str(path.resolve()) if path.suffix.lower() == ".toml" or path.is_file() else str(behavior)

@@ -11,17 +11,19 @@ from typing import Any
 from controlwindow.behaviors import Behavior, load_behavior
 from controlwindow.circuits.selection import circuit_top
 from controlwindow.circuits.sweep import LADDER
-from controlwindow.errors import LedgerError, ModelError, OrganismError, UsageError
+from controlwindow.errors import LedgerError, OrganismError, UsageError
 from controlwindow.models import Model, load_model
 from controlwindow.organisms.catalogue import load_card
 from controlwindow.report.circuit_page import write_circuit_report
+from controlwindow.running.behavior_run import write_behavior_manifest
 from controlwindow.running.circuit import CircuitJob
 from controlwindow.running.circuit_base import check_pair
-from controlwindow.running.circuit_plan import KIND, CircuitPlan, write_circuit_manifest
+from controlwindow.running.circuit_plan import KIND, CircuitPlan
 from controlwindow.running.ledger import Ledger
-from controlwindow.running.plan import BehaviorReference
+from controlwindow.running.plan import BehaviorReference, behavior_source, model_source
 from controlwindow.running.progress import Progress
 from controlwindow.running.results import LEDGER_NAME, open_run, round_floats
+from controlwindow.running.resuming import planned_behavior, planned_model
 from controlwindow.screens import find_screen
 
 BASE_DIRECTORY = "base"
@@ -101,20 +103,20 @@ def circuit(
     based, base_note = _base_model(model, base)
     plan = CircuitPlan(
         model=model.name,
-        source=_absolute(model.source),
+        source=model_source(model),
         fingerprint=model.fingerprint,
         system_prompt=model.chat.system_prompt,
         dtype=str(model.dtype).removeprefix("torch."),
         device=model.device.type,
         chat_template=model.chat.template,
-        behavior=BehaviorReference(name=loaded.name, source=_source(behavior), fingerprint=loaded.fingerprint),
+        behavior=BehaviorReference(name=loaded.name, source=behavior_source(behavior), fingerprint=loaded.fingerprint),
         screen=screen,
         top=str(top),
         factors=ladder,
         seeds=seeds,
         seed=seed,
         base=None if based is None else based.name,
-        base_source=None if based is None else _absolute(based.source),
+        base_source=None if based is None else model_source(based),
         base_fingerprint=None if based is None else based.fingerprint,
         base_note=base_note,
         include_neurons=include_neurons,
@@ -148,17 +150,28 @@ def resume_circuit(
     with open_run(directory) as ledger:
         ledger.lock()
         plan = _plan(ledger)
-        behavior = load_behavior(plan.behavior.source)
-        if behavior.fingerprint != plan.behavior.fingerprint:
-            raise LedgerError(
-                f"the behavior {plan.behavior.source} has changed since {directory} was planned",
-                "restore it, or start a new run with another --out",
-            )
-        model = _planned(model, plan.source, plan.model, plan.fingerprint, plan, directory)
+        behavior = planned_behavior(plan.behavior, directory)
+        model = planned_model(
+            model,
+            plan,
+            directory,
+            name=plan.model,
+            source=plan.source,
+            fingerprint=plan.fingerprint,
+            call="resume_circuit",
+        )
         based = None
         if plan.base is not None:
             assert plan.base_fingerprint is not None
-            based = _planned(base, plan.base_source, plan.base, plan.base_fingerprint, plan, directory)
+            based = planned_model(
+                base,
+                plan,
+                directory,
+                name=plan.base,
+                source=plan.base_source,
+                fingerprint=plan.base_fingerprint,
+                call="resume_circuit",
+            )
         return _run(model, behavior, plan, ledger, directory, based, plan.include_neurons, progress)
 
 
@@ -219,7 +232,7 @@ def _run(
         job = CircuitJob(model, behavior, plan, ledger, pair, progress)
         if directory is not None:
             job.commit_plan()
-            write_circuit_manifest(ledger, directory)
+            write_behavior_manifest(ledger, directory, KIND)
         document: dict[str, Any] = round_floats(job.run())
     if directory is not None:
         write_circuit_report(document, directory, include_neurons=include_neurons)
@@ -264,33 +277,3 @@ def _plan(ledger: Ledger) -> CircuitPlan:
     if found is None:
         raise LedgerError(f"{ledger.path} holds no circuit", "start one with `controlwindow circuit --out`")
     return CircuitPlan.model_validate(found)
-
-
-def _planned(
-    model: Model | None, source: str | None, name: str, fingerprint: str, plan: CircuitPlan, directory: Path
-) -> Model:
-    if model is None:
-        if source is None:
-            raise ModelError(
-                f"{directory} measures a model that was in hand ({name})",
-                "load it and call controlwindow.resume_circuit(directory, model=model)",
-            )
-        model = load_model(source, device=plan.device, dtype=plan.dtype, system_prompt=plan.system_prompt)
-    if model.fingerprint != fingerprint:
-        raise LedgerError(
-            f"{directory} measures {name} with weights {fingerprint[:12]}, but {model.name} has "
-            f"{model.fingerprint[:12]}",
-            "give the model that was measured, or start a new run with another --out",
-        )
-    return model
-
-
-def _absolute(source: str | None) -> str | None:
-    return str(Path(source).resolve()) if source is not None and Path(source).is_dir() else source
-
-
-def _source(behavior: str | Path | Behavior) -> str:
-    if isinstance(behavior, Behavior):
-        return behavior.name
-    path = Path(behavior)
-    return str(path.resolve()) if path.suffix.lower() == ".toml" or path.is_file() else str(behavior)

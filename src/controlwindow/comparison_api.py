@@ -13,9 +13,10 @@ from controlwindow.interventions.comparison import Comparison
 from controlwindow.models import Model, Neuron, load_model
 from controlwindow.report.comparison import write_comparison
 from controlwindow.running.audit import planted_neurons
-from controlwindow.running.circuit_plan import write_circuit_manifest
+from controlwindow.running.behavior_run import write_behavior_manifest
 from controlwindow.running.comparing import KIND, LEVELS, ComparisonJob, ComparisonPlan, comparison_from_record
 from controlwindow.running.ledger import Ledger
+from controlwindow.running.plan import behavior_source, model_source
 from controlwindow.running.progress import Progress, Silent
 from controlwindow.running.results import LEDGER_NAME, open_run
 
@@ -72,8 +73,8 @@ def compare_interventions(
         seed=seed,
     )
     where = {
-        "source": _absolute(model.source),
-        "behavior_source": _source(behavior),
+        "source": model_source(model),
+        "behavior_source": behavior_source(behavior),
         "include_neurons": include_neurons,
     }
     directory = None if out is None else Path(out)
@@ -154,7 +155,7 @@ def is_comparison_run(directory: str | Path) -> bool:
 def _run(job: ComparisonJob, directory: Path | None, include_neurons: bool) -> Comparison:
     if directory is not None:
         job.commit_plan()
-        write_circuit_manifest(job.ledger, directory, KIND)
+        write_behavior_manifest(job.ledger, directory, KIND)
     found = job.run()
     if directory is not None:
         write_comparison(found, directory, hide=_hides(job.ledger, include_neurons))
@@ -172,14 +173,3 @@ def _plan(ledger: Ledger) -> dict[str, Any]:
     if found is None:
         raise LedgerError(f"{ledger.path} holds no comparison", "start one with `controlwindow compare --out`")
     return found
-
-
-def _absolute(source: str | None) -> str | None:
-    return str(Path(source).resolve()) if source is not None and Path(source).is_dir() else source
-
-
-def _source(behavior: str | Path | Behavior) -> str:
-    if isinstance(behavior, Behavior):
-        return behavior.name
-    path = Path(behavior)
-    return str(path.resolve()) if path.suffix.lower() == ".toml" or path.is_file() else str(behavior)

@@ -8,16 +8,17 @@ from typing import Any
 
 from controlwindow.behaviors import Behavior, load_behavior
 from controlwindow.circuits.result import ProbeResult
-from controlwindow.errors import LedgerError, ModelError, UsageError
-from controlwindow.models import Model, load_model
+from controlwindow.errors import LedgerError, UsageError
+from controlwindow.models import Model
 from controlwindow.report.probe_page import write_probe_report
-from controlwindow.running.circuit_plan import write_circuit_manifest
+from controlwindow.running.behavior_run import write_behavior_manifest
 from controlwindow.running.ledger import Ledger
-from controlwindow.running.plan import BehaviorReference
+from controlwindow.running.plan import BehaviorReference, behavior_source, model_source
 from controlwindow.running.probe_plan import KIND, ProbePlan, plan_settings
 from controlwindow.running.probing import Probe
 from controlwindow.running.progress import Progress
 from controlwindow.running.results import LEDGER_NAME, open_run, round_floats
+from controlwindow.running.resuming import planned_behavior, planned_model
 
 
 def probe(
@@ -63,13 +64,13 @@ def probe(
         raise UsageError(f"passes must be at least 1, got {passes}")
     plan = ProbePlan(
         model=model.name,
-        source=_absolute(model.source),
+        source=model_source(model),
         fingerprint=model.fingerprint,
         system_prompt=model.chat.system_prompt,
         dtype=str(model.dtype).removeprefix("torch."),
         device=model.device.type,
         chat_template=model.chat.template,
-        behavior=BehaviorReference(name=loaded.name, source=_source(behavior), fingerprint=loaded.fingerprint),
+        behavior=BehaviorReference(name=loaded.name, source=behavior_source(behavior), fingerprint=loaded.fingerprint),
         passes=passes,
         seed=seed,
         settings=plan_settings(model, loaded, passes=passes, sizes=sizes, seed=seed),
@@ -97,25 +98,16 @@ def resume_probe(directory: str | Path, *, model: Model | None = None, progress:
     with open_run(directory) as ledger:
         ledger.lock()
         plan = _plan(ledger)
-        behavior = load_behavior(plan.behavior.source)
-        if behavior.fingerprint != plan.behavior.fingerprint:
-            raise LedgerError(
-                f"the behavior {plan.behavior.source} has changed since {directory} was planned",
-                "restore it, or start a new run with another --out",
-            )
-        if model is None:
-            if plan.source is None:
-                raise ModelError(
-                    f"{directory} probes a model that was in hand ({plan.model})",
-                    "load it and call controlwindow.probe_api.resume_probe(directory, model=model)",
-                )
-            model = load_model(plan.source, device=plan.device, dtype=plan.dtype, system_prompt=plan.system_prompt)
-        if model.fingerprint != plan.fingerprint:
-            raise LedgerError(
-                f"{directory} probes {plan.model} with weights {plan.fingerprint[:12]}, but {model.name} has "
-                f"{model.fingerprint[:12]}",
-                "give the model that was probed, or start a new run with another --out",
-            )
+        behavior = planned_behavior(plan.behavior, directory)
+        model = planned_model(
+            model,
+            plan,
+            directory,
+            name=plan.model,
+            source=plan.source,
+            fingerprint=plan.fingerprint,
+            call="probe_api.resume_probe",
+        )
         return _run(model, behavior, plan, ledger, directory, plan.include_neurons, progress)
 
 
@@ -156,7 +148,7 @@ def _run(
     job = Probe(model, behavior, plan, ledger, progress)
     if directory is not None:
         job.commit_plan()
-        write_circuit_manifest(ledger, directory, KIND)
+        write_behavior_manifest(ledger, directory, KIND)
     result = job.run()
     if directory is not None:
         write_probe_report(round_floats(result.to_json()), directory, include_neurons=include_neurons)
@@ -168,14 +160,3 @@ def _plan(ledger: Ledger) -> ProbePlan:
     if found is None:
         raise LedgerError(f"{ledger.path} holds no probe", "start one with `controlwindow probe --out`")
     return ProbePlan.model_validate(found)
-
-
-def _absolute(source: str | None) -> str | None:
-    return str(Path(source).resolve()) if source is not None and Path(source).is_dir() else source
-
-
-def _source(behavior: str | Path | Behavior) -> str:
-    if isinstance(behavior, Behavior):
-        return behavior.name
-    path = Path(behavior)
-    return str(path.resolve()) if path.suffix.lower() == ".toml" or path.is_file() else str(behavior)

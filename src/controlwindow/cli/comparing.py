@@ -25,7 +25,7 @@ from controlwindow.cli.options import (
 from controlwindow.instruments.intervention_cells import METHODS
 from controlwindow.interventions.comparison import Comparison
 from controlwindow.models import Neuron
-from controlwindow.report.comparison import PAGE, comparison_lines, comparison_table
+from controlwindow.report.comparison import comparison_lines, comparison_table
 from controlwindow.running.comparing import LEVELS, ComparisonPlan
 
 
@@ -101,8 +101,8 @@ def show_comparison(found: Comparison, directory: Path | None, as_json: bool) ->
     console.print(comparison_table(found))
     for line in comparison_lines(found):
         console.print(Text(line, style="dim"))
-    if directory is not None and (directory / PAGE).exists():
-        console.print(Text(f"report: {directory / PAGE}"), soft_wrap=True)
+    if directory is not None and (directory / "report.html").exists():
+        console.print(Text(f"report: {directory / 'report.html'}"), soft_wrap=True)
 
 
 def show_comparison_run(directory: Path, as_json: bool) -> None:

@@ -12,7 +12,7 @@ from controlwindow.errors import ReportError
 from controlwindow.report.canvas import Rows, attach, finish, table
 from controlwindow.report.drawing import render
 from controlwindow.report.palette import FAINT, INK, MUTED, PREDICTED
-from controlwindow.report.writing import replace_file
+from controlwindow.report.writing import write_svg
 
 _TOP = 30
 
@@ -123,11 +123,7 @@ def write_figure(specification: dict[str, Any], tables: dict[str, Rows], path: P
         ReportError: The file cannot be written.
     """
     svg = render(attach(specification, tables), "figure", description)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, svg)
-    except OSError as error:
-        raise ReportError(f"cannot write {path}: {error.strerror or error}", "choose another file") from error
+    write_svg(path, svg)
 
 
 def _title(text: str) -> alt.TitleParams:

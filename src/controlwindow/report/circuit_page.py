@@ -11,11 +11,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from controlwindow.errors import ReportError
 from controlwindow.report import circuit_figures, circuit_words, wording
 from controlwindow.report.drawing import render
 from controlwindow.report.page import Page
-from controlwindow.report.writing import replace_file
+from controlwindow.report.writing import write_page, write_svg
 
 
 def write_circuit_report(document: Mapping[str, Any], directory: Path, *, include_neurons: bool = False) -> Path:
@@ -32,23 +31,7 @@ def write_circuit_report(document: Mapping[str, Any], directory: Path, *, includ
     Raises:
         ReportError: A figure cannot be drawn, or a file cannot be written.
     """
-    page = render_circuit(shareable_circuit(document, include_neurons=include_neurons))
-    target, folder = directory / "report.html", directory / "figures"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        names = {f"{stem}.svg" for stem in page.figures}
-        for old in folder.glob("*.svg"):
-            if old.name not in names:
-                old.unlink()
-        for stem, svg in page.figures.items():
-            replace_file(folder / f"{stem}.svg", svg)
-        replace_file(target, page.html)
-    except OSError as error:
-        raise ReportError(
-            f"the report cannot be written to {directory}: {error.strerror or error}",
-            "free some space or choose a directory you may write to, then run `controlwindow report` on the run",
-        ) from error
-    return target
+    return write_page(render_circuit(shareable_circuit(document, include_neurons=include_neurons)), directory)
 
 
 def shareable_circuit(document: Mapping[str, Any], *, include_neurons: bool = False) -> dict[str, Any]:
@@ -116,11 +99,7 @@ def draw_circuit(document: Mapping[str, Any], path: Path) -> None:
         ReportError: The file cannot be written.
     """
     svg = render(circuit_figures.strengths(document["ladder"]), "figure", circuit_words.headline(document))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, svg)
-    except OSError as error:
-        raise ReportError(f"cannot write {path}: {error.strerror or error}", "choose another file") from error
+    write_svg(path, svg)
 
 
 @lru_cache(maxsize=1)

@@ -15,16 +15,14 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from controlwindow.errors import ReportError
 from controlwindow.interventions.comparison import METRICS, Comparison, Estimate, LevelResult
 from controlwindow.report import wording
 from controlwindow.report.canvas import attach, finish, heading, table
 from controlwindow.report.drawing import render
+from controlwindow.report.page import Page
 from controlwindow.report.palette import FAINT, MUTED
 from controlwindow.report.redaction import WITHHELD
-from controlwindow.report.writing import replace_file
-
-PAGE = "report.html"
+from controlwindow.report.writing import write_page
 
 _COLORS = ("#0f6b6b", "#3b6fb6", "#7059a6", "#b0851a", "#d1495b", "#8a5a44", "#98a3ae", "#c3cad1")
 _SHOWN = (
@@ -107,22 +105,7 @@ def write_comparison(comparison: Comparison, directory: Path, *, hide: bool = Fa
         name: render(specification, name, description)
         for name, (specification, description) in comparison_figures(shown).items()
     }
-    page = _page(shown, figures, hide)
-    try:
-        folder = directory / "figures"
-        folder.mkdir(parents=True, exist_ok=True)
-        for old in folder.glob("*.svg"):
-            if old.stem not in figures:
-                old.unlink()
-        for name, svg in figures.items():
-            replace_file(folder / f"{name}.svg", svg)
-        replace_file(directory / PAGE, page)
-    except OSError as error:
-        raise ReportError(
-            f"the report cannot be written to {directory}: {error.strerror or error}",
-            "free some space or choose a directory you may write to, then give the command again",
-        ) from error
-    return directory / PAGE
+    return write_page(Page(_page(shown, figures, hide), figures), directory)
 
 
 def comparison_figures(comparison: Comparison) -> dict[str, tuple[dict[str, Any], str]]:

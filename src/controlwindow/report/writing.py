@@ -9,7 +9,7 @@ from pathlib import Path
 
 from controlwindow.errors import ReportError
 from controlwindow.report.document import ReportDocument
-from controlwindow.report.page import render_page
+from controlwindow.report.page import Page, render_page
 from controlwindow.report.redaction import shareable
 
 
@@ -21,8 +21,6 @@ def write_report(
     include_neurons: bool = False,
 ) -> Path:
     """Write `report.html` and `figures/*.svg` into a run directory.
-
-    Figures of an earlier report that this one does not have are removed: they may show what is withheld now.
 
     Args:
         document: The audit's results.
@@ -37,6 +35,24 @@ def write_report(
         ReportError: A figure cannot be drawn, or a file cannot be written.
     """
     page = render_page(shareable(document, include_completions=include_completions, include_neurons=include_neurons))
+    return write_page(page, directory)
+
+
+def write_page(page: Page, directory: Path) -> Path:
+    """Write a page as `report.html` and its figures as `figures/*.svg`.
+
+    Figures of an earlier report that this one does not have are removed: they may show what is withheld now.
+
+    Args:
+        page: The page.
+        directory: The run directory; made if absent.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        ReportError: A file cannot be written.
+    """
     folder = directory / "figures"
     target = directory / "report.html"
     try:
@@ -54,6 +70,19 @@ def write_report(
             "free some space or choose a directory you may write to, then run `controlwindow report` on the run",
         ) from error
     return target
+
+
+def write_svg(path: Path, svg: str) -> None:
+    """Write one figure where the user asked for it.
+
+    Raises:
+        ReportError: The file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, svg)
+    except OSError as error:
+        raise ReportError(f"cannot write {path}: {error.strerror or error}", "choose another file") from error
 
 
 def replace_file(path: Path, text: str) -> None:

@@ -23,7 +23,7 @@ from controlwindow.running.candidates import Selection, select_candidates
 from controlwindow.running.detector import calibrate_detector
 from controlwindow.running.engine import Engine
 from controlwindow.running.ledger import Ledger
-from controlwindow.running.plan import DECIDING, AuditPlan, library_versions, model_record
+from controlwindow.running.plan import AuditPlan, library_versions, model_record, refuse_other_libraries
 from controlwindow.running.precision import check_in_float32
 from controlwindow.running.progress import Progress, Silent
 from controlwindow.running.reasons import find_reasons
@@ -121,14 +121,7 @@ class Audit:
                 f"{self.ledger.path} holds another audit: it differs in {', '.join(different)}",
                 "give another --out, or resume it as it was planned with `controlwindow resume`",
             )
-        versions = library_versions()
-        before = self.ledger.find("versions", "versions") or {}
-        changed = [f"{n} {before.get(n)} → {versions[n]}" for n in DECIDING if before.get(n) != versions[n]]
-        if changed and self.ledger.find("finished", "audit") is None:
-            raise LedgerError(
-                f"{self.ledger.path} was begun with other libraries ({', '.join(changed)}), which may round otherwise",
-                "install the versions that manifest.json names, or start the run again with another --out",
-            )
+        refuse_other_libraries(self.ledger, finished=self.ledger.find("finished", "audit") is not None)
 
     def _prepare(self) -> GenericPass:
         """Hooks' self-proof, generic pass and layer features."""

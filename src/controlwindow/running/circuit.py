@@ -17,8 +17,9 @@ from controlwindow.instruments.generic import GENERIC_TOKENS, GenericPass
 from controlwindow.models import Model
 from controlwindow.running.asks import Asks
 from controlwindow.running.audit import eligible_rows
+from controlwindow.running.behavior_run import commit_plan
 from controlwindow.running.circuit_base import BaseComparison
-from controlwindow.running.circuit_plan import KIND, CircuitPlan, commit_circuit_plan
+from controlwindow.running.circuit_plan import KIND, CircuitPlan
 from controlwindow.running.detecting import detections, has_contrast
 from controlwindow.running.engine import Engine
 from controlwindow.running.ledger import Ledger
@@ -122,7 +123,8 @@ class CircuitJob:
         ]
         if self.base is not None:
             records.append(("model", "base", model_record(self.base[0])))
-        commit_circuit_plan(self.ledger, self.plan, records)
+        finished = self.ledger.find("finished", KIND) is not None
+        commit_plan(self.ledger, KIND, self.plan, records, finished=finished)
 
     def _screens(self, generic: GenericPass) -> dict[tuple[str, int], Screen]:
         """The screen and its controls; those that the behavior does not allow are left out and marked later."""

@@ -33,7 +33,7 @@ from controlwindow.models import Model, Neuron
 from controlwindow.running.asks import Asks
 from controlwindow.running.engine import Engine
 from controlwindow.running.ledger import Ledger
-from controlwindow.running.plan import DECIDING, library_versions, model_record
+from controlwindow.running.plan import library_versions, model_record, refuse_other_libraries
 from controlwindow.running.preparing import prepare, set_detector
 from controlwindow.running.progress import Progress, Silent
 from controlwindow.running.records import behavior_record
@@ -180,13 +180,7 @@ class ComparisonJob:
                 f"{self.ledger.path} holds another run: it differs in {', '.join(map(str, different))}",
                 "give another --out, or the options that this one was begun with",
             )
-        versions, before = library_versions(), self.ledger.find("versions", "versions") or {}
-        changed = [f"{n} {before.get(n)} → {versions[n]}" for n in DECIDING if before.get(n) != versions[n]]
-        if changed and self.ledger.find("finished", KIND) is None:
-            raise LedgerError(
-                f"{self.ledger.path} was begun with other libraries ({', '.join(changed)}), which may round otherwise",
-                "install the versions it was begun with, or start again with another --out",
-            )
+        refuse_other_libraries(self.ledger, finished=self.ledger.find("finished", KIND) is not None)
 
     def _measure(self) -> dict[str, Any]:
         plan, behavior = self.plan, self.behavior

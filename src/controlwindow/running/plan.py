@@ -13,8 +13,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from controlwindow.behaviors import Behavior
-from controlwindow.errors import UsageError
+from controlwindow.errors import LedgerError, UsageError
 from controlwindow.models import Model, Neuron
+from controlwindow.running.ledger import Ledger
 
 DECIDING = ("torch", "transformers")
 """Libraries whose version may change what a model generates."""
@@ -92,6 +93,20 @@ class AuditPlan(BaseModel):
         return [key for key in mine if mine[key] != theirs[key]]
 
 
+def model_source(model: Model) -> str | None:
+    """What a run loads its model from again: an absolute directory or a name; None for a model in hand."""
+    source = model.source
+    return str(Path(source).resolve()) if source is not None and Path(source).is_dir() else source
+
+
+def behavior_source(behavior: str | Path | Behavior) -> str:
+    """What a run loads a behavior from again: an absolute file or a name."""
+    if isinstance(behavior, Behavior):
+        return behavior.name
+    path = Path(behavior)
+    return str(path.resolve()) if path.suffix.lower() == ".toml" or path.is_file() else str(behavior)
+
+
 NamedNeurons = Sequence[Neuron | str] | Mapping[str, Sequence[Neuron | str]]
 """Neurons for every behavior, or for each behavior by its name."""
 
@@ -134,12 +149,11 @@ def plan_audit(
             f"neurons are named for the behavior {unknown[0]!r}, which is not audited",
             f"behaviors: {', '.join(behavior.name for _, behavior in behaviors)}",
         )
-    source = model.source
     plan = AuditPlan(
         run="",
         model=model.name,
         # A local directory by its full path, so that a run can be resumed from anywhere.
-        source=str(Path(source).resolve()) if source is not None and Path(source).is_dir() else source,
+        source=model_source(model),
         fingerprint=model.fingerprint,
         system_prompt=model.chat.system_prompt,
         dtype=str(model.dtype).removeprefix("torch."),
@@ -199,3 +213,22 @@ def model_record(model: Model) -> dict[str, Any]:
         "thinking": model.chat.thinking,
         "organism": model.organism is not None,
     }
+
+
+def refuse_other_libraries(ledger: Ledger, *, finished: bool) -> None:
+    """Stop where a run would go on with libraries that may round otherwise than those it was begun with.
+
+    Args:
+        ledger: The run's ledger.
+        finished: Whether nothing is left to measure; then any version may report.
+
+    Raises:
+        LedgerError: The run was begun with other versions.
+    """
+    now, before = library_versions(), ledger.find("versions", "versions") or {}
+    changed = [f"{name} {before.get(name)} → {now[name]}" for name in DECIDING if before.get(name) != now[name]]
+    if changed and not finished:
+        raise LedgerError(
+            f"{ledger.path} was begun with other libraries ({', '.join(changed)}), which may round otherwise",
+            "install the versions that manifest.json names, or start the run again with another --out",
+        )

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
-from typing import Any
-
-from pydantic import BaseModel, ConfigDict
 
 from controlwindow.behaviors import Behavior, Split
 from controlwindow.behaviors.pairs import prompt_pairs
@@ -20,11 +15,10 @@ from controlwindow.circuits.budget import (
     default_ladder,
     spread_layers,
 )
-from controlwindow.errors import BehaviorError, LedgerError
+from controlwindow.errors import BehaviorError
 from controlwindow.instruments.objectives import text_tokens
 from controlwindow.models import Model
-from controlwindow.running.ledger import Ledger
-from controlwindow.running.plan import DECIDING, BehaviorReference, library_versions
+from controlwindow.running.behavior_run import BehaviorPlan
 from controlwindow.screens.controls import shuffle_labels
 
 KIND = "probe"
@@ -33,86 +27,16 @@ RANDOM_DRAWS = 3
 SHUFFLED_DRAWS = 2
 
 
-class ProbePlan(BaseModel):
+class ProbePlan(BehaviorPlan):
     """What a probe does.
 
     Attributes:
-        run: The run's name.
-        model: The model's name.
-        source: What it was loaded from; None for a model in hand.
-        fingerprint: Its weights hash.
-        system_prompt: The system message, if any.
-        dtype: Type of the weights.
-        device: Kind of device.
-        chat_template: Hash of the chat template, if any.
-        behavior: The behavior.
         passes: Most passes that are no rollouts; None for as many as the settings take.
-        seed: Seed of everything random.
         settings: What will be done.
-        include_neurons: Whether the report names neurons of sensitive behaviors on models that are no organisms.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    run: str = ""
-    model: str
-    source: str | None
-    fingerprint: str
-    system_prompt: str | None
-    dtype: str
-    device: str = "cpu"
-    chat_template: str | None = None
-    behavior: BehaviorReference
     passes: int | None = None
-    seed: int = 0
     settings: ProbeSettings
-    include_neurons: bool = False
-
-    def deciding(self) -> dict[str, Any]:
-        """What results depend on; what a report shows and where files lay does not count."""
-        values = self.model_dump(mode="json", exclude={"run", "source", "include_neurons"})
-        values["behavior"] = [self.behavior.name, self.behavior.fingerprint]
-        return values
-
-    def named(self) -> ProbePlan:
-        """With its name: a hash of what it measures, so that two runs of one configuration print the same."""
-        digest = hashlib.sha256(json.dumps(self.deciding(), sort_keys=True).encode()).hexdigest()
-        return self.model_copy(update={"run": digest[:12]})
-
-
-def commit_probe_plan(ledger: Ledger, plan: ProbePlan, records: list[tuple[str, str, Any]]) -> None:
-    """Write the plan, or hold the one that is there against this one.
-
-    Args:
-        ledger: The run's ledger.
-        plan: The plan.
-        records: What else is written beside a new plan.
-
-    Raises:
-        LedgerError: The ledger holds another run, or one that was begun with other libraries.
-    """
-    found = ledger.find("plan", KIND)
-    if found is None:
-        others = list(ledger.find_all("plan"))
-        if others:
-            raise LedgerError(f"{ledger.path} holds a run of another kind ({others[0]})", "give another --out")
-        versions = ("versions", "versions", library_versions())
-        ledger.record_all([("plan", KIND, plan.model_dump(mode="json")), versions, *records])
-        return
-    before, now = ProbePlan.model_validate(found).deciding(), plan.deciding()
-    different = [key for key in now if before[key] != now[key]]
-    if different:
-        raise LedgerError(
-            f"{ledger.path} holds another probe: it differs in {', '.join(different)}",
-            "give another --out, or resume it as it was planned with `controlwindow resume`",
-        )
-    then, today = ledger.find("versions", "versions") or {}, library_versions()
-    changed = [f"{name} {then.get(name)} → {today[name]}" for name in DECIDING if then.get(name) != today[name]]
-    if changed and ledger.find("result", KIND) is None:
-        raise LedgerError(
-            f"{ledger.path} was begun with other libraries ({', '.join(changed)}), which may round otherwise",
-            "install the versions that manifest.json names, or start the probe again with another --out",
-        )
 
 
 def plan_settings(

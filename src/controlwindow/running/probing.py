@@ -17,11 +17,12 @@ from controlwindow.circuits.result import ProbeResult
 from controlwindow.circuits.verdict import classify, predict, topology
 from controlwindow.instruments.arrays import unpack_array
 from controlwindow.models import Model
+from controlwindow.running.behavior_run import commit_plan
 from controlwindow.running.engine import Engine
 from controlwindow.running.ledger import Ledger
 from controlwindow.running.plan import model_record
 from controlwindow.running.preparing import prepare, set_detector
-from controlwindow.running.probe_plan import KIND, ProbePlan, commit_probe_plan, shuffled_behaviors
+from controlwindow.running.probe_plan import KIND, ProbePlan, shuffled_behaviors
 from controlwindow.running.progress import Progress, Silent
 from controlwindow.running.records import behavior_record
 from controlwindow.running.scheduler import Scheduler
@@ -80,7 +81,8 @@ class Probe:
             ("model", "model", model_record(self.model)),
             ("behavior", self.behavior.name, behavior_record(self.behavior)),
         ]
-        commit_probe_plan(self.ledger, self.plan, records)
+        finished = self.ledger.find("result", KIND) is not None
+        commit_plan(self.ledger, KIND, self.plan, records, finished=finished)
 
     # From rows to the result.
 

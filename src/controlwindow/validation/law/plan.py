@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,7 +14,7 @@ from controlwindow.errors import LedgerError, UsageError
 from controlwindow.models import Model, load_model
 from controlwindow.organisms.catalogue import Card, load_card
 from controlwindow.running.ledger import Ledger
-from controlwindow.running.plan import BehaviorReference, library_versions, model_record
+from controlwindow.running.plan import BehaviorReference, behavior_source, library_versions, model_record, model_source
 from controlwindow.validation.truth import behaviors_of
 from controlwindow.windows.features import Tier
 
@@ -137,7 +136,7 @@ def make_plan(sources: Sequence[str], behaviors: Sequence[str], sizes: LawSizes)
         models.append(
             ModelPlan(
                 name=model.name,
-                source=str(Path(source).resolve()) if Path(source).is_dir() else source,
+                source=model_source(model) or source,
                 fingerprint=model.fingerprint,
                 lineage=model.name if card is None else card.lineage,
                 family=model.family.name,
@@ -191,9 +190,7 @@ def commit_plan(ledger: Ledger, plan: LawPlan, model: Model) -> None:
 
 def _reference(name: str) -> BehaviorReference:
     behavior = load_behavior(name)
-    path = Path(name)
-    source = str(path.resolve()) if path.suffix.lower() == ".toml" or path.is_file() else name
-    return BehaviorReference(name=behavior.name, source=source, fingerprint=behavior.fingerprint)
+    return BehaviorReference(name=behavior.name, source=behavior_source(name), fingerprint=behavior.fingerprint)
 
 
 def _unique(name: str, taken: set[str]) -> str:
