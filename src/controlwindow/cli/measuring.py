@@ -269,7 +269,7 @@ def atlas(
         "--json gives every neuron"
         + ("; --probe predicts layer by layer, from probe passes" if first["tier"] == "0" else "")
     )
-    if table["reachable"].not_().any():
+    if table.filter(pl.col("reachable").not_() & pl.col("plateau").is_not_null()).height:
         output().print("[dim]capped: a norm after the FFN keeps c below the predicted ceiling at any dose")
 
 
@@ -298,7 +298,9 @@ def _atlas_by_layer(table: pl.DataFrame) -> object:
 def _predicted(row: Mapping[str, Any]) -> str:
     if row["ceiling_predicted"] is not None:
         return _threshold(row["ceiling_predicted"], (row["ceiling_low"], row["ceiling_high"]))
-    return "–" if row["reachable"] is None else f"capped, plateau {row['plateau']:.3f}"
+    if row["reachable"] is None:
+        return "–"
+    return "not reached" if row["plateau"] is None else f"capped, plateau {row['plateau']:.3f}"
 
 
 def _threshold(value: float | None, interval: tuple[float | None, float | None]) -> str:

@@ -94,7 +94,7 @@ def grid(document: Document) -> dict[str, Any] | None:
         tables[name] = [row for row in document["grid"] if row["intervention"] == name]
         base = table(name).encode(
             x=alt.X("layer:O", title="layer", axis=alt.Axis(labelAngle=0)),
-            y=alt.Y("strength:O", title="strength as a share of the residual norm", sort="descending"),
+            y=alt.Y("strength:O", title="strength, ‖r‖", sort="descending"),
         )
         scale = alt.Scale(domain=[-most, 0, most], range=[PREDICTED, "#ffffff", CIRCUIT])
         cells = base.mark_rect(stroke="white").encode(color=alt.Color("shift:Q", scale=scale, legend=None))

@@ -53,8 +53,10 @@ def coordinate(value: float | None) -> str:
 
 
 def predicted_ceiling(window: WindowResult, missing: str = "–") -> str:
-    """The predicted ceiling in c: a dash where nothing is predicted, and where a norm caps c below it that word."""
-    return "capped" if window.ceiling_reachable is False else number(window.ceiling_predicted, missing=missing)
+    """The predicted ceiling in c: a dash where nothing is predicted, and in words that it will not be reached."""
+    if window.ceiling_reachable is False:
+        return NOT_REACHED if window.plateau is None else "capped"
+    return number(window.ceiling_predicted, missing=missing)
 
 
 BUDGETS = {
