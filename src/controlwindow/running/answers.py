@@ -133,24 +133,37 @@ class Answers:
         """Each prompt with its own undosed answer and one of the target state.
 
         The latter is the sequence of [log_odds] that the undosed model finds least surprising per token after this
-        prompt; where there are no sequences, its undosed answer to the partner.
+        prompt; where there are no sequences, its undosed answer to the partner. A partner may be answered in the source
+        state too, by a model that corrects right premises as well; where [log_odds] has tokens, and the partner's
+        answer begins with one of the control, the first token alone is compared: that of the source answer, and the
+        target token that the model finds least surprising.
         """
         wanted = behavior.log_odds
         length = wanted.answer_tokens if wanted.kind == "answers" else DEFAULT_TOKENS
         ids = [tuple(p) for p in self.model.token_ids([prompt.text for prompt in prompts])]
         source = self.undosed([prompt.text for prompt in prompts], length, tally)
         if wanted.kind == "sequences":
-            texts = text_tokens(self.model, wanted.target)
-            rows = [ForcedRow(prompt, text, ()) for prompt in ids for text in texts]
-            found = forced_pass(self.model, rows, batch_rows=self.batch_rows)
-            tally.forward += len(rows)
-            tally.tokens += sum(row.tokens for row in found)
-            values = [f.log_likelihood / len(row.token_ids) for row, f in zip(rows, found, strict=True)]
-            starts = range(0, len(values), len(texts))
-            target = [texts[max(range(len(texts)), key=lambda i: values[start + i])] for start in starts]
+            target = self._likeliest(ids, text_tokens(self.model, wanted.target), tally)
         else:
             target = self.undosed([partner.text for partner in partners], length, tally)
+        if wanted.kind == "tokens":
+            controls = text_tokens(self.model, wanted.control, first_only=True)
+            unmoved = [place for place, text in enumerate(target) if text[:1] in controls]
+            texts = [t for t in text_tokens(self.model, wanted.target, first_only=True) if t not in controls]
+            likeliest = self._likeliest([ids[place] for place in unmoved], texts, tally) if texts else []
+            for place, text in zip(unmoved, likeliest, strict=False):
+                source[place], target[place] = source[place][:1], text
         return [AnswerPair(*row) for row in zip(ids, source, target, strict=True)]
+
+    def _likeliest(self, prompts: Sequence[TokenIds], texts: Sequence[TokenIds], tally: Tally) -> list[TokenIds]:
+        """For each prompt the text that the undosed model finds least surprising per token after it."""
+        rows = [ForcedRow(prompt, text, ()) for prompt in prompts for text in texts]
+        found = forced_pass(self.model, rows, batch_rows=self.batch_rows) if rows else []
+        tally.forward += len(rows)
+        tally.tokens += sum(row.tokens for row in found)
+        values = [f.log_likelihood / len(row.token_ids) for row, f in zip(rows, found, strict=True)]
+        starts = range(0, len(values), len(texts))
+        return [texts[max(range(len(texts)), key=lambda i: values[start + i])] for start in starts]
 
 
 def partners(positive: Sequence[Prompt], negative: Sequence[Prompt]) -> list[Prompt]:
