@@ -46,6 +46,29 @@ def test_the_target_is_the_sequence_that_surprises_least_per_token(llama: Model)
     assert tally.forward == 3 + 6
 
 
+def test_first_tokens_stand_where_the_partner_is_answered_in_the_source_state_too(llama: Model) -> None:
+    chosen = make_behavior().prompts("find")[:4]
+    own = Answers(llama).undosed([prompt.text for prompt in chosen], 8, Tally())
+    unmoved = own[1][:1]
+    log_odds = {"kind": "tokens", "target": ["sky", "cat"], "control": [llama.decode(unmoved)]}
+    behavior, tally = make_behavior(log_odds=log_odds), Tally()
+    targets = text_tokens(llama, log_odds["target"], first_only=True)
+    expected = 0
+    mates = [*chosen[1:], chosen[0]]
+    for place, pair in enumerate(Answers(llama).pairs(behavior, chosen, mates, tally)):
+        theirs = own[(place + 1) % len(chosen)]
+        if theirs[:1] != unmoved:
+            assert (pair.source, pair.target) == (own[place], theirs)
+            continue
+        expected += 1
+        scores = tiny_models.forward(llama, list(pair.prompt_ids))[-1]
+        assert pair.source == own[place][:1]
+        assert pair.target == max(targets, key=lambda text: float(scores[text[0]]))
+    assert expected >= 1
+    # Each prompt answered twice over, once as a partner; and two tokens read where the partner tells nothing.
+    assert tally.forward == 2 * len(chosen) + 2 * expected
+
+
 def test_reading_answers_again_costs_the_same(llama: Model) -> None:
     answers, tallies = Answers(llama), (Tally(), Tally())
     texts = [prompt.text for prompt in make_behavior().prompts("find")]
