@@ -71,7 +71,7 @@ def commit_evidence(
             {
                 "behavior": record["behavior"],
                 **inputs[name],
-                **{key: record[key] for key in ("ceiling", "trigger", "source")},
+                **{key: record[key] for key in ("ceiling", "trigger", "target_trigger", "open", "source")},
             }
             for name, record in measured.items()
         ]
