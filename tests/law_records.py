@@ -67,6 +67,8 @@ def forecast(value: float | None = 0.72, low: float | None = 0.6, high: float | 
         "method": "class_prior",
         "open": False,
         "probability_open": 0.1,
+        "open_if_effect": changes.get("open", False),
+        "probability_open_if_effect": 0.1,
         "failure_mode": "collapse_before_trigger",
         **changes,
     }

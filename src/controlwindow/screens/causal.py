@@ -16,8 +16,9 @@ from controlwindow.screens.perturbation import agreement
 COORDINATE = 0.3
 """|c| of the doses: the lowest trigger that LAW reports, that of a switch.
 
-At 0.45 the shift is no larger beside those of random neurons, and the damage is: it hides controllers whose own direction
-costs much, and all of those in a stream that is mostly one vector, where 0.3 is a large dose already (docs/screens.md).
+At 0.45 the shift is no larger beside those of random neurons, and the damage is: it hides controllers whose own
+direction costs much, and all of those in a stream that is mostly one vector, where 0.3 is a large dose already
+(docs/screens.md).
 """
 
 

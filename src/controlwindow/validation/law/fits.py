@@ -19,6 +19,7 @@ from controlwindow.geometry import dose_for
 from controlwindow.validation.law.records import map_floats
 from controlwindow.windows.calibrating import REPORTED_CEILING, fit_predictors
 from controlwindow.windows.calibration import Calibration, Observation
+from controlwindow.windows.effect_verdicts import Clues, EffectObservation, EffectVerdicts, fit_effect_verdicts
 from controlwindow.windows.features import subject_from_json
 from controlwindow.windows.triggers import TriggerCalibration, TriggerObservation, fit_triggers
 
@@ -54,12 +55,14 @@ class Fit:
     Attributes:
         ceilings: Predictors of the ceiling.
         triggers: Predictor of the trigger.
+        verdicts: Whether a window is open, given an effect.
         constant: The best constant.
         medians: Median ceiling in c by fingerprint; None where the median neuron has none.
     """
 
     ceilings: Calibration
     triggers: TriggerCalibration
+    verdicts: EffectVerdicts
     constant: Constant
     medians: dict[str, float | None]
 
@@ -68,6 +71,7 @@ class Fit:
         return {
             "ceilings": json.loads(self.ceilings.to_json()),
             "triggers": json.loads(self.triggers.to_json()),
+            "verdicts": self.verdicts.to_record(),
             "constant": vars(self.constant),
             "medians": self.medians,
         }
@@ -148,6 +152,21 @@ def trigger_observations_of(evidence: Sequence[Evidence]) -> list[TriggerObserva
     return found
 
 
+def effect_observations_of(evidence: Sequence[Evidence], ceilings: Calibration) -> list[EffectObservation]:
+    """Pairs with an effect, their ceilings as the fitted predictors give them."""
+    found = []
+    for e in evidence:
+        for pair in e["pairs"]:
+            if pair["target_trigger"] is None:
+                continue
+            subject = subject_from_json(pair["subject"])
+            ceiling = ceilings.predict(subject, fingerprint=e["fingerprint"], behavior=pair["behavior"])
+            if ceiling is not None:
+                clues = Clues(ceiling, subject.limit, pair["flip"], pair["behavior_class"])
+                found.append(EffectObservation(e["fingerprint"], clues, pair["open"]))
+    return found
+
+
 def plain_coordinate(dose: float, curve: Curve) -> float:
     """c that a dose stands for on the plain curve: what collapses text is the coordinate (LAW)."""
     cosine = curve.cosine
@@ -205,9 +224,11 @@ def _fit(evidence: Sequence[Evidence]) -> Fit:
         for pair in e["pairs"]
         if pair["ceiling"] is not None
     ]
+    ceilings = fit_predictors(observations_of(evidence))
     return Fit(
-        ceilings=fit_predictors(observations_of(evidence)),
+        ceilings=ceilings,
         triggers=fit_triggers(trigger_observations_of(evidence)),
+        verdicts=fit_effect_verdicts(effect_observations_of(evidence, ceilings)),
         constant=best_constant(reached),
         medians={e["fingerprint"]: _median(e["pairs"]) for e in evidence},
     )

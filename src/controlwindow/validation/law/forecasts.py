@@ -15,6 +15,7 @@ from controlwindow.validation.law.candidates import Assignment
 from controlwindow.validation.law.fits import Fit, digest_of
 from controlwindow.validation.law.measuring import BRANCHES, pair_name
 from controlwindow.validation.law.session import Session
+from controlwindow.windows.effect_verdicts import Clues
 from controlwindow.windows.failure_prediction import predict_failure_mode
 from controlwindow.windows.features import Subject, subject_from_json, subjects_of
 from controlwindow.windows.predictors import PredictedCeiling
@@ -163,11 +164,16 @@ def forecast_pair(
         "method": trigger.method,
         "open": None,
         "probability_open": None,
+        "open_if_effect": None,
+        "probability_open_if_effect": None,
         "failure_mode": None,
     }
     if ceiling is not None:
         verdict = predict_verdict(ceiling, trigger)
         found["open"], found["probability_open"] = verdict.open, verdict.probability
+        clues = Clues(ceiling, subject.limit, flips.flip, kind)
+        chance = fit.verdicts.probability(clues, fingerprint)
+        found["open_if_effect"], found["probability_open_if_effect"] = chance > 0.5, chance
         found["failure_mode"] = predict_failure_mode(subject, ceiling, trigger, injected)
     return found
 

@@ -21,7 +21,8 @@ DIGITS = 5
 """Digits after the point that records keep; scores are taken of the rounded values."""
 
 _FORECAST_KEYS = (
-    "ceiling", "predictors", "constant", "median", "trigger", "method", "open", "probability_open", "failure_mode"
+    "ceiling", "predictors", "constant", "median", "trigger", "method", "open", "probability_open", "open_if_effect",
+    "probability_open_if_effect", "failure_mode",
 )  # fmt: skip
 
 

@@ -43,13 +43,15 @@ def verdict_scores(records: Sequence[Record], setting: str = "known") -> dict[st
         setting: "known" or "left_out".
     """
     pairs = [r for r in held_out(records, setting) if r[setting]["open"] is not None]
+    # The stratum with an effect is asked what comes first, given the effect; others also whether there is one.
+    forecast = {stratum: "open_if_effect" if stratum == "with an effect" else "open" for stratum in STRATA}
     calibration = [r for r in records if r["role"] == "calibration"]
     found: dict[str, Any] = {}
     for stratum, belongs in STRATA.items():
         chosen = [r for r in pairs if belongs(r)]
+        said = [bool(r[setting][forecast[stratum]]) for r in chosen]
         found[stratum] = {
-            "fully_committed": _score(chosen, [bool(r[setting]["open"]) for r in chosen])
-            | _against(chosen, [bool(r[setting]["open"]) for r in chosen], calibration, belongs, setting),
+            "fully_committed": _score(chosen, said) | _against(chosen, said, calibration, belongs, setting),
             "ceiling_committed": _score(chosen, [ceiling_committed(r, setting) for r in chosen])
             | _against(chosen, [ceiling_committed(r, setting) for r in chosen], calibration, belongs, setting),
         }
