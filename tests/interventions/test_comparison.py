@@ -177,7 +177,7 @@ def test_a_rate_off_its_level_is_marked_wherever_its_costs_are_compared(found: C
     assert "* the interval on unseen prompts leaves the level out" in " ".join(comparison_lines(marked))
     page = write_comparison(marked, tmp_path).read_text("utf-8")
     assert page.count("<td>mean difference*</td>") == len(found.differences)
-    assert "<th scope=\"row\">add L3.N1*" not in page
+    assert '<th scope="row">add L3.N1*' not in page
     assert sum("*" in str(cell) for cell in comparison_table(marked).columns[3].cells) == sum(
         row.matched for row in missed if row.arm == "mean difference"
     )

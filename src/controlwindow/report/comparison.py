@@ -225,7 +225,7 @@ def written(metric: str, estimate: Estimate | None) -> str:
 
 
 def off_level(result: LevelResult) -> str:
-    """The mark of a rate whose interval on unseen prompts leaves the level out; what is compared there has two rates."""
+    """The mark of a rate whose interval on unseen prompts leaves the level out: its costs are those of another rate."""
     return OFF_LEVEL if result.level_covered is False else ""
 
 
