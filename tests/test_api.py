@@ -76,6 +76,19 @@ def test_a_users_own_behavior_on_a_real_checkpoint(stories, tmp_path):
     assert document["coverage"]["open_random"] == []
 
 
+def test_a_users_own_behavior_is_probed_on_a_real_checkpoint(stories, tmp_path):
+    found = cw.probe(stories, EXAMPLE, tmp_path / "run", passes=2200, sizes=[1, 16]).to_json()
+    assert found["passes_taken"] <= 2200
+    assert found["sums"]["flipped"] == len(found["sums"]["pairs"]) == 8
+    first = found["ranking"]["top"][0]
+    assert first["p_holm"] < 0.05
+    assert first["mean"] * first["evaluated"] > 0
+    patched = {line["setting"]["size"]: line for line in found["effects"] if line["setting"]["intervention"] == "patch"}
+    # What the circuit writes after "and said," moves F further than what random neurons of the same layers write.
+    assert patched[16]["shift"] > max(patched[16]["controls"]["random_draws"])
+    assert (tmp_path / "run" / "figures" / "probe-grid.svg").stat().st_size > 1000
+
+
 def test_a_model_in_hand_is_audited_and_resumed_with_the_model(organism, tmp_path, monkeypatch):
     in_hand = cw.load_model(organism.hf_model, tokenizer=organism.tokenizer)
     assert in_hand.fingerprint == organism.fingerprint

@@ -53,6 +53,11 @@ def test_the_contrast_comes_from_the_roles_or_from_the_file(tmp_path):
 def test_a_contrast_that_is_too_small_says_how_small(tmp_path):
     with pytest.raises(BehaviorError, match=r"has 1 positive prompts in split 'select', 8 are needed"):
         behavior(tmp_path).contrast("select")
+    # [contrast] is read for the find split alone, so it is no way out here.
+    with pytest.raises(BehaviorError) as refused:
+        behavior(tmp_path).contrast("select")
+    assert "[prompts.select] positive" in refused.value.hint
+    assert "[contrast]" not in refused.value.hint
 
 
 def test_too_few_eligible_prompts_stop_with_the_count(tmp_path):

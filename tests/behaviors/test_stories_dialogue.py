@@ -15,6 +15,7 @@ from controlwindow.behaviors import (
     load_behavior,
     shuffle_scale,
 )
+from controlwindow.behaviors.pairs import prompt_pairs
 
 ROOT = Path(__file__).resolve().parents[2]
 CHECKPOINT = ROOT.parent / "shared" / "data" / "models" / "stories260K"
@@ -31,6 +32,17 @@ def test_the_example_validates_with_its_contrast():
     assert sizes["find"] >= 48
     assert len(behavior.contrast("find").negative) >= 32
     assert not behavior.sensitive
+
+
+def test_every_pair_is_a_story_and_the_same_story_led_to_direct_speech():
+    behavior = load_behavior(BEHAVIOR)
+    for split, least in (("find", 32), ("select", 16), ("evaluate", 32)):
+        own = {prompt.text for prompt in behavior.prompts(split)}
+        pairs = prompt_pairs(behavior, split)
+        assert len(pairs) == least
+        for pair in pairs:
+            assert pair.prompt.text in own
+            assert pair.perturbed.text == pair.prompt.text.removesuffix(".") + " and said,"
 
 
 @pytest.mark.parametrize(
@@ -105,6 +117,16 @@ def test_the_contrast_prompts_lead_to_direct_speech(stories):
     answers = [stories.tokenizer.decode(stories.answer(stories.encode(prompt.text), 16)) for prompt in prompts]
     switched = [behavior.judge(text, prompt, False) for text, prompt in zip(answers, prompts, strict=True)]
     assert switched.count("switched") >= 14
+
+
+@real_model
+def test_the_perturbation_brings_direct_speech_about(stories):
+    pairs = prompt_pairs(load_behavior(BEHAVIOR), "evaluate")[:16]
+    opened = [
+        ['"' in stories.tokenizer.decode(stories.answer(stories.encode(side.text), 3)) for side in pair[1:]]
+        for pair in pairs
+    ]
+    assert opened == [[False, True]] * len(pairs)
 
 
 @real_model

@@ -112,9 +112,20 @@ def test_the_strength_is_the_one_that_flips_most_on_the_select_prompts(sweep: Ci
 
 
 def test_equal_flips_choose_the_weakest_change() -> None:
-    sweep = CircuitSweep(task(), ("L0.N1",), controls())
+    sweep = CircuitSweep(task(factors=(-1.0, -0.5, 0.5)), CIRCUIT, controls())
     finished(sweep)
-    assert sweep.factor == 0.5
+    assert results.choice(sweep)["flips"] == [0.5, 0.5, 0.0]
+    assert sweep.factor == -0.5
+
+
+@pytest.mark.parametrize(("factors", "looked_into"), [((0.5, 0.0, -1.0), 0.0), ((0.5, -1.0), 0.5)])
+def test_a_circuit_that_flips_nothing_is_looked_into_under_ablation(factors, looked_into) -> None:
+    sweep = CircuitSweep(task(factors=factors), ("L0.N1",), controls())
+    finished(sweep)
+    assert sweep.factor == looked_into
+    chosen = results.choice(sweep)
+    assert chosen["flips"] == [0.0] * len(factors)
+    assert "no strength flips a select prompt" in chosen["from"]
 
 
 def test_without_select_prompts_the_strength_is_ablation_and_moves_are_measured_all_the_same() -> None:
@@ -177,6 +188,19 @@ def test_controls_are_tested_and_corrected_over_the_ladder(sweep: CircuitSweep) 
     assert (best["seeds_below"], best["seeds"], best["candidates"]) == (2, 2, 3)
     assert tests["shuffled", 0.0]["seeds_below"] == 1
     assert tests["random", 0.5]["p_holm"] == 1
+
+
+def test_an_effect_that_may_be_none_has_no_direct_share() -> None:
+    sweep = CircuitSweep(task(), CIRCUIT, controls())
+    while cells := list(sweep.next_cells()):
+        rows = {cell: answer(cell) for cell in cells}
+        for cell in rows:
+            if isinstance(cell, AnswerCell):
+                rows[cell] = [{**row, "shift": row["shift"] - 10.5} for row in rows[cell]]
+        sweep.update(rows)
+    circuit = next(e for e in results.effects(sweep, 0) if e["arm"] == "circuit")
+    assert circuit["shift"]["interval"][0] < 0 < circuit["shift"]["interval"][1]
+    assert circuit["direct_share"] is None
 
 
 def test_the_direct_share_is_what_is_left_with_attention_held(sweep: CircuitSweep) -> None:

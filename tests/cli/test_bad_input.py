@@ -124,6 +124,35 @@ def test_a_pickle_checkpoint_is_refused(command, behavior, organism_copy):
     assert_one_clear_error(command("audit", organism_copy, "-b", behavior), "pickle", "safetensors")
 
 
+@pytest.mark.parametrize("method", ["bitsandbytes", "gptq", "fp8"])
+def test_a_quantised_checkpoint_is_refused_for_what_it_is(command, behavior, organism_copy, method):
+    """Not for the library that would unpack it: a gradient screen could not use what that gives."""
+    config = json.loads((organism_copy / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": method}
+    (organism_copy / "config.json").write_text(json.dumps(config))
+    outcome = command("screen", organism_copy, "-b", behavior, "-m", "gradient")
+    assert_one_clear_error(outcome, "quantised", "config.json", method, "dequantize")
+    assert "pip install" not in outcome.err
+
+
+def test_a_behavior_without_a_contrast_names_file_and_key(command, behavior, tmp_path):
+    path = tmp_path / "vaults.toml"
+    shutil.copy(behavior, path)
+    lines = behavior.with_suffix(".jsonl").read_text("utf-8").splitlines()
+    kept = [line for line in lines if json.loads(line)["role"] == "positive"]
+    path.with_suffix(".jsonl").write_text("\n".join(kept), "utf-8")
+    words = (str(path), "0 negative prompts in split 'find'", "[prompts.find] negative", "[contrast]")
+    for arguments in (("screen", "-m", "contrastive"), ("screen", "-m", "gradient"), ("circuit",), ("compare",)):
+        name, *options = arguments
+        assert_one_clear_error(command(name, "organism:switch", "-b", path, *options), *words)
+
+
+@pytest.mark.parametrize("top", ["0", "0%", "0.001%"])
+def test_an_empty_circuit_is_refused(command, behavior, top):
+    outcome = command("circuit", "organism:switch", "-b", behavior, "--top", top)
+    assert_one_clear_error(outcome, f"--top {top}", "empty circuit", "--top 1")
+
+
 def test_a_checkpoint_with_nan_is_refused(command, behavior, organism_copy):
     weights = organism_copy / "model.safetensors"
     tensors = load_file(weights)

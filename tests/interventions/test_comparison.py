@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -167,6 +168,25 @@ def test_page_and_figures_show_every_method_and_say_what_is_unmatched(found: Com
     }
     assert comparison_table(found).row_count == len(found.results)
     assert "2 of 4 differences" in " ".join(comparison_lines(found))
+
+
+def test_a_rate_off_its_level_is_marked_wherever_its_costs_are_compared(found: Comparison, tmp_path: Path) -> None:
+    assert not any("leaves the level out" in line for line in comparison_lines(found))
+    missed = [replace(row, level_covered=False) if row.arm == "mean difference" else row for row in found.results]
+    marked = replace(found, results=tuple(missed))
+    assert "* the interval on unseen prompts leaves the level out" in " ".join(comparison_lines(marked))
+    page = write_comparison(marked, tmp_path).read_text("utf-8")
+    assert page.count("<td>mean difference*</td>") == len(found.differences)
+    assert '<th scope="row">add L3.N1*' not in page
+    assert sum("*" in str(cell) for cell in comparison_table(marked).columns[3].cells) == sum(
+        row.matched for row in missed if row.arm == "mean difference"
+    )
+
+
+def test_without_a_common_level_no_costs_are_compared(found: Comparison, tmp_path: Path) -> None:
+    alone = replace(found, differences=())
+    assert "no level is matched by both" in " ".join(comparison_lines(alone))
+    assert "Neurons less residual baselines" not in write_comparison(alone, tmp_path).read_text("utf-8")
 
 
 def test_a_shared_page_names_no_neuron_layer_or_strength(found: Comparison, tmp_path: Path) -> None:

@@ -50,6 +50,25 @@ def test_quantised_parameters_are_refused_by_name(dtype: torch.dtype) -> None:
     refused(in_hand, r"model\.layers\.1\.mlp\.down_proj\.weight is quantised", ModelError)
 
 
+class PackedLinear(nn.Module):
+    """Built as torch.ao's quantised layers are: no parameter, and a method of that name."""
+
+    def weight(self) -> torch.Tensor:
+        return torch.zeros(48, 32)
+
+
+def test_layers_that_pack_their_weights_are_refused_by_name() -> None:
+    packed = tiny_models.llama_in_hand()
+    packed.model.layers[0].self_attn.q_proj = PackedLinear()
+    refused(packed, r"self_attn\.q_proj\.weight is quantised \(PackedLinear\)", ModelError)
+    buffered = tiny_models.llama_in_hand()
+    projection = buffered.model.layers[1].mlp.down_proj
+    weight = projection.weight.detach().to(torch.int8)
+    del projection.weight
+    projection.register_buffer("weight", weight)
+    refused(buffered, r"layers\.1\.mlp\.down_proj\.weight is quantised \(torch\.int8\)", ModelError)
+
+
 class Linear8bit(nn.Linear):
     pass
 

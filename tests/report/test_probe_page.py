@@ -75,6 +75,29 @@ def test_words_say_what_was_predicted_and_found(document) -> None:
     assert "does not work, as that predicts" in said
 
 
+def test_what_becomes_of_the_text_stands_beside_the_verdict(document) -> None:
+    line = {
+        "setting": {"intervention": "inject_mean_difference", "size": 0, "factor": 0.0, "layer": 3, "strength": 0.8},
+        "flips": 0.25, "interval": [0.1, 0.5], "n": 16, "coherent": 0.3,
+    }  # fmt: skip
+    weaker = {**line, "setting": {**line["setting"], "intervention": "ablate", "size": 4, "layer": -1}, "flips": 0.1}
+    said = probe_words.reach({**document, "rollouts": [weaker, line]})
+    assert "Inject mean difference (layer 3, 0.80 ‖r‖) flips most: 25 % [10 %, 50 %] of 16" in said
+    assert "70 % of its rollouts collapse" in said
+    assert probe_words.reach({**document, "rollouts": []}) == ""
+
+
+def test_figures_of_few_layers_keep_their_size(document, tmp_path) -> None:
+    write_probe_report(document, tmp_path)
+    html = (tmp_path / "report.html").read_text("utf-8")
+    svg = (tmp_path / "figures" / "probe-grid.svg").read_text("utf-8")
+    width = float(re.search(r"--width:(\d+)px", svg)[1])
+    assert width == pytest.approx(float(re.search(r'viewBox="0 0 (\S+) ', svg)[1]), abs=1)
+    assert width < 640
+    # The least width of a broad figure must not reach beyond the figure's own.
+    assert "min-width:min(40rem,var(--width,40rem))" in html
+
+
 def test_the_ladders_are_drawn_to_a_file(document, tmp_path) -> None:
     draw_probe(document, tmp_path / "deep" / "ladders.svg")
     assert (tmp_path / "deep" / "ladders.svg").read_text("utf-8").startswith("<svg")

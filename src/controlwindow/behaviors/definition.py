@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from typing import Annotated, Any, Literal, NoReturn
@@ -217,11 +217,13 @@ class Behavior:
         definition: The behavior file.
         all_prompts: Every prompt of every split and role.
         inline_contrast: X+ and X− where the file gives them apart from the find split.
+        file: The file that it was read from, which errors name; nothing else depends on it.
     """
 
     definition: BehaviorDefinition
     all_prompts: tuple[Prompt, ...]
     inline_contrast: Contrast | None = None
+    file: str | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:
@@ -283,6 +285,11 @@ class Behavior:
         """How target and control are told apart; by their answers where the file does not say."""
         return self.definition.log_odds or LogOdds(kind="answers")
 
+    @property
+    def where(self) -> str:
+        """How errors begin: the file, where there is one."""
+        return f"{self.file}: " if self.file else ""
+
     def prompts(self, split: Split, role: Role = "positive") -> tuple[Prompt, ...]:
         """The prompts of a split that are steered, or the benign ones (role "negative") beside them."""
         return tuple(prompt for prompt in self.all_prompts if prompt.split == split and prompt.role == role)
@@ -304,9 +311,10 @@ class Behavior:
         for side, prompts_of_side in (("positive", contrast.positive), ("negative", contrast.negative)):
             if len(prompts_of_side) < MINIMUM_CONTRAST:
                 raise BehaviorError(
-                    f"behavior '{self.name}' has {len(prompts_of_side)} {side} prompts in split '{split}', "
+                    f"{self.where}behavior '{self.name}' has {len(prompts_of_side)} {side} prompts in split '{split}', "
                     f"{MINIMUM_CONTRAST} are needed for a contrast",
-                    f"add {side} prompts to the split '{split}' or to [contrast]",
+                    f"add prompts of the role {side} to the split '{split}', as in [prompts.{split}] {side} = [\"…\"]"
+                    + (", or give [contrast]" if split == "find" else ""),
                 )
         return contrast
 

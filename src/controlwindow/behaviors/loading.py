@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -124,7 +125,7 @@ def assemble(definition: BehaviorDefinition, path: Path) -> Behavior:
         _check_prompts(behavior)
     except BehaviorError as error:
         raise BehaviorError(f"{path}: {error.message}", error.hint) from error
-    return behavior
+    return replace(behavior, file=str(path))
 
 
 def _texts(source: PromptTexts, path: Path) -> Sequence[str]:

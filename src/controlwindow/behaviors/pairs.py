@@ -36,7 +36,7 @@ def prompt_pairs(behavior: Behavior, split: Split) -> tuple[PromptPair, ...]:
     perturbation = behavior.definition.perturbation
     if perturbation is None:
         raise BehaviorError(
-            f"behavior '{behavior.name}' defines no perturbation, so there are no pairs to probe",
+            f"{behavior.where}behavior '{behavior.name}' defines no perturbation, so there are no pairs to probe",
             'add [perturbation] to its file, as kind = "swap_characters" or with pairs; see docs/behaviors.md',
         )
     if perturbation.kind == "pairs":
@@ -56,7 +56,7 @@ def prompt_pairs(behavior: Behavior, split: Split) -> tuple[PromptPair, ...]:
     ]
     if len(pairs) < LEAST_PAIRS:
         raise BehaviorError(
-            f"behavior '{behavior.name}' has {len(pairs)} perturbation pairs in split '{split}', "
+            f"{behavior.where}behavior '{behavior.name}' has {len(pairs)} perturbation pairs in split '{split}', "
             f"{LEAST_PAIRS} are needed",
             f'write them into [perturbation], as {split} = [["prompt", "perturbed prompt"], …]'
             if perturbation.kind == "pairs"
@@ -64,7 +64,8 @@ def prompt_pairs(behavior: Behavior, split: Split) -> tuple[PromptPair, ...]:
         )
     if all(pair.prompt.text == pair.perturbed.text for pair in pairs):
         raise BehaviorError(
-            f"behavior '{behavior.name}': the perturbation changes none of the {len(pairs)} prompts of '{split}'",
+            f"{behavior.where}behavior '{behavior.name}': the perturbation changes none of the {len(pairs)} prompts of "
+            f"'{split}'",
             'give pairs that differ with kind = "pairs"',
         )
     return tuple(pairs)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from controlwindow.circuits.controls import Arm
 from controlwindow.circuits.estimates import Estimate, estimate, paired_difference
 from controlwindow.circuits.selection import by_layer
-from controlwindow.circuits.sweep import CircuitSweep
+from controlwindow.circuits.sweep import ABLATION, CircuitSweep
 from controlwindow.instruments.cells import Cell, Rows
 from controlwindow.statistics import holm
 
@@ -72,7 +72,9 @@ def effects(sweep: CircuitSweep, seed: int) -> list[dict[str, Any]]:
             cells = [sweep.answer(arm, sweep.factor, hold_attention=True) for arm in arms]
             held = np.array([_column(sweep.rows[cell], "shift") for cell in cells])
             entry["held"] = estimate(held, seed).to_json()
-            entry["direct_share"] = _ratio(held, free)
+            low, high = entry["shift"]["interval"]
+            # Beside an effect that may be none, or of either sign, a share says nothing.
+            entry["direct_share"] = None if low <= 0 <= high else float(held.mean()) / float(free.mean())
         found.append(entry)
     return found
 
@@ -112,8 +114,11 @@ def choice(sweep: CircuitSweep) -> dict[str, Any]:
     task = sweep.task
     chosen: dict[str, Any] = {"factor": sweep.factor, "from": "given", "prompts": 0, "flips": []}
     if task.factor is None and task.select:
-        flips = [float(np.mean(sweep.flips(sweep.selecting(factor)))) for factor in task.factors]
-        chosen |= {"from": "select", "prompts": len(task.select), "flips": flips}
+        flips = sweep.selected_flips
+        source = "select" if any(flips) else "ablation, since no strength flips a select prompt"
+        if not any(flips) and sweep.factor != ABLATION:
+            source = "the weakest, since no strength flips a select prompt"
+        chosen |= {"from": source, "prompts": len(task.select), "flips": flips}
     elif task.factor is None:
         chosen["from"] = "ablation, since there are no select prompts"
     return chosen
@@ -218,12 +223,6 @@ def _exponential(found: Estimate) -> Estimate:
     low, high = (math.exp(min(bound, 700)) for bound in found.interval)
     interval = type(found.interval)(low, high)
     return Estimate(math.exp(min(found.value, 700)), interval, found.n, tuple(math.exp(v) for v in found.by_seed))
-
-
-def _ratio(held: Floats, free: Floats) -> float | None:
-    """Mean shift with attention held over that with it free; None where there is nothing to share."""
-    whole = float(free.mean())
-    return None if abs(whole) < 1e-6 else float(held.mean()) / whole
 
 
 def _column(rows: Rows, key: str) -> Floats:

@@ -119,13 +119,24 @@ class CircuitSweep:
 
     @cached_property
     def factor(self) -> float:
-        """The strength that is looked into: with the most flips on the select prompts, the nearest to 1 of equals."""
+        """The strength that is looked into: with the most flips on the select prompts, the nearest to 1 of equals.
+
+        Where none flips a prompt it is ablation: the weakest change would be the weakest test of what a circuit gates.
+        """
         if self.task.factor is not None:
             return self.task.factor
-        if not self.task.select:
+        if not any(self.selected_flips):
             return ABLATION if ABLATION in self.task.factors else self.task.factors[0]
-        flips = {factor: self.flips(self.selecting(factor)) for factor in self.task.factors}
-        return max(self.task.factors, key=lambda factor: (np.mean(flips[factor]), -abs(1 - factor)))
+        best = max(self.selected_flips)
+        equal = [factor for factor, flips in zip(self.task.factors, self.selected_flips, strict=True) if flips == best]
+        return min(equal, key=lambda factor: abs(1 - factor))
+
+    @property
+    def selected_flips(self) -> list[float]:
+        """Share of the select prompts that each strength flips; empty where there are none."""
+        if not self.task.select:
+            return []
+        return [float(np.mean(self.flips(self.selecting(factor)))) for factor in self.task.factors]
 
     def flips(self, cell: Cell) -> list[float]:
         """Whether each rollout of a cell shows a target outcome at the horizon."""

@@ -97,7 +97,8 @@ def show_probe(document: dict[str, Any], directory: Path | None, as_json: bool) 
         return
     console = output()
     console.print(Text.assemble((f"{document['behavior']}: ", "bold"), words.headline(document)), soft_wrap=True)
-    for sentence in (words.prediction(document), words.shape(document), words.agreement(document)):
+    sentences = (words.reach(document), words.prediction(document), words.shape(document), words.agreement(document))
+    for sentence in filter(None, sentences):
         console.print(Text(sentence), soft_wrap=True)
     console.print()
     columns = [("rank", "right"), ("neuron", "left"), ("mean I", "left"), ("coherence", "right"),

@@ -79,6 +79,7 @@ def load_model(
     target = _device(device)
     config = _from_pretrained(AutoConfig, location, local)
     family_of(config.model_type)
+    _check_unquantised(location, config)
     loaded_type = dtype if dtype is not None else (torch.float32 if target.type == "cpu" else "auto")
     hf_model, report = _from_pretrained(
         AutoModelForCausalLM, location, local, dtype=loaded_type, use_safetensors=True, output_loading_info=True
@@ -196,6 +197,21 @@ def _wrap(
         source=source,
         organism=organism,
     )
+
+
+def _check_unquantised(location: str, config: Any) -> None:
+    """Refuse quantised weights before they are read, which would ask for the libraries that unpack them."""
+    found = getattr(config, "quantization_config", None) or getattr(
+        config.get_text_config(), "quantization_config", None
+    )
+    if found:
+        method = found.get("quant_method") if isinstance(found, dict) else getattr(found, "quant_method", None)
+        raise ModelError(
+            f"{location} is quantised (quantization_config in its config.json: {method or 'an unnamed method'}), and "
+            "its columns cannot be read from it",
+            "give the checkpoint in float32, bfloat16 or float16 that it was made from, or load it with Transformers, "
+            "call model.dequantize() and pass it with its tokenizer",
+        )
 
 
 def _check_complete(location: str, report: dict[str, Any]) -> None:

@@ -110,6 +110,15 @@ def _refuse_state(hf_model: Any) -> None:
                 f"{name or 'the model'} is compiled (torch.compile), which does not run hooks as they are installed",
                 "load the model again and leave model.compile() out",
             )
+        weight = getattr(module, "weight", None)
+        # PyTorch's own quantised layers pack their weights away: what stands there is a function, or no parameter.
+        packed = weight is not None and not isinstance(weight, torch.Tensor)
+        if packed or (isinstance(weight, torch.Tensor) and weight.dtype not in _MEASURABLE):
+            kind = type(module).__name__ if packed else weight.dtype
+            raise ModelError(
+                f"the parameter {name}.weight is quantised ({kind})",
+                "load a checkpoint in float32, bfloat16 or float16, or dequantise it first",
+            )
     # A device map names CUDA devices by bare numbers.
     mapped = (getattr(hf_model, "hf_device_map", None) or {}).values()
     spread = {f"cuda:{device}" if isinstance(device, int) else str(device) for device in mapped}

@@ -39,7 +39,13 @@ _CONFIGURATION = {
         "labelFontSize": 11,
         "labelLimit": 0,
         "title": None,
+        "titleColor": MUTED,
+        "titleFontSize": 11,
+        "titleFontWeight": "normal",
+        "columnPadding": 30,
         "symbolType": "square",
+        # Intervals are pale so that points stand out; a key as pale as they are would show another colour.
+        "symbolOpacity": 1,
         "symbolStrokeWidth": 0,
     },
 }

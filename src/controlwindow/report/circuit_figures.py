@@ -130,10 +130,11 @@ def base_against_aligned(document: Mapping[str, Any]) -> dict[str, Any] | None:
     base = document["base"]
     if base is None:
         return None
-    names = (("base", base["model"]), ("aligned", document["model"]))
+    # The caption names the models: names of any length would not fit beside the axis.
+    kinds = ("base", "aligned")
     changed = [
-        {"model": f"{kind}: {name}", "arm": ARM_NAMES[row["arm"]], **_span(row["changed"])}
-        for kind, name in names
+        {"model": kind, "arm": ARM_NAMES[row["arm"]], **_span(row["changed"])}
+        for kind in kinds
         for row in base["changed"][kind]
     ]
     panels = [_dots("changed", "outcomes changed", changed, "model")]
@@ -142,11 +143,11 @@ def base_against_aligned(document: Mapping[str, Any]) -> dict[str, Any] | None:
         found = {"base": base["detection"], "aligned": document["detection"]}
         areas = [
             {
-                "model": f"{kind}: {name}",
+                "model": kind,
                 "arm": ARM_NAMES[arm["arm"]],
                 **_span({"value": arm["area"], "interval": arm["interval"]}),
             }
-            for kind, name in names
+            for kind in kinds
             for arm in found[kind]["arms"]
         ]
         panels.append(_dots("areas", "area under the curve, X+ against X−", areas, None))

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from controlwindow.report import circuit_words as words
 from controlwindow.report.circuit_figures import ARM_NAMES
-from controlwindow.report.wording import number, percent, visible
+from controlwindow.report.wording import number, percent, quantity, visible
 
 
 def ladder_table(ladder: Sequence[Mapping[str, Any]], title: str = "", mark: str = "") -> Table:
@@ -26,7 +26,7 @@ def ladder_table(ladder: Sequence[Mapping[str, Any]], title: str = "", mark: str
         retained, quality = row["retention"], row["quality"]
         table.add_row(
             Text(ARM_NAMES[row["arm"]] if row["arm"] != last else "", style="bold" if row["arm"] == "circuit" else ""),
-            f"{row['factor']:g}",
+            quantity(row["factor"]),
             words.share(row["flip"]),
             words.share(row["coherent"]),
             "–" if retained is None else number(retained["perplexity_ratio"]["value"]),
@@ -55,7 +55,7 @@ def layer_table(document: Mapping[str, Any]) -> Table:
 def circuit_lines(document: Mapping[str, Any]) -> list[Text]:
     """What the tables come to."""
     lines = [Text.assemble((f"{visible(document['behavior'])}: ", "bold"), words.headline(document))]
-    lines += [Text(f"  {sentence}") for sentence in words.against_controls(document)]
+    lines += [Text(f"  It {sentence}") for sentence in words.against_controls(document)]
     lines += [Text(sentence) for sentence in (words.cost(document), words.direct(document)) if sentence]
     lines += [Text(sentence) for sentence in words.against_base(document)]
     return [*lines, *(Text(mark, style="bold red") for mark in words.marks(document))]

@@ -71,7 +71,7 @@ def against_controls(document: Mapping[str, Any]) -> list[str]:
         control = entry(document, test["against"], factor)
         assert control is not None
         beats = test["p_holm"] < LEVEL and test["difference"] > 0 and test["seeds_below"] == test["seeds"]
-        words = "more than" if beats else "not shown to do more than"
+        words = "does more than" if beats else "is not shown to do more than"
         sentences.append(
             f"{words} {ARM_NAMES[test['against']]} ({share(control['flip'])} flips, {test['seeds_below']} of "
             f"{test['seeds']} draws below; difference {figure({**test, 'value': test['difference']})}, "

@@ -38,6 +38,10 @@ _SHOWN = (
 _PERCENT = frozenset(METRICS) - {"excess_nll", "capability_excess_nll", "benign_excess_nll"}
 
 
+OFF_LEVEL = "*"
+"""Mark of a method whose rate on unseen prompts is not the one that it was matched to."""
+
+
 class MethodView(NamedTuple):
     """A method as a table shows it, level by level."""
 
@@ -220,6 +224,11 @@ def written(metric: str, estimate: Estimate | None) -> str:
     return "{} [{}, {}]".format(*(wording.number(part, 3) for part in estimate[:3]))
 
 
+def off_level(result: LevelResult) -> str:
+    """The mark of a rate whose interval on unseen prompts leaves the level out: its costs are those of another rate."""
+    return OFF_LEVEL if result.level_covered is False else ""
+
+
 def setting_words(result: LevelResult) -> str:
     """What a method chose, in a few words."""
     if result.raw != result.raw:
@@ -252,7 +261,11 @@ def comparison_table(comparison: Comparison) -> Table:
             cells = [Text(wording.visible(label)), Text(f"{result.level:.0%}")]
             if result.matched:
                 cells += [Text(setting_words(result), style="dim")]
-                cells += [Text(written(metric, result.metrics.get(metric))) for metric in metrics]
+                mark = off_level(result)
+                cells += [
+                    Text(written(metric, result.metrics.get(metric)) + (mark if metric == "behavior_rate" else ""))
+                    for metric in metrics
+                ]
             else:
                 cells += [Text(f"unmatched, nearest {result.select_rate:.0%}", style="dim")]
                 cells += [Text("–", style="dim") for _ in metrics]
@@ -264,13 +277,17 @@ def comparison_table(comparison: Comparison) -> Table:
 
 def comparison_lines(comparison: Comparison) -> tuple[str, ...]:
     """What to print under the table."""
-    certain = [row for row in comparison.differences if row.p_holm < 0.05 and row.metric != "behavior_rate"]
+    costs = [row for row in comparison.differences if row.metric != "behavior_rate"]
     lines = [
         f"{comparison.n_evaluate} prompts reported on, {comparison.n_select} others that strengths were matched on; "
         "95 % intervals; a level that no strength matches is left out, not extrapolated",
-        f"{len(certain)} of {sum(row.metric != 'behavior_rate' for row in comparison.differences)} differences between "
-        "a neuron method and a residual baseline at one level hold after Holm's correction (p < 0.05)",
+        f"{sum(row.p_holm < 0.05 for row in costs)} of {len(costs)} differences between a neuron method and a residual "
+        "baseline at one level hold after Holm's correction (p < 0.05)"
+        if costs
+        else "no level is matched by both a neuron method and a residual baseline, so their costs are not compared",
     ]
+    if any(map(off_level, comparison.results)):
+        lines.append(f"{OFF_LEVEL} the interval on unseen prompts leaves the level out: the costs are at another rate")
     return (*lines, *comparison.notes)
 
 
@@ -301,4 +318,6 @@ def _page(comparison: Comparison, figures: Mapping[str, str], hidden: bool) -> s
         lines=comparison_lines(comparison),
         differences=comparison.differences,
         certain=certain,
+        off={(row.arm, row.level) for row in comparison.results if off_level(row)},
+        off_mark=OFF_LEVEL,
     )

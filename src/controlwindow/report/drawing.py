@@ -63,7 +63,8 @@ def inert(svg: str, identity: str, description: str) -> str:
         root.set("viewBox", f"0 0 {width} {height}")
     if width:
         # A figure wider than its column shrinks, one narrower keeps its size, so that text stays at reading size.
-        root.set("style", f"max-width:{float(width):.0f}px;width:100%;height:auto")
+        # The page widens no figure beyond this width, whatever minimum it sets.
+        root.set("style", f"--width:{float(width):.0f}px;max-width:var(--width);width:100%;height:auto")
     root.set("xmlns", _SVG)
     root.set("role", "img")
     root.set("aria-label", description)

@@ -169,26 +169,24 @@ def ratio_against_effect(document: Document) -> dict[str, Any]:
     found = document["ratio"]
     low, high = found["interval"]
     end = max(1.2, 1.1 * (high or found["ratio"]), 1.1 * found["ratio"])
-    zones = [
-        {"from": 0.0, "to": 0.2, "zone": "routing"},
-        {"from": 0.2, "to": 0.3, "zone": "undecided"},
-        {"from": 0.3, "to": end, "zone": "opposition"},
-    ]
+    bounds = {"routing": (0.0, 0.2), "undecided": (0.2, 0.3), "opposition": (0.3, end)}
+    zones = [{"zone": zone, "from": a, "to": b, "middle": (a + b) / 2} for zone, (a, b) in bounds.items()]
     axis = alt.Scale(domain=[0, end], nice=False)
+    hues = alt.Scale(domain=list(bounds), range=["#dbe6f4", FAINT, "#f7d9d1"])
     right = alt.layer(
         table("zones").mark_rect(opacity=0.5).encode(
             y=alt.Y("from:Q", scale=axis, title="FFN-to-skip ratio"),
             y2="to:Q",
-            color=alt.Color(
-                "zone:N",
-                scale=alt.Scale(domain=["routing", "undecided", "opposition"], range=["#dbe6f4", FAINT, "#f7d9d1"]),
-                legend=alt.Legend(orient="bottom", direction="vertical"),
-            ),
+            color=alt.Color("zone:N", scale=hues, legend=None),
+        ),
+        # Names stand in the zones, left of the ratio: as a key, colours this pale could not be told apart.
+        table("zones").mark_text(align="left", fontSize=11, color=MUTED).encode(
+            x=alt.value(6), y=alt.Y("middle:Q", scale=axis), text="zone:N"
         ),
         table("ratio").mark_rule(color=INK, strokeWidth=2).encode(y=alt.Y("low:Q", scale=axis), y2="high:Q"),
         table("ratio").mark_point(filled=True, color=INK, size=60, opacity=1).encode(y=alt.Y("ratio:Q", scale=axis)),
         heading("what the ratio predicts"),
-    ).properties(width=110, height=200)  # fmt: skip
+    ).properties(width=170, height=200)  # fmt: skip
     chart = alt.hconcat(left, right, spacing=40).resolve_scale(color="independent")
     ratio = [{"ratio": found["ratio"], "low": low, "high": high}]
     return attach(finish(chart), {"flips": rows, "zones": zones, "ratio": ratio})

@@ -31,6 +31,24 @@ def headline(document: Mapping[str, Any]) -> str:
     return f"{_KINDS[document['verdict']['kind']]} (judged on {on})"
 
 
+def reach(document: Mapping[str, Any]) -> str:
+    """How often the intervention that flips most does so, and what else becomes of the text; empty without rollouts.
+
+    A verdict compares with controls, so it may rest on few flips amid collapsed text: that must stand beside it.
+    """
+    lines = document["rollouts"]
+    if not lines:
+        return ""
+    most = max(lines, key=lambda line: line["flips"])
+    low, high = most["interval"]
+    name = NAMES[most["setting"]["intervention"]]
+    return (
+        f"{name[0].upper()}{name[1:]} ({setting(most['setting'])}) flips most: {percent(most['flips'])} "
+        f"[{percent(low)}, {percent(high)}] of {plural(most['n'], 'eligible prompt')} coherently, while "
+        f"{percent(1 - most['coherent'])} of its rollouts collapse."
+    )
+
+
 def prediction(document: Mapping[str, Any]) -> str:
     """What the FFN-to-skip ratio predicted, and whether it was right."""
     ratio, verdict = document["ratio"], document["verdict"]

@@ -85,7 +85,7 @@ def budget_parts(window: WindowResult) -> str:
 
 def percent(value: float | None) -> str:
     """A share as a whole percentage."""
-    return "–" if value is None else f"{value:.0%}".replace("%", " %")
+    return "–" if value is None else f"{value:.0%}".replace("%", " %").replace("-", MINUS)
 
 
 def interval(bounds: tuple[float | None, float | None] | None, brackets: bool = True) -> str:

@@ -40,12 +40,13 @@ class PerturbationScreen(Screen):
         pairs = behavior.perturbation_pairs()
         if not pairs:
             raise ScreenError(
-                f"behavior '{behavior.name}' defines no perturbation",
+                f"{behavior.where}behavior '{behavior.name}' defines no perturbation",
                 "add [perturbation] to its file, see docs/behaviors.md",
             )
         if all(one == other for one, other in pairs):
             raise ScreenError(
-                f"behavior '{behavior.name}': the perturbation changes none of its {len(pairs)} prompts",
+                f"{behavior.where}behavior '{behavior.name}': the perturbation changes none of its {len(pairs)} "
+                "prompts",
                 'give pairs that differ with kind = "pairs"',
             )
 
