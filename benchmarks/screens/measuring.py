@@ -90,7 +90,8 @@ def measure_reference(model: Model, behavior: Behavior, seed: int) -> dict[str, 
 
     Returns:
         forward, forward_backward: seconds per token of plain passes over the behavior's prompts, in the best of a few
-        batch sizes; rollouts: seconds for every neuron on both branches at one dose, extrapolated from a few neurons.
+        batch sizes; scored: seconds per position of its next-token log-probabilities; rollouts: seconds
+        for every neuron on both branches at one dose, extrapolated from a few neurons.
     """
     generic = generic_pass(model)
     contrast = behavior.contrast("find")
@@ -106,6 +107,11 @@ def measure_reference(model: Model, behavior: Behavior, seed: int) -> dict[str, 
         for size in _BATCH_TOKENS
         for _ in range(_REPEATS)
     )
+    scored = min(
+        timed(lambda size=size: plain_scores(model, size, tokens // size + 1))[1] / (size * (tokens // size + 1))
+        for size in _BATCH_TOKENS
+        for _ in range(_REPEATS)
+    )
     generator = np.random.default_rng(stable_seed("rollouts", behavior.name, seed))
     doses: list[cw.Dose] = []
     for place in generator.permutation(len(model.neurons)):
@@ -117,11 +123,20 @@ def measure_reference(model: Model, behavior: Behavior, seed: int) -> dict[str, 
     return {
         "forward": forward / tokens,
         "forward_backward": both / tokens,
+        "scored": scored,
         "rollouts": rolled * len(model.neurons) * 2 / len(doses),
         "neurons": len(model.neurons),
         "prompts": len(asked),
         "horizon": behavior.horizons[-1],
     }
+
+
+def plain_scores(model: Model, positions: int, times: int) -> None:
+    """Log-probabilities of the next token at so many positions, from hidden states that are there."""
+    hidden = torch.zeros(1, positions, model.d_model, dtype=model.dtype, device=model.device)
+    with torch.inference_mode():
+        for _ in range(times):
+            model.readout(hidden).float().log_softmax(-1)
 
 
 def plain_gradients(model: Model, prompts: Sequence[str], tokens: int) -> None:
@@ -148,9 +163,14 @@ def plain_gradients(model: Model, prompts: Sequence[str], tokens: int) -> None:
 
 
 def plain_seconds(cost: dict[str, Any], reference: dict[str, Any]) -> float:
-    """What the passes of a screen would take without the screen: its tokens forward, and its share of them backward."""
+    """What the passes of a screen would take without the screen.
+
+    Its tokens forward, its share of them backward, and the distributions that it reads: a pass that scores a text ends
+    in the readout at each of its positions, which in a small model costs as much as some blocks.
+    """
     share = min(cost["backward"] / cost["forward"], 1.0) if cost["forward"] else 0.0
-    return float(cost["tokens"] * ((1 - share) * reference["forward"] + share * reference["forward_backward"]))
+    passes = cost["tokens"] * ((1 - share) * reference["forward"] + share * reference["forward_backward"])
+    return float(passes + cost["scored"] * reference["scored"])
 
 
 def timed(work: Callable[[], Value]) -> tuple[Value, float]:

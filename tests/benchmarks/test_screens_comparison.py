@@ -45,12 +45,12 @@ def record(screen: str, behavior: str, ranking: list[str], seconds: float = 2.0,
     return {
         "organism": "organism:switch", "on": behavior, "screen": screen, "ranking": ranking,
         "signs": [-1] * len(ranking), "scores": [8.0, *[4.0] * 14, 2.0], "seconds": seconds,
-        "cost": {"forward": 100, "backward": 50, "tokens": tokens},
+        "cost": {"forward": 100, "backward": 50, "tokens": tokens, "scored": 0},
     }  # fmt: skip
 
 
 def reference(behavior: str) -> dict:
-    values = {"forward": 1e-3, "forward_backward": 3e-3, "rollouts": 100.0}
+    values = {"forward": 1e-3, "forward_backward": 3e-3, "scored": 2e-3, "rollouts": 100.0}
     return {"organism": "organism:switch", "on": behavior, "screen": REFERENCE, **values}
 
 
@@ -85,6 +85,11 @@ def test_cost_is_held_against_plain_passes_and_rollouts():
     assert plain_seconds(RECORDS[2]["cost"], RECORDS[0]) == pytest.approx(1000 * (0.5 * 1e-3 + 0.5 * 3e-3))
     assert causal.expense.plain_range == pytest.approx((1.0, 3.0))
     assert causal.expense.rollouts_range == pytest.approx((0.02, 0.06))
+
+
+def test_plain_passes_read_the_distributions_that_a_screen_reads() -> None:
+    cost = {"forward": 100, "backward": 50, "tokens": 1000, "scored": 500}
+    assert plain_seconds(cost, reference("refusal")) == pytest.approx(1000 * (0.5e-3 + 1.5e-3) + 500 * 2e-3)
 
 
 def test_aims_are_met_or_missed_by_the_numbers():
@@ -123,7 +128,7 @@ def test_what_is_stored_is_measured_again_only_when_something_changed(llama, tmp
     first = store.get(llama, behavior, "readout", 0, measure)
     assert len(first["ranking"]) == len(llama.neurons)
     assert len(first["scores"]) == 16
-    assert first["cost"] == {"forward": 0, "backward": 0, "tokens": 0.0}
+    assert first["cost"] == {"forward": 0, "backward": 0, "tokens": 0.0, "scored": 0}
     assert store.get(llama, behavior, "readout", 0, measure) == first
     assert len(calls) == 1
     store.get(llama, behavior, "readout", 1, measure)

@@ -102,7 +102,7 @@ def test_costs_are_stated(llama: Model) -> None:
     assert (cost.forward, cost.backward) == (9, 9)
     assert cost.tokens == sum(lengths) + 9
     rows = run_screen(llama, behavior, "gradient").to_json()
-    assert rows[0]["cost"] == {"forward": 9, "backward": 9, "tokens": sum(lengths) + 9}
+    assert rows[0]["cost"] == {"forward": 9, "backward": 9, "tokens": sum(lengths) + 9, "scored": 0}
 
 
 def test_a_perturbation_that_flips_nothing_is_said_prompt_by_prompt(llama: Model) -> None:

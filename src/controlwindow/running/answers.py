@@ -29,15 +29,22 @@ class Tally:
         forward: Sequences passed forward.
         backward: Sequences passed backward.
         tokens: Token positions passed through the whole model forward; parts of the model count in part.
+        scored: Positions whose whole next-token distribution was read.
     """
 
     forward: int = 0
     backward: int = 0
     tokens: float = 0.0
+    scored: int = 0
 
     def to_row(self) -> dict[str, float]:
         """As JSON values."""
-        return {"forward": self.forward, "backward": self.backward, "tokens": round(self.tokens, 1)}
+        return {
+            "forward": self.forward,
+            "backward": self.backward,
+            "tokens": round(self.tokens, 1),
+            "scored": self.scored,
+        }
 
 
 class AnswerPair(NamedTuple):
@@ -72,6 +79,7 @@ class Answers:
         for text, ids in zip(dict.fromkeys(texts), self.model.token_ids(list(dict.fromkeys(texts))), strict=True):
             tally.forward += 1
             tally.tokens += len(ids) + len(self._known[text, tokens]) - 1
+            tally.scored += len(self._known[text, tokens])
         return [self._known[text, tokens] for text in texts]
 
     def objectives(
@@ -161,6 +169,7 @@ class Answers:
         found = forced_pass(self.model, rows, batch_rows=self.batch_rows) if rows else []
         tally.forward += len(rows)
         tally.tokens += sum(row.tokens for row in found)
+        tally.scored += sum(len(row.token_ids) for row in rows)
         values = [f.log_likelihood / len(row.token_ids) for row, f in zip(rows, found, strict=True)]
         starts = range(0, len(values), len(texts))
         return [texts[max(range(len(texts)), key=lambda i: values[start + i])] for start in starts]

@@ -232,6 +232,7 @@ class ScreenRunner:
         )
         tally.forward += len(rows)
         tally.tokens += sum(row.tokens for row in found)
+        tally.scored += sum(len(row.token_ids) for row in rows)
         return found
 
     def _contrast_objectives(

@@ -137,11 +137,13 @@ class Cost:
         forward: Sequences passed forward through the model, or through the part of it above a dosed layer.
         backward: Sequences passed backward.
         tokens: Token positions passed forward; where a part of the model is run, they count in that part.
+        scored: Positions whose whole next-token distribution was read, which costs a pass through the readout each.
     """
 
     forward: int = 0
     backward: int = 0
     tokens: float = 0.0
+    scored: int = 0
 
     def __str__(self) -> str:
         backward = f", {self.backward:,} backward" if self.backward else ""
@@ -149,7 +151,12 @@ class Cost:
 
     def plus(self, row: Mapping[str, Any]) -> Cost:
         """With the cost that a cell's row states."""
-        return Cost(self.forward + row["forward"], self.backward + row["backward"], self.tokens + row["tokens"])
+        return Cost(
+            self.forward + row["forward"],
+            self.backward + row["backward"],
+            self.tokens + row["tokens"],
+            self.scored + row.get("scored", 0),
+        )
 
 
 class Screen(ABC):

@@ -69,7 +69,8 @@ class OneNeuron(Screen):
             if isinstance(cell, PinCell):
                 flips = [row["outcomes"][str(cell.horizon)] in targets for row in rows]
                 read = sum(map(len, self.model.token_ids([self._texts[row["prompt"]] for row in rows])))
-                cost = {"forward": len(rows), "backward": 0, "tokens": read + sum(row["tokens"] for row in rows)}
+                new = sum(row["tokens"] for row in rows)
+                cost = {"forward": len(rows), "backward": 0, "tokens": read + new, "scored": new}
                 self.rows[cell] = {"success": sum(flips) / len(flips)}
                 self.cost = self.cost.plus(cost)
             else:
