@@ -112,9 +112,8 @@ def _refuse_state(hf_model: Any) -> None:
             )
         weight = getattr(module, "weight", None)
         # PyTorch's own quantised layers pack their weights away: what stands there is a function, or no parameter.
-        packed = weight is not None and not isinstance(weight, torch.Tensor)
-        if packed or (isinstance(weight, torch.Tensor) and weight.dtype not in _MEASURABLE):
-            kind = type(module).__name__ if packed else weight.dtype
+        kind = weight.dtype if isinstance(weight, torch.Tensor) else type(module).__name__
+        if weight is not None and kind not in _MEASURABLE:
             raise ModelError(
                 f"the parameter {name}.weight is quantised ({kind})",
                 "load a checkpoint in float32, bfloat16 or float16, or dequantise it first",
