@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import altair as alt
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from rich import box
 from rich.table import Table
@@ -22,6 +21,7 @@ from controlwindow.report.drawing import render
 from controlwindow.report.page import Page
 from controlwindow.report.palette import FAINT, MUTED
 from controlwindow.report.redaction import WITHHELD
+from controlwindow.report.templating import page_template
 from controlwindow.report.writing import write_page
 
 _COLORS = ("#0f6b6b", "#3b6fb6", "#7059a6", "#b0851a", "#d1495b", "#8a5a44", "#98a3ae", "#c3cad1")
@@ -292,15 +292,11 @@ def comparison_lines(comparison: Comparison) -> tuple[str, ...]:
 
 
 def _page(comparison: Comparison, figures: Mapping[str, str], hidden: bool) -> str:
-    environment = Environment(
-        loader=PackageLoader("controlwindow.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    template = page_template(
+        "comparison.html.jinja",
+        {"visible": wording.visible, "number": wording.number, "outcome": wording.outcome_name},
+        {"written": written, "setting": setting_words},
     )
-    environment.filters |= {"visible": wording.visible, "number": wording.number, "outcome": wording.outcome_name}
-    environment.globals |= {"written": written, "setting": setting_words}
     style = resources.files("controlwindow.report").joinpath("templates/report.css").read_text(encoding="utf-8")
     views = [
         MethodView(arm, rows[0].kind, rows)
@@ -308,7 +304,7 @@ def _page(comparison: Comparison, figures: Mapping[str, str], hidden: bool) -> s
         if (rows := tuple(row for row in comparison.results if row.arm == arm))
     ]
     certain = [row for row in comparison.differences if row.p_holm < 0.05]
-    return environment.get_template("comparison.html.jinja").render(
+    return template.render(
         comparison=comparison,
         methods=views,
         metrics=METRICS,

@@ -9,12 +9,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import Template
 from markupsafe import Markup
 
 from controlwindow.errors import ReportError
 from controlwindow.report import law_figures, law_tables
 from controlwindow.report.drawing import render
+from controlwindow.report.templating import page_template
 from controlwindow.report.wording import visible
 from controlwindow.report.writing import replace_file
 from controlwindow.validation.law.records import from_table
@@ -110,12 +111,4 @@ _DESCRIPTIONS = {
 
 @lru_cache(maxsize=1)
 def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("controlwindow.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["visible"] = visible
-    return environment.get_template("law.html.jinja")
+    return page_template("law.html.jinja", {"visible": visible})

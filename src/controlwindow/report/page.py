@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from importlib import resources
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import Template
 from markupsafe import Markup
 
 from controlwindow.report import checks, overview, palette, response, wording
@@ -23,6 +23,7 @@ from controlwindow.report.summary import (
     tested_neurons,
     windows_of,
 )
+from controlwindow.report.templating import page_template
 
 _EXPANDED = 8
 
@@ -170,14 +171,7 @@ def _style() -> str:
 
 @lru_cache(maxsize=1)
 def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("controlwindow.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
+    filters: dict[str, Callable[..., Any]] = {
         "number": wording.number,
         "quantity": wording.quantity,
         "predicted_ceiling": wording.predicted_ceiling,
@@ -195,4 +189,4 @@ def _template() -> Template:
         "verdict_class": palette.verdict_class,
         "pretty": _pretty,
     }
-    return environment.get_template("report.html.jinja")
+    return page_template("report.html.jinja", filters)

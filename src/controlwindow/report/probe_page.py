@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import Template
 from markupsafe import Markup
 
 from controlwindow.report import probe_figures, probe_words, wording
 from controlwindow.report.drawing import render
 from controlwindow.report.page import Page
+from controlwindow.report.templating import page_template
 from controlwindow.report.writing import write_page, write_svg
 
 
@@ -112,14 +113,7 @@ def draw_probe(document: Mapping[str, Any], path: Path) -> None:
 
 @lru_cache(maxsize=1)
 def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("controlwindow.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
+    filters: dict[str, Callable[..., Any]] = {
         "number": wording.number,
         "percent": wording.percent,
         "outcome": wording.outcome_name,
@@ -129,4 +123,4 @@ def _template() -> Template:
         "probability": probe_words.probability,
         "setting": probe_words.setting,
     }
-    return environment.get_template("probe.html.jinja")
+    return page_template("probe.html.jinja", filters)
