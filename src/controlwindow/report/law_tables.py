@@ -26,7 +26,7 @@ def aims_table(document: Mapping[str, Any]) -> Table:
         shown = "–" if value is None else str(value) if isinstance(value, int) else _shown(aim["what"], value)
         met = {True: "met", False: "missed", None: "not measured"}[aim["met"]]
         rows.append((aim["what"], aim["reported"] or "–", aim["aim"], shown, met))
-    return Table("Aims.", ("what", "reported", "aim", "measured", ""), tuple(rows))
+    return Table("What was aimed at, and what was measured.", ("what", "reported", "aim", "measured", ""), tuple(rows))
 
 
 def errors_table(document: Mapping[str, Any]) -> Table:
