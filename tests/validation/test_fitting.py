@@ -13,9 +13,11 @@ from controlwindow.api import audit
 from controlwindow.behaviors import CoherenceDetector
 from controlwindow.behaviors.definition import BehaviorDefinition
 from controlwindow.behaviors.loading import assemble
+from controlwindow.errors import LedgerError
 from controlwindow.instruments.ordinary import TEXT_PROMPTS
 from controlwindow.models import Model, Neuron
 from controlwindow.running import audit as audit_module
+from controlwindow.running.ledger import Ledger
 from controlwindow.running.results import open_run
 from controlwindow.validation import fitting
 from controlwindow.windows.calibrating import fit_predictors
@@ -81,3 +83,24 @@ def test_a_census_gives_every_row_with_its_limit(model: Model, monkeypatch: pyte
     card.census = None
     with pytest.raises(ValueError, match="no census"):
         fitting.observations_of_census(organism)
+
+
+def test_a_validation_gives_its_random_neurons_of_both_roles(model: Model, tmp_path: Path) -> None:
+    pairs = [(Neuron(1, 2), 1), (Neuron(2, 3), -1), (Neuron(0, 4), 1)]
+    subjects = [s.to_json() for s in subjects_of(model, pairs, tier="0")]
+    measured = [
+        ("pair calibration", "random", 0.7, 0.1),
+        ("pair held_out", "random", None, 0.1),
+        ("pair held_out", "screened", 0.5, 0.1),
+    ]
+    with Ledger(tmp_path / "ledger.sqlite", create=True) as ledger:
+        with pytest.raises(LedgerError, match="holds no calibration of the law"):
+            fitting.observations_of_law(ledger)
+        ledger.record("calibration", "evidence", {"model": "m", "fingerprint": "f", "lineage": "l", "pairs": []})
+        for (kind, source, ceiling, c0), (neuron, branch), subject in zip(measured, pairs, subjects, strict=True):
+            name = f"mode/{neuron}/{branch:+d}"
+            ledger.record("inputs", name, {"subject": subject})
+            ledger.record(kind, name, {"behavior": "mode", "source": source, "ceiling": ceiling, "c0": c0})
+        found = fitting.observations_of_law(ledger)
+    assert [(o.subject.neuron, o.subject.branch, o.ceiling) for o in found] == [("L1.N2", 1, 0.7), ("L2.N3", -1, None)]
+    assert {(o.model, o.fingerprint, o.lineage, o.behavior) for o in found} == {("m", "f", "l", "mode")}

@@ -1,7 +1,8 @@
 """Fitting the ceiling predictors on measured ceilings, and writing the calibration that ships.
 
-`python -m controlwindow.validation.fitting --census organism:switch --run runs/stories:tinystories --write` reads the
-censuses in organisms' cards and the random neurons of audit runs; nothing is measured here but what predictors read.
+`python -m controlwindow.validation.fitting --law runs/law --write` reads the random neurons of a validation of the law,
+`--census organism:switch` those of the census in an organism's card, `--run runs/stories:tinystories` those of an audit;
+nothing is measured here but what predictors read of a census.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from controlwindow.errors import LedgerError
 from controlwindow.models import Model, Neuron, load_model
 from controlwindow.organisms.catalogue import load_card
 from controlwindow.running.ledger import Ledger
-from controlwindow.running.results import open_run, read_results
+from controlwindow.running.results import LEDGER_NAME, open_run, read_results
 from controlwindow.windows.calibrating import fit_predictors
 from controlwindow.windows.calibration import Calibration, Observation
 from controlwindow.windows.features import subject_from_json, subjects_of
@@ -85,6 +87,31 @@ def observations_of_run(ledger: Ledger, lineage: str) -> list[Observation]:
     return found
 
 
+def observations_of_law(ledger: Ledger) -> list[Observation]:
+    """Ceilings of the random neurons of one model of a finished validation of the law, calibration and held out.
+
+    Raises:
+        LedgerError: The ledger holds no calibration of a validation.
+    """
+    evidence = ledger.find("calibration", "evidence")
+    if evidence is None:
+        raise LedgerError(f"{ledger.path} holds no calibration of the law", "let `controlwindow validate` finish")
+    inputs = ledger.find_all("inputs")
+    return [
+        Observation(
+            model=evidence["model"],
+            fingerprint=evidence["fingerprint"],
+            lineage=evidence["lineage"],
+            behavior=pair["behavior"],
+            subject=subject_from_json(inputs[name]["subject"]),
+            ceiling=pair["ceiling"],
+        )
+        for role in ("calibration", "held_out")
+        for name, pair in ledger.find_all(f"pair {role}").items()
+        if pair["source"] == "random" and abs(pair["c0"]) < 1
+    ]
+
+
 def summary(calibration: Calibration) -> dict[str, object]:
     """What is printed of a calibration: its models, what the chosen predictors read, and every error."""
     return {
@@ -111,6 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Fit the ceiling predictors on measured ceilings.")
     parser.add_argument("--census", action="append", default=[], help="organism whose card holds a census")
     parser.add_argument("--run", action="append", default=[], help="run directory of an audit, as DIRECTORY:LINEAGE")
+    parser.add_argument("--law", action="append", default=[], help="run directory of `controlwindow validate`")
     parser.add_argument("--neurons", type=int, help="most neurons of each census; default all")
     parser.add_argument("--write", action="store_true", help="write the calibration that ships with the package")
     given = parser.parse_args(arguments)
@@ -122,6 +150,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         directory, _, lineage = run.rpartition(":")
         with open_run(Path(directory)) as ledger:
             observations += observations_of_run(ledger, lineage)
+    for run in given.law:
+        for path in sorted(Path(run).glob(f"*/{LEDGER_NAME}")):
+            with Ledger(path) as ledger:
+                observations += observations_of_law(ledger)
     calibration = fit_predictors(observations)
     sys.stdout.write(json.dumps(summary(calibration), indent=1) + "\n")
     if given.write:

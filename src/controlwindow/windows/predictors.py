@@ -330,8 +330,9 @@ def to_scale(coordinates: Floats, cosines: Floats, scale: Scale) -> Floats:
 
 
 def from_scale(locations: Floats, cosines: Floats, scale: Scale) -> Floats:
-    """Locations as control coordinates, [subjects]."""
+    """Locations as control coordinates, [subjects]; none lies below c0, where no dose is needed."""
     if scale == "c":
-        return np.asarray(np.clip(locations, -1.0, _LARGEST_COORDINATE))
+        lowest = np.minimum(cosines, _LARGEST_COORDINATE)
+        return np.asarray(np.clip(locations, lowest, _LARGEST_COORDINATE))
     doses = np.exp(np.clip(locations, math.log(_SMALLEST_DOSE), math.log(_LARGEST_DOSE)))
     return np.asarray(geometry.control_coordinate(doses, cosines))
