@@ -1,7 +1,7 @@
 """Fitting the ceiling predictors on measured ceilings, and writing the calibration that ships.
 
-`python -m controlwindow.validation.fitting --law runs/law --write` reads the random neurons of a validation of the law,
-`--census organism:switch` those of the census in an organism's card, `--run runs/stories:tinystories` those of an audit;
+`python -m controlwindow.validation.fitting --law runs/law --write` reads the random neurons of a validation of the law;
+`--census organism:switch` reads the census in an organism's card, `--run runs/stories:tinystories` those of an audit;
 nothing is measured here but what predictors read of a census.
 """
 
