@@ -24,6 +24,10 @@ from controlwindow.windows.triggers import BehaviorClass, PredictedTrigger, beha
 Pair = tuple[Neuron, int]
 
 
+FITTED = ("ceiling", "trigger", "target_trigger", "open")
+"""What fits read of a measured calibration pair."""
+
+
 class Flips(NamedTuple):
     """c of the teacher-forced flips of a pair; None where there is none.
 
@@ -72,7 +76,7 @@ def commit_evidence(
             {
                 "behavior": record["behavior"],
                 **inputs[name],
-                **{key: record[key] for key in ("ceiling", "trigger", "target_trigger", "open", "source")},
+                **{key: record[key] for key in (*FITTED, "source")},
             }
             for name, record in measured.items()
         ]

@@ -14,7 +14,7 @@ from typing import Any
 
 from controlwindow.running.ledger import Ledger
 from controlwindow.validation.law.fits import Fit, digest_of, fit_all, fits_digest
-from controlwindow.validation.law.forecasts import forecast_again
+from controlwindow.validation.law.forecasts import FITTED, forecast_again
 from controlwindow.validation.law.plan import LawPlan
 from controlwindow.validation.law.session import ledger_path
 
@@ -123,7 +123,7 @@ def _calibration(ledger: Ledger, calibrated: int) -> list[str]:
         place = ledger.sequence("pair calibration", name)
         if place is None or place > calibrated:
             problems.append(f"{name} was measured after the calibration was committed")
-        if (pair["ceiling"], pair["trigger"]) != (record["ceiling"], record["trigger"]):
+        if any(pair[key] != record[key] for key in FITTED):
             problems.append(f"{name}: the committed calibration is not what was measured")
     if len(evidence["pairs"]) != len(measured):
         problems.append(f"{len(measured)} calibration pairs were measured, {len(evidence['pairs'])} are committed")
