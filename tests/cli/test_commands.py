@@ -163,7 +163,7 @@ def test_every_kind_of_screen_says_what_it_cost(command, method, tmp_path):
         "screen", "organism:switch", "-b", "language", "-m", method, "--top", "3", "--figure", picture, "--json"
     ).json()
     assert len(rows) == 3
-    assert set(rows[0]["cost"]) == {"forward", "backward", "tokens"}
+    assert set(rows[0]["cost"]) == {"forward", "backward", "tokens", "scored"}
     assert (rows[0]["cost"]["forward"] == 0) == (method == "readout")
     assert picture.read_text().startswith("<svg")
 
