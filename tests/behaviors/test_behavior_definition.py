@@ -2,8 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlwindow.behaviors.definition import Behavior, BehaviorDefinition, swap_characters
+from controlwindow.behaviors.definition import Behavior, BehaviorDefinition
 from controlwindow.behaviors.loading import assemble
+from controlwindow.behaviors.swapping import swap_characters
 from controlwindow.errors import BehaviorError
 
 TABLE = {

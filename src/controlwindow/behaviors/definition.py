@@ -25,8 +25,8 @@ from controlwindow.behaviors.prompts import (
     prompt_record,
 )
 from controlwindow.behaviors.refusals import SHIPPED_LANGUAGES
+from controlwindow.behaviors.swapping import swap_in_last_turn
 from controlwindow.errors import BehaviorError
-from controlwindow.models.chat import conversation, turns_of
 
 #: Fewest prompts on either side of a contrast that screens accept.
 MINIMUM_CONTRAST = 8
@@ -337,7 +337,7 @@ class Behavior:
             return tuple(
                 (one.text, other.text) for one, other in zip(contrast.positive, contrast.negative, strict=False)
             )
-        return tuple((prompt.text, _swap_in_last_turn(prompt.text)) for prompt in self.prompts(split))
+        return tuple((prompt.text, swap_in_last_turn(prompt.text)) for prompt in self.prompts(split))
 
     def judge(self, text: str, prompt: Prompt, collapsed: bool) -> str:
         """Name the outcome of one rollout at one horizon.
@@ -386,28 +386,3 @@ class Behavior:
 
     def _of_split(self, split: Split) -> Sequence[Prompt]:
         return [prompt for prompt in self.all_prompts if prompt.split == split]
-
-
-def _swap_in_last_turn(text: str) -> str:
-    *earlier, last = turns_of(text)
-    return conversation(*earlier, swap_characters(last))
-
-
-def swap_characters(text: str) -> str:
-    """Swap the two middle letters of the longest word (perturbation of PP's safety prompts).
-
-    Example:
-        >>> swap_characters("Open the vault")
-        'Open the vualt'
-    """
-    words = text.split(" ")
-    longest = max(range(len(words)), key=lambda index: sum(map(str.isalpha, words[index])))
-    word = words[longest]
-    # The first pair of different letters nearest the middle: swapping equal ones would change nothing.
-    middle = (len(word) - 2) / 2
-    places = [place for place in range(len(word) - 1) if word[place] != word[place + 1]]
-    if not places:
-        return text
-    place = min(places, key=lambda candidate: (abs(candidate - middle), candidate))
-    words[longest] = word[:place] + word[place + 1] + word[place] + word[place + 2 :]
-    return " ".join(words)
