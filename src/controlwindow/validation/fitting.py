@@ -19,6 +19,7 @@ from controlwindow.models import Model, Neuron, load_model
 from controlwindow.organisms.catalogue import load_card
 from controlwindow.running.ledger import Ledger
 from controlwindow.running.results import LEDGER_NAME, open_run, read_results
+from controlwindow.validation.law.fits import observations_of
 from controlwindow.windows.calibrating import fit_predictors
 from controlwindow.windows.calibration import Calibration, Observation
 from controlwindow.windows.features import subject_from_json, subjects_of
@@ -97,19 +98,13 @@ def observations_of_law(ledger: Ledger) -> list[Observation]:
     if evidence is None:
         raise LedgerError(f"{ledger.path} holds no calibration of the law", "let `controlwindow validate` finish")
     inputs = ledger.find_all("inputs")
-    return [
-        Observation(
-            model=evidence["model"],
-            fingerprint=evidence["fingerprint"],
-            lineage=evidence["lineage"],
-            behavior=pair["behavior"],
-            subject=subject_from_json(inputs[name]["subject"]),
-            ceiling=pair["ceiling"],
-        )
+    pairs = [
+        {**pair, "subject": inputs[name]["subject"]}
         for role in ("calibration", "held_out")
         for name, pair in ledger.find_all(f"pair {role}").items()
         if pair["source"] == "random" and abs(pair["c0"]) < 1
     ]
+    return observations_of([{**evidence, "pairs": pairs}])
 
 
 def summary(calibration: Calibration) -> dict[str, object]:
