@@ -38,6 +38,8 @@ class LastPosition:
         low: Smallest activation over all groups, [neurons].
         high: Largest activation over all groups, [neurons].
         top_share: Share of the diverse prompts on which |a| is among the largest of the whole model, [neurons].
+        passed: Distinct prompts that were passed through the model.
+        tokens: Their token positions in all.
     """
 
     mean: Floats
@@ -45,6 +47,8 @@ class LastPosition:
     low: Floats
     high: Floats
     top_share: Floats
+    passed: int
+    tokens: int
 
 
 def last_position_moments(
@@ -95,7 +99,7 @@ def last_position_moments(
         done += size
         if progress is not None:
             progress(done, len(prompts))
-    return sums.result(counts, len(diverse))
+    return sums.result(counts, len(diverse), [len(ids) for ids in prompts])
 
 
 def batch_sizes(lengths: Sequence[int], tokens: int) -> list[int]:
@@ -161,10 +165,12 @@ class _Sums:
             often = self._weights[-1, self._diverse][:, None].expand(-1, self._top)
             self._tops.scatter_add_(0, largest.flatten(), often.flatten())
 
-    def result(self, counts: Sequence[int], diverse: int) -> LastPosition:
+    def result(self, counts: Sequence[int], diverse: int, lengths: Sequence[int]) -> LastPosition:
         """The moments, moved to the CPU in one transfer."""
         share = torch.tensor(counts, dtype=torch.float64, device=self._total.device)[:, None]
         parts = [self._total / share, self._square / share, self._low[None], self._high[None]]
         whole = torch.cat([*parts, (self._tops / max(diverse, 1))[None]]).cpu().numpy()
         groups = len(counts)
-        return LastPosition(whole[:groups], whole[groups : 2 * groups], *whole[2 * groups :])
+        low, high, tops = whole[2 * groups :]
+        mean, square = whole[:groups], whole[groups : 2 * groups]
+        return LastPosition(mean, square, low, high, tops, passed=len(lengths), tokens=sum(lengths))

@@ -86,9 +86,8 @@ class ScreenRunner:
         found = last_position_moments(
             self.model, sides, self.generic.prompts, circuit_size(len(self.model.neurons)), progress=self.progress
         )
-        read = {tuple(ids) for ids in self.model.token_ids([*sides[0], *sides[1], *self.generic.prompts])}
-        tally.forward += len(read)
-        tally.tokens += sum(map(len, read))
+        tally.forward += found.passed
+        tally.tokens += found.tokens
         return Activations.of(found, (len(sides[0]), len(sides[1]))).to_row()
 
     def _readout(self, cell: ReadoutCell, behavior: Behavior, tally: Tally) -> dict[str, Any]:
