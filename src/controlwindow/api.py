@@ -124,15 +124,7 @@ def resume(directory: str | Path, *, model: Model | None = None, progress: Progr
     with open_run(directory) as ledger:
         ledger.lock()
         plan = read_results(ledger).plan
-        model = planned_model(
-            model,
-            plan,
-            directory,
-            name=plan.model,
-            source=plan.source,
-            fingerprint=plan.fingerprint,
-            call="resume",
-        )
+        model = planned_model(model, plan, directory, call="resume")
         behaviors = [planned_behavior(reference, directory) for reference in plan.behaviors]
         return _run(model, behaviors, plan, ledger, directory, progress)
 

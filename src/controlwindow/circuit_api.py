@@ -20,10 +20,10 @@ from controlwindow.running.circuit import CircuitJob
 from controlwindow.running.circuit_base import check_pair
 from controlwindow.running.circuit_plan import KIND, CircuitPlan
 from controlwindow.running.ledger import Ledger
-from controlwindow.running.plan import BehaviorReference, behavior_source, model_source
+from controlwindow.running.plan import BehaviorReference, behavior_source, model_head, model_source
 from controlwindow.running.progress import Progress
 from controlwindow.running.results import LEDGER_NAME, open_run, round_floats
-from controlwindow.running.resuming import planned_behavior, planned_model
+from controlwindow.running.resuming import Identity, planned_behavior, planned_model
 from controlwindow.screens import find_screen
 
 BASE_DIRECTORY = "base"
@@ -102,13 +102,7 @@ def circuit(
         raise UsageError(f"controls take at least one draw, got {seeds}", "give --seeds 3")
     based, base_note = _base_model(model, base)
     plan = CircuitPlan(
-        model=model.name,
-        source=model_source(model),
-        fingerprint=model.fingerprint,
-        system_prompt=model.chat.system_prompt,
-        dtype=str(model.dtype).removeprefix("torch."),
-        device=model.device.type,
-        chat_template=model.chat.template,
+        **model_head(model),
         behavior=BehaviorReference(name=loaded.name, source=behavior_source(behavior), fingerprint=loaded.fingerprint),
         screen=screen,
         top=str(top),
@@ -151,27 +145,12 @@ def resume_circuit(
         ledger.lock()
         plan = _plan(ledger)
         behavior = planned_behavior(plan.behavior, directory)
-        model = planned_model(
-            model,
-            plan,
-            directory,
-            name=plan.model,
-            source=plan.source,
-            fingerprint=plan.fingerprint,
-            call="resume_circuit",
-        )
+        model = planned_model(model, plan, directory, call="resume_circuit")
         based = None
         if plan.base is not None:
             assert plan.base_fingerprint is not None
-            based = planned_model(
-                base,
-                plan,
-                directory,
-                name=plan.base,
-                source=plan.base_source,
-                fingerprint=plan.base_fingerprint,
-                call="resume_circuit",
-            )
+            identity = Identity(plan.base, plan.base_source, plan.base_fingerprint)
+            based = planned_model(base, plan, directory, call="resume_circuit", other=identity)
         return _run(model, behavior, plan, ledger, directory, based, plan.include_neurons, progress)
 
 

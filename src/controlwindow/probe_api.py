@@ -13,7 +13,7 @@ from controlwindow.models import Model
 from controlwindow.report.probe_page import write_probe_report
 from controlwindow.running.behavior_run import write_behavior_manifest
 from controlwindow.running.ledger import Ledger
-from controlwindow.running.plan import BehaviorReference, behavior_source, model_source
+from controlwindow.running.plan import BehaviorReference, behavior_source, model_head
 from controlwindow.running.probe_plan import KIND, ProbePlan, plan_settings
 from controlwindow.running.probing import Probe
 from controlwindow.running.progress import Progress
@@ -63,13 +63,7 @@ def probe(
     if passes is not None and passes < 1:
         raise UsageError(f"passes must be at least 1, got {passes}")
     plan = ProbePlan(
-        model=model.name,
-        source=model_source(model),
-        fingerprint=model.fingerprint,
-        system_prompt=model.chat.system_prompt,
-        dtype=str(model.dtype).removeprefix("torch."),
-        device=model.device.type,
-        chat_template=model.chat.template,
+        **model_head(model),
         behavior=BehaviorReference(name=loaded.name, source=behavior_source(behavior), fingerprint=loaded.fingerprint),
         passes=passes,
         seed=seed,
@@ -99,15 +93,7 @@ def resume_probe(directory: str | Path, *, model: Model | None = None, progress:
         ledger.lock()
         plan = _plan(ledger)
         behavior = planned_behavior(plan.behavior, directory)
-        model = planned_model(
-            model,
-            plan,
-            directory,
-            name=plan.model,
-            source=plan.source,
-            fingerprint=plan.fingerprint,
-            call="probe_api.resume_probe",
-        )
+        model = planned_model(model, plan, directory, call="probe_api.resume_probe")
         return _run(model, behavior, plan, ledger, directory, plan.include_neurons, progress)
 
 

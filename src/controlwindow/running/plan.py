@@ -151,14 +151,7 @@ def plan_audit(
         )
     plan = AuditPlan(
         run="",
-        model=model.name,
-        # A local directory by its full path, so that a run can be resumed from anywhere.
-        source=model_source(model),
-        fingerprint=model.fingerprint,
-        system_prompt=model.chat.system_prompt,
-        dtype=str(model.dtype).removeprefix("torch."),
-        device=model.device.type,
-        chat_template=model.chat.template,
+        **model_head(model),
         behaviors=tuple(
             BehaviorReference(name=behavior.name, source=given, fingerprint=behavior.fingerprint)
             for given, behavior in behaviors
@@ -174,6 +167,20 @@ def plan_audit(
         include_neurons=include_neurons,
     )
     return plan.model_copy(update={"run": plan_digest(plan)})
+
+
+def model_head(model: Model) -> dict[str, Any]:
+    """The fields with which every plan says what it measures and how that was loaded."""
+    return {
+        "model": model.name,
+        # A local directory by its full path, so that a run can be resumed from anywhere.
+        "source": model_source(model),
+        "fingerprint": model.fingerprint,
+        "system_prompt": model.chat.system_prompt,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "device": model.device.type,
+        "chat_template": model.chat.template,
+    }
 
 
 def plan_digest(plan: AuditPlan) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from controlwindow.behaviors import Behavior, load_behavior
 from controlwindow.errors import LedgerError, ModelError
@@ -12,7 +12,15 @@ from controlwindow.running.plan import BehaviorReference
 
 
 class HowLoaded(Protocol):
-    """How a plan says that its models are loaded."""
+    """How a plan says which model it is of, and how its models are loaded."""
+
+    @property
+    def model(self) -> str:
+        """Name of the model that the run is of."""
+
+    @property
+    def source(self) -> str | None:
+        """What it is loaded from; None for a model in hand."""
 
     @property
     def fingerprint(self) -> str:
@@ -35,15 +43,21 @@ class HowLoaded(Protocol):
         """Hash of the chat template, if any."""
 
 
+class Identity(NamedTuple):
+    """Which model a plan means: its name, what it is loaded from (None for one in hand), its weights hash."""
+
+    name: str
+    source: str | None
+    fingerprint: str
+
+
 def planned_model(
     given: Model | None,
     plan: HowLoaded,
     directory: Path,
     *,
-    name: str,
-    source: str | None,
-    fingerprint: str,
     call: str,
+    other: Identity | None = None,
 ) -> Model:
     """A model of a run, loaded again or held against what was planned.
 
@@ -51,15 +65,14 @@ def planned_model(
         given: The model, where the caller has it in hand.
         plan: The run's plan.
         directory: The run directory.
-        name: The model's name in the plan.
-        source: What it is loaded from; None for a model in hand.
-        fingerprint: Its weights hash in the plan.
         call: The call that takes a model in hand.
+        other: Another model than the plan's own, such as a base beside it.
 
     Raises:
         ModelError: The model was in hand and is not given.
         LedgerError: Weights or chat template are no longer what was planned.
     """
+    name, source, fingerprint = other or Identity(plan.model, plan.source, plan.fingerprint)
     if given is None:
         if source is None:
             raise ModelError(
