@@ -1,0 +1,41 @@
+"""Every kind of run gives the results, and leaves the plan and the records, that it is pinned to."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from controlwindow.cli import main
+from golden.behaviors import write_behaviors
+from golden.runs import GOLDEN, command_lines, differences, pinned
+
+KINDS = ("audit", "circuit", "probe", "comparison", "law", "census")
+
+
+@pytest.fixture(scope="module")
+def behaviors(tmp_path_factory) -> tuple[Path, Path]:
+    return write_behaviors(tmp_path_factory.mktemp("behaviors"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_gives_what_it_is_pinned_to(kind, behaviors, tmp_path, monkeypatch, capsys):
+    words = command_lines(*behaviors)[kind]
+    monkeypatch.setattr(sys, "argv", ["controlwindow", *words, "--out", str(tmp_path / "run"), "--json"])
+    with contextlib.suppress(SystemExit):
+        main()
+    found = pinned(json.loads(capsys.readouterr().out), list(tmp_path.rglob("ledger.sqlite")))
+    # As they are written: tuples are lists, keys are text.
+    found = json.loads(json.dumps(found))
+    assert not differences(found, json.loads((GOLDEN / f"{kind}.json").read_text("utf-8")))
+
+
+def test_a_difference_is_seen():
+    assert differences({"a": [1, 2.0]}, {"a": [1, 2.0001]}) == []
+    assert differences({"a": [1, 2.0]}, {"a": [1, 2.01]}) == ["/a/1: 2.0 for 2.01"]
+    assert differences({"a": True}, {"a": 1.0}) == ["/a: True for 1.0"]
+    assert differences({"a": None}, {}) == ["/a: only in one"]
+    assert differences([1], [1, 2]) == [": 1 values for 2"]
