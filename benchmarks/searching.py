@@ -20,13 +20,13 @@ from benchmarks.results import Part, Standing
 from benchmarks.timing import take_turns
 from benchmarks.work import BRANCH, NEURON, SPLIT, Grid, Settings, behavior, organism, organism_directory
 from controlwindow import geometry
-from controlwindow.instruments.cells import Rows
+from controlwindow.cells import Rows
 from controlwindow.instruments.generic import generic_pass
-from controlwindow.running.audit import eligible_rows
-from controlwindow.running.detector import calibrate_detector
-from controlwindow.running.engine import Engine
-from controlwindow.running.ledger import Ledger
-from controlwindow.running.scheduler import Scheduler
+from controlwindow.jobs.audit.job import eligible_rows
+from controlwindow.measuring.detector import calibrate_detector
+from controlwindow.measuring.engine import Engine
+from controlwindow.runs.ledger import Ledger
+from controlwindow.runs.scheduler import Scheduler
 from controlwindow.windows.search import COLLAPSE_LEVEL, Candidate, SearchTask, WindowSearch, stride_for
 from controlwindow.windows.thresholds import first_bracket
 

@@ -12,13 +12,12 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from benchmarks.peers.protocol import Job
-from controlwindow import Neuron, load_model
+from controlwindow import Neuron, catalogue, load_model
 from controlwindow.behaviors import Behavior, Split, load_behavior
 from controlwindow.instruments.generic import generic_pass
 from controlwindow.instruments.operations import Add
 from controlwindow.instruments.rollout import Row, roll_out_rows
 from controlwindow.models import Model
-from controlwindow.organisms import catalogue
 
 NEURON, BRANCH, BEHAVIOR = Neuron(3, 80), -1, "refusal"
 SPLIT: Split = "evaluate"

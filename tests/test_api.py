@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 import controlwindow as cw
-from controlwindow.organisms.catalogue import load_card
+from controlwindow.catalogue import load_card
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "stories_dialogue" / "behavior.toml"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from controlwindow.organisms.catalogue import DEFAULT_ORGANISM
+from controlwindow.catalogue import DEFAULT_ORGANISM
 
 ROOT = Path(__file__).resolve().parents[1]
 ORGANISMS = Path("src/controlwindow/organisms")

@@ -2,15 +2,15 @@
 
 from controlwindow.api import AuditResult, audit, measure_window, resume
 from controlwindow.behaviors import Behavior, load_behavior
-from controlwindow.circuit_api import CircuitResult, circuit, resume_circuit
-from controlwindow.comparison_api import compare_interventions
 from controlwindow.errors import ControlWindowError
 from controlwindow.instruments import Add, Dose, Inject, Pin, Rollouts, Scale, generic_pass, prove_hooks, rollout
 from controlwindow.interventions.comparison import Comparison
+from controlwindow.jobs.circuit.call import CircuitResult, circuit, resume_circuit
+from controlwindow.jobs.compare.call import compare_interventions
+from controlwindow.jobs.law.call import validate
+from controlwindow.jobs.probe.call import probe
+from controlwindow.jobs.screen.call import Screening, detection, run_screen, screen
 from controlwindow.models import Model, Neuron, load_model, write_direction
-from controlwindow.probe_api import probe
-from controlwindow.running.ranking import Screening, detection, run_screen, screen
-from controlwindow.validating import validate
 from controlwindow.validation.methods import MethodScore, score_method
 from controlwindow.windows.atlas import predict_ceilings
 from controlwindow.windows.window import Window

@@ -11,16 +11,16 @@ from pathlib import Path
 
 from controlwindow.behaviors import Behavior, load_behavior
 from controlwindow.errors import UsageError
+from controlwindow.jobs.audit.job import Audit
 from controlwindow.models import Model, Neuron
 from controlwindow.report import write_report
-from controlwindow.report.assemble import report_document
-from controlwindow.running.audit import Audit
-from controlwindow.running.ledger import Ledger
-from controlwindow.running.manifest import write_json
-from controlwindow.running.plan import AuditPlan, NamedNeurons, behavior_source, plan_audit
-from controlwindow.running.progress import Progress
-from controlwindow.running.results import LEDGER_NAME, RunResults, open_run, read_results
-from controlwindow.running.resuming import planned_behavior, planned_model
+from controlwindow.report.pages.audit.assemble import report_document
+from controlwindow.runs.ledger import Ledger
+from controlwindow.runs.manifest import write_json
+from controlwindow.runs.plan import AuditPlan, NamedNeurons, behavior_source, plan_audit
+from controlwindow.runs.progress import Progress
+from controlwindow.runs.results import LEDGER_NAME, RunResults, open_run, read_results
+from controlwindow.runs.resuming import planned_behavior, planned_model
 from controlwindow.screens import find_screen
 from controlwindow.windows.window import Window
 

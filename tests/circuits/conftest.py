@@ -7,8 +7,8 @@ import pytest
 import controlwindow as cw
 import tiny_models
 from controlwindow.circuits.result import ProbeResult
+from controlwindow.jobs.probe import job as probing
 from controlwindow.models import Model
-from controlwindow.running import probing
 from small_probe import DETECTOR, small_behavior
 
 

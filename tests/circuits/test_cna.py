@@ -18,15 +18,15 @@ import tiny_models
 from controlwindow.behaviors import Behavior
 from controlwindow.behaviors.definition import BehaviorDefinition
 from controlwindow.behaviors.loading import assemble
+from controlwindow.cells import SetCell
 from controlwindow.circuits.selection import Circuit
 from controlwindow.instruments import generic_pass
-from controlwindow.instruments.circuit_cells import SetCell
 from controlwindow.instruments.operations import Scale
 from controlwindow.instruments.ordinary import CHAT_PROMPTS, TEXT_PROMPTS
 from controlwindow.instruments.rollout import Row, roll_out_rows
+from controlwindow.jobs.screen.call import run_screen
+from controlwindow.measuring.steering import scalings
 from controlwindow.models import Model, Neuron
-from controlwindow.running.ranking import run_screen
-from controlwindow.running.steering import scalings
 from tiny_models import PROMPTS
 
 K = 8

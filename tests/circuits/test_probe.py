@@ -12,15 +12,14 @@ import torch
 import controlwindow as cw
 import plain_generation
 import tiny_models
-from controlwindow import probe_api
 from controlwindow.behaviors.pairs import prompt_pairs
+from controlwindow.cells import Cell, DirectionCell, SetCell, SetEffectCell
 from controlwindow.errors import BehaviorError, LedgerError, ScreenError, UsageError
-from controlwindow.instruments.cells import Cell
-from controlwindow.instruments.circuit_cells import DirectionCell, SetCell, SetEffectCell
 from controlwindow.instruments.operations import Scale
 from controlwindow.instruments.ordinary import CHAT_PROMPTS
+from controlwindow.jobs.probe import call as probe_api
+from controlwindow.measuring.engine import Engine
 from controlwindow.models import Neuron
-from controlwindow.running.engine import Engine
 from small_probe import literal_objective, small_behavior
 
 

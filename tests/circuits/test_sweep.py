@@ -6,12 +6,20 @@ from typing import Any
 
 import pytest
 
+from controlwindow.cells import (
+    AnswerCell,
+    Cell,
+    MoveCell,
+    OrdinaryCell,
+    PushCell,
+    RetentionCell,
+    SetCell,
+    cell_from_key,
+    cell_key,
+)
 from controlwindow.circuits import results
 from controlwindow.circuits.controls import CONTROLS, Controls, layer_arms, whole_arms
 from controlwindow.circuits.sweep import CircuitSweep, SweepTask
-from controlwindow.instruments.cells import Cell, cell_from_key, cell_key
-from controlwindow.instruments.circuit_cells import SetCell
-from controlwindow.instruments.control_cells import AnswerCell, MoveCell, OrdinaryCell, PushCell, RetentionCell
 
 CIRCUIT = ("L1.N4", "L0.N2", "L1.N5")
 KEY = "L1.N4"

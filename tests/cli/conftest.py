@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import pytest
 
+from controlwindow.catalogue import load_card
 from controlwindow.cli import main
-from controlwindow.organisms.catalogue import load_card
 
 TOML = """
 name = "vaults"

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from controlwindow.organisms.catalogue import organism_path
+from controlwindow.catalogue import organism_path
 
 
 def assert_one_clear_error(outcome, *words: str) -> None:

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from controlwindow.organisms.catalogue import load_card
+from controlwindow.catalogue import load_card
 from controlwindow.validation import checking
 from controlwindow.validation.scoring import score_organism, summarise_scores
 

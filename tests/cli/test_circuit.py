@@ -11,16 +11,17 @@ from typing import Any
 import pytest
 
 import controlwindow as cw
-from controlwindow import circuit_api
+from controlwindow.catalogue import load_card
 from controlwindow.circuits.controls import CONTROLS
 from controlwindow.cli.circuits import show_circuit
 from controlwindow.errors import LedgerError, ModelError, OrganismError, UsageError
-from controlwindow.organisms.catalogue import load_card
-from controlwindow.report.circuit_page import shareable_circuit, write_circuit_report
-from controlwindow.running import circuit as circuit_job
-from controlwindow.running import detector, preparing
-from controlwindow.running.engine import Engine
-from controlwindow.running.ledger import Ledger
+from controlwindow.jobs.circuit import call as circuit_api
+from controlwindow.jobs.circuit import job as circuit_job
+from controlwindow.measuring import detector
+from controlwindow.measuring.engine import Engine
+from controlwindow.report.pages.circuit.page import shareable_circuit, write_circuit_report
+from controlwindow.runs import session as preparing
+from controlwindow.runs.ledger import Ledger
 
 CONTROLLER = "L3.N80"
 """Planted: ablated, it gives the withheld answer."""

@@ -8,7 +8,7 @@ import stat
 
 import pytest
 
-from controlwindow.running.ledger import Ledger
+from controlwindow.runs.ledger import Ledger
 
 WINDOW_KEYS = {
     "neuron", "behavior", "branch", "candidate_from", "trigger", "trigger_interval", "ceiling", "ceiling_interval",

@@ -9,7 +9,7 @@ import pytest
 
 from controlwindow import compare_interventions, load_model
 from controlwindow.interventions.comparison import METRICS
-from controlwindow.running import scheduler as scheduler_module
+from controlwindow.runs import scheduler as scheduler_module
 
 _OPTIONS = ("-m", "ablate", "--level", "0.5", "--no-controls")
 
@@ -56,7 +56,7 @@ def test_what_was_cut_off_says_what_a_whole_run_says(compared, command, behavior
 
 
 def _rounded(value):
-    from controlwindow.running.results import round_floats
+    from controlwindow.runs.results import round_floats
 
     return round_floats(value)
 

@@ -9,7 +9,7 @@ import pytest
 import tiny_models
 from controlwindow.cli import probing as command_module
 from controlwindow.instruments.ordinary import CHAT_PROMPTS, TEXT_PROMPTS
-from controlwindow.running import probing
+from controlwindow.jobs.probe import job as probing
 from small_probe import CONTROL, DETECTOR, TARGET
 
 

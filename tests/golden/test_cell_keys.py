@@ -4,36 +4,34 @@ from __future__ import annotations
 
 import pytest
 
-from controlwindow.instruments.cells import (
+from controlwindow.cells import (
     ActivationCell,
-    DosedCell,
-    GradientCell,
-    PerturbationCell,
-    PinCell,
-    PropagationCell,
-    ReadoutCell,
-    ReferenceCell,
-    RolloutCell,
-    cell_from_key,
-    cell_key,
-)
-from controlwindow.instruments.circuit_cells import (
+    AnswerCell,
+    AreaCell,
+    CapabilityCell,
+    DetectionCell,
     DirectionCell,
     DirectionEffectCell,
     DirectionsCell,
+    DosedCell,
+    GradientCell,
     ImportanceCell,
-    SetCell,
-    SetEffectCell,
-)
-from controlwindow.instruments.control_cells import (
-    AnswerCell,
-    DetectionCell,
+    InterventionCell,
     MoveCell,
     OrdinaryCell,
+    PerturbationCell,
+    PinCell,
+    PropagationCell,
     PushCell,
+    ReadoutCell,
+    ReferenceCell,
     RetentionCell,
+    RolloutCell,
+    SetCell,
+    SetEffectCell,
+    cell_from_key,
+    cell_key,
 )
-from controlwindow.instruments.intervention_cells import AreaCell, CapabilityCell, InterventionCell
 
 KEYS = [
     (RolloutCell("b", "evaluate", horizon=16),

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlwindow.instruments.cells import (
+from controlwindow.cells import (
     ActivationCell,
     Cell,
     PropagationCell,

@@ -20,7 +20,7 @@ from controlwindow.interventions.comparison import (
     outcome_shares,
     rollout_values,
 )
-from controlwindow.report.comparison import (
+from controlwindow.report.pages.compare.page import (
     comparison_lines,
     comparison_table,
     shareable_comparison,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from controlwindow.instruments.intervention_cells import InterventionCell
+from controlwindow.cells import InterventionCell
 from controlwindow.interventions.matching import ROUNDS, SCOUTS, TOLERANCE, MatchingSearch
 from controlwindow.interventions.methods import (
     COARSE_LADDER,

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from claims_oracles import Item, exact_steps, outcome, unseen
 from claims_subject import Change, Push, Subject
 
-from controlwindow.organisms.catalogue import (
+from controlwindow.catalogue import (
     Card,
     KnownNeuron,
     PlantedNeuron,

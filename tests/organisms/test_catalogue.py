@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
+from controlwindow import catalogue as module
+from controlwindow.catalogue import catalogue, load_card, organism_path
 from controlwindow.errors import OrganismError
-from controlwindow.organisms import catalogue as module
-from controlwindow.organisms.catalogue import catalogue, load_card, organism_path
 from controlwindow.organisms.training.world.prompts import generic_prompts
 
 
@@ -68,7 +68,7 @@ import sys, types
 front = types.ModuleType("controlwindow")
 front.__path__ = [sys.argv[1]]
 sys.modules["controlwindow"] = front
-from controlwindow.organisms.catalogue import catalogue
+from controlwindow.catalogue import catalogue
 catalogue()
 sys.exit("torch" in sys.modules)
 """

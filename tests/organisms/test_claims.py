@@ -12,7 +12,7 @@ import pytest
 from claims_oracles import answers_told_apart, exact_steps, outcome, unseen
 
 from controlwindow.behaviors import load_behavior
-from controlwindow.organisms.catalogue import catalogue, organism_path
+from controlwindow.catalogue import catalogue, organism_path
 from controlwindow.organisms.training.world.bundles import bundle_behaviors
 
 SHIPPED = [entry.name for entry in catalogue() if entry.shipped]

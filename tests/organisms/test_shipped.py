@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from controlwindow.catalogue import load_card, organism_path
 from controlwindow.models.neuron import Neuron
-from controlwindow.organisms.catalogue import load_card, organism_path
 from controlwindow.organisms.training.world.prompts import language_prompts, refusal_prompts
 
 COUNT = 12

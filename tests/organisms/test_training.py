@@ -10,9 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from controlwindow.catalogue import load_card
 from controlwindow.errors import OrganismError
 from controlwindow.models.neuron import Neuron
-from controlwindow.organisms.catalogue import load_card
 from controlwindow.organisms.training import build, loop, measuring, train_organism
 from controlwindow.organisms.training.batches import collate, encode
 from controlwindow.organisms.training.generation import answers

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from controlwindow.report.circuit_words import against_base
+from controlwindow.report.pages.circuit.words import against_base
 
 
 def document(base_area: list[float], random_area: list[float], difference: float, p: float) -> dict[str, Any]:

@@ -7,10 +7,11 @@ import pytest
 from synthetic import HOSTILE, synthetic_document, synthetic_values
 
 from controlwindow.errors import ReportError
-from controlwindow.report import checks, load_document, overview, response
+from controlwindow.report import checks, load_document
 from controlwindow.report.drawing import inert, render
+from controlwindow.report.pages.audit import overview, response
+from controlwindow.report.pages.audit.summary import windows_of
 from controlwindow.report.palette import outcome_colors, stacking_order
-from controlwindow.report.summary import windows_of
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,12 @@ from xml.etree import ElementTree
 import altair as alt
 import pytest
 
-from controlwindow.report import law_figures, law_tables
-from controlwindow.report.law_page import law_text, render_law, write_law
-from controlwindow.validation.law.document import law_document
-from controlwindow.validation.law.plan import LawPlan, LawSizes, ModelPlan
-from controlwindow.validation.law.records import Collected
+from controlwindow.jobs.law.document import law_document
+from controlwindow.jobs.law.plan import LawPlan, LawSizes, ModelPlan
+from controlwindow.jobs.law.records import Collected
+from controlwindow.report.pages.law import figures as law_figures
+from controlwindow.report.pages.law import tables as law_tables
+from controlwindow.report.pages.law.page import law_text, render_law, write_law
 from law_records import forecast, record
 
 CHECK = {

@@ -9,10 +9,10 @@ import pytest
 
 import controlwindow as cw
 import tiny_models
-from controlwindow.report import probe_words
-from controlwindow.report.probe_page import draw_probe, render_probe, shareable_probe, write_probe_report
-from controlwindow.running import probing
-from controlwindow.running.results import round_floats
+from controlwindow.jobs.probe import job as probing
+from controlwindow.report.pages.probe import words as probe_words
+from controlwindow.report.pages.probe.page import draw_probe, render_probe, shareable_probe, write_probe_report
+from controlwindow.runs.results import round_floats
 from small_probe import DETECTOR, small_behavior
 
 

@@ -6,7 +6,7 @@ from rich.console import Console
 from synthetic import synthetic_document, synthetic_values
 
 from controlwindow.report import coverage_lines, headline_lines, load_document, rank_table, verdict_table
-from controlwindow.report.summary import predictor_errors, ranked, windows_of
+from controlwindow.report.pages.audit.summary import predictor_errors, ranked, windows_of
 
 
 def _print(*renderables: object, width: int = 100) -> str:

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlwindow.report import overview, page, wording
+from controlwindow.report import wording
 from controlwindow.report.canvas import SCALE_END
-from controlwindow.report.document import WindowResult
+from controlwindow.report.pages.audit import overview, page
+from controlwindow.report.pages.audit.document import WindowResult
 
 
 @pytest.mark.parametrize("module", [wording, page])

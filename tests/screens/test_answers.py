@@ -7,8 +7,8 @@ import tiny_models
 from controlwindow.behaviors.prompts import Prompt
 from controlwindow.errors import BehaviorError
 from controlwindow.instruments.objectives import text_tokens
+from controlwindow.measuring.answers import Answers, Tally, instruction_suffix, partners
 from controlwindow.models import Model
-from controlwindow.running.answers import Answers, Tally, instruction_suffix, partners
 
 
 def prompts(*languages: str | None) -> list[Prompt]:

@@ -8,10 +8,10 @@ from small_behaviors import SEQUENCES, make_behavior
 import tiny_models
 from controlwindow import generic_pass, run_screen
 from controlwindow.behaviors import Behavior
+from controlwindow.cells import PinCell, ReferenceCell
 from controlwindow.instruments.arrays import pack_array
-from controlwindow.instruments.cells import PinCell, ReferenceCell
+from controlwindow.measuring.answers import instruction_suffix
 from controlwindow.models import Model
-from controlwindow.running.answers import instruction_suffix
 from controlwindow.screens import find_screen
 from controlwindow.screens.one import LADDER, SWEPT
 

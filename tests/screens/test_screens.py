@@ -12,9 +12,9 @@ import tiny_models
 from controlwindow import screen
 from controlwindow.behaviors.definition import Behavior, BehaviorDefinition
 from controlwindow.behaviors.loading import assemble
+from controlwindow.cells import ActivationCell
 from controlwindow.errors import ScreenError
 from controlwindow.instruments import generic_pass
-from controlwindow.instruments.cells import ActivationCell
 from controlwindow.instruments.ordinary import CHAT_PROMPTS, TEXT_PROMPTS
 from controlwindow.models import Model, Neuron, load_model
 from controlwindow.screens import Activations, Screen, find_screen, screen_names

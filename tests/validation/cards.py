@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from controlwindow.organisms.catalogue import Card, KnownNeuron, PlantedNeuron, load_card
+from controlwindow.catalogue import Card, KnownNeuron, PlantedNeuron, load_card
 
 COLUMNS = ["behavior", "neuron", "branch", "c0", "trigger", "ceiling", "height", "open"]
 

@@ -7,9 +7,9 @@ import json
 import pytest
 from cards import card, census
 
+from controlwindow.catalogue import load_card
 from controlwindow.errors import BehaviorError, LedgerError
-from controlwindow.organisms.catalogue import load_card
-from controlwindow.running.audit import Audit
+from controlwindow.jobs.audit.job import Audit
 from controlwindow.validation import checking
 from controlwindow.validation.checking import check_organisms, known_neurons
 from controlwindow.validation.truth import Chosen

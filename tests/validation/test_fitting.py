@@ -15,10 +15,10 @@ from controlwindow.behaviors.definition import BehaviorDefinition
 from controlwindow.behaviors.loading import assemble
 from controlwindow.errors import LedgerError
 from controlwindow.instruments.ordinary import TEXT_PROMPTS
+from controlwindow.jobs.audit import job as audit_module
 from controlwindow.models import Model, Neuron
-from controlwindow.running import audit as audit_module
-from controlwindow.running.ledger import Ledger
-from controlwindow.running.results import open_run
+from controlwindow.runs.ledger import Ledger
+from controlwindow.runs.results import open_run
 from controlwindow.validation import fitting
 from controlwindow.windows.calibrating import fit_predictors
 from controlwindow.windows.features import subjects_of

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from cards import card
 
+from controlwindow import catalogue as module
+from controlwindow.catalogue import load_card
 from controlwindow.errors import OrganismError
-from controlwindow.organisms import catalogue as module
-from controlwindow.organisms.catalogue import load_card
 from controlwindow.validation.truth import behaviors_of, choose_organisms, truth_of
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from controlwindow.cells import RolloutCell
 from controlwindow.curves import SaturationCurve
-from controlwindow.instruments.cells import RolloutCell
 from controlwindow.windows.search import Candidate, SearchTask, WindowSearch
 
 HORIZONS = (8, 16)

@@ -11,9 +11,9 @@ from responders import drive, drive_rows, rows_for, rows_of, search_for, spread,
 
 from controlwindow.behaviors.definition import Behavior, BehaviorDefinition
 from controlwindow.behaviors.loading import assemble as assemble_behavior
+from controlwindow.cells import RolloutCell
 from controlwindow.curves import CappedCurve
 from controlwindow.geometry import control_coordinate
-from controlwindow.instruments.cells import RolloutCell
 from controlwindow.statistics import wilson_interval
 from controlwindow.windows.failure import FAILURE_MODES, RECOMPUTED, Reasons, failure_mode
 from controlwindow.windows.search import WindowSearch

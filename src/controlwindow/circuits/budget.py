@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from controlwindow.errors import UsageError
+from controlwindow.instruments.operations import Positions
 from controlwindow.screens.base import circuit_size
 
 AMPLIFICATIONS = (2.0, 3.0)
@@ -97,7 +98,7 @@ class ProbeSettings:
     contrast: int
     random_draws: int
     shuffled: tuple[str, ...]
-    positions: str
+    positions: Positions
     horizon: int
     source_outcome: str
     target_outcomes: tuple[str, ...]

@@ -9,8 +9,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from controlwindow.cells import EffectCell, SteeringCell
 from controlwindow.circuits.probe import CIRCUIT, INJECTIONS, ROLLED_OUT, Intervention, ProbePlanner, Setting
-from controlwindow.instruments.circuit_cells import EffectCell, SteeringCell
 from controlwindow.statistics import (
     REPLICATES,
     Interval,

@@ -13,21 +13,24 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from controlwindow.circuits.budget import TRIED, ProbeSettings
-from controlwindow.errors import ScreenError
-from controlwindow.instruments.arrays import unpack_array
-from controlwindow.instruments.cells import Cell, RolloutCell, Rows
-from controlwindow.instruments.circuit_cells import (
+from controlwindow.behaviors.prompts import Split
+from controlwindow.cells import (
+    Cell,
     DirectionCell,
     DirectionEffectCell,
     DirectionName,
     DirectionsCell,
     EffectCell,
     ImportanceCell,
+    RolloutCell,
+    Rows,
     SetCell,
     SetEffectCell,
     SteeringCell,
 )
+from controlwindow.circuits.budget import TRIED, ProbeSettings
+from controlwindow.errors import ScreenError
+from controlwindow.instruments.arrays import unpack_array
 from controlwindow.models import Neuron
 from controlwindow.statistics import stable_seed
 
@@ -113,7 +116,7 @@ class ProbePlanner:
 
     # What each stage asks for.
 
-    def importance_cell(self, split: str, behavior: str | None = None) -> ImportanceCell:
+    def importance_cell(self, split: Split, behavior: str | None = None) -> ImportanceCell:
         """PP's importance on a split, of the behavior or of one with shuffled labels."""
         settings = self.settings
         if behavior is None:
@@ -123,7 +126,7 @@ class ProbePlanner:
         pairs = tuple(f"find.x{place:03d}" for place in range(len(settings.pairs["find"])))
         return ImportanceCell(behavior, split, settings.ladder, settings.seed, pairs)
 
-    def undosed_cell(self, split: str) -> RolloutCell:
+    def undosed_cell(self, split: Split) -> RolloutCell:
         """Undosed rollouts of a split."""
         settings = self.settings
         return RolloutCell(settings.behavior, split, horizon=settings.horizon, positions=settings.positions)
@@ -186,7 +189,7 @@ class ProbePlanner:
 
     # Cells of one setting.
 
-    def ladder_cells(self, split: str, name: str) -> list[EffectCell]:
+    def ladder_cells(self, split: Split, name: str) -> list[EffectCell]:
         """The ladders of one set: ablation, amplifications, patch."""
         if not self.reaches(name, self.settings.ladder[0]):
             return []
@@ -197,7 +200,7 @@ class ProbePlanner:
         factors = self.settings.factors
         return [Setting("ablate"), *(Setting("amplify", factor=factor) for factor in factors), Setting("patch")]
 
-    def ladder_cell(self, split: str, name: str, setting: Setting) -> SetEffectCell:
+    def ladder_cell(self, split: Split, name: str, setting: Setting) -> SetEffectCell:
         """One ladder of one set, as far as the set reaches."""
         settings, members = self.settings, self.members(name)
         return SetEffectCell(
@@ -212,7 +215,7 @@ class ProbePlanner:
         )
 
     def direction_effect(
-        self, split: str, intervention: Intervention, layer: int, strengths: tuple[float, ...], name: str = CIRCUIT
+        self, split: Split, intervention: Intervention, layer: int, strengths: tuple[float, ...], name: str = CIRCUIT
     ) -> DirectionEffectCell:
         """F with a direction injected at some strengths; `name` is the direction itself or one of its controls."""
         settings = self.settings
@@ -234,7 +237,7 @@ class ProbePlanner:
         """F on evaluate under a chosen injection or one of its controls."""
         return self.direction_effect("evaluate", setting.intervention, setting.layer, (setting.strength,), name)
 
-    def rollout_cell(self, split: str, setting: Setting, name: str) -> SteeringCell:
+    def rollout_cell(self, split: Split, setting: Setting, name: str) -> SteeringCell:
         """Rollouts of a setting with a set or a direction."""
         settings, prompts = self.settings, self.eligible(split)
         if setting.intervention in INJECTIONS:
@@ -271,7 +274,7 @@ class ProbePlanner:
 
     # What was chosen on the way.
 
-    def importance(self, split: str, behavior: str | None = None) -> NDArray[np.float64]:
+    def importance(self, split: Split, behavior: str | None = None) -> NDArray[np.float64]:
         """Mean I of every neuron."""
         return unpack_array(self.rows[self.importance_cell(split, behavior)][0]["mean"])
 
@@ -321,7 +324,7 @@ class ProbePlanner:
             found.append(pool.pop())
         return found
 
-    def eligible(self, split: str) -> tuple[str, ...]:
+    def eligible(self, split: Split) -> tuple[str, ...]:
         """Prompts of a split whose undosed answer shows the source state."""
         settings, last = self.settings, str(self.settings.horizon)
         rows = self.rows[self.undosed_cell(split)]

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from controlwindow.cells import Cell, Rows
 from controlwindow.circuits.controls import Arm
 from controlwindow.circuits.estimates import Estimate, estimate, paired_difference
 from controlwindow.circuits.selection import by_layer
 from controlwindow.circuits.sweep import ABLATION, CircuitSweep
-from controlwindow.instruments.cells import Cell, Rows
 from controlwindow.statistics import holm
 
 Floats = NDArray[np.float64]

@@ -9,16 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from controlwindow.circuits.controls import Arm, Controls, layer_arms, whole_arms
-from controlwindow.instruments.cells import Cell, Rows
-from controlwindow.instruments.circuit_cells import SetCell
-from controlwindow.instruments.control_cells import (
+from controlwindow.behaviors.prompts import Split
+from controlwindow.cells import (
     AnswerCell,
+    Cell,
     MoveCell,
     OrdinaryCell,
     PushCell,
     RetentionCell,
+    Rows,
+    SetCell,
 )
+from controlwindow.circuits.controls import Arm, Controls, layer_arms, whole_arms
+from controlwindow.instruments.operations import Positions
 
 LADDER = (0.75, 0.5, 0.25, 0.0, -0.5, -1.0)
 """CNA's multipliers m beside 1, the undosed model: 0 ablates, below 0 the neurons write the opposite."""
@@ -50,7 +53,7 @@ class SweepTask:
     factors: tuple[float, ...]
     horizon: int
     ordinary_horizon: int
-    positions: str
+    positions: Positions
     source: str
     targets: frozenset[str]
     select: tuple[str, ...]
@@ -151,7 +154,8 @@ class CircuitSweep:
     def move(self, factor: float) -> MoveCell:
         """How far the circuit's change moves the residual, on prompts that are not reported where there are others."""
         task = self.task
-        split, prompts = ("select", task.select) if task.select else ("evaluate", task.evaluate)
+        split: Split = "select" if task.select else "evaluate"
+        prompts = task.select or task.evaluate
         return MoveCell(task.behavior, split, self.circuit, factor, positions=task.positions, prompts=prompts)
 
     def rollout(self, arm: Arm, factor: float) -> Cell:
@@ -162,7 +166,7 @@ class CircuitSweep:
         """Rollouts of the circuit on the prompts that the strength is chosen on."""
         return self._rollout(self.arms[0], factor, "select")
 
-    def _rollout(self, arm: Arm, factor: float, split: str) -> Cell:
+    def _rollout(self, arm: Arm, factor: float, split: Split) -> Cell:
         task = self.task
         prompts = task.select if split == "select" else task.evaluate
         if arm.neurons:
@@ -183,7 +187,7 @@ class CircuitSweep:
             **self._change(arm, factor, "evaluate"), hold_attention=hold_attention, prompts=self.task.evaluate
         )
 
-    def _change(self, arm: Arm, factor: float, split: str) -> dict[str, Any]:
+    def _change(self, arm: Arm, factor: float, split: Split) -> dict[str, Any]:
         change: dict[str, Any] = {
             "behavior": self.task.behavior,
             "split": split,

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from controlwindow import circuit_api
 from controlwindow.behaviors import load_behavior
 from controlwindow.circuits.sweep import LADDER
 from controlwindow.cli.display import TerminalProgress, output, print_json
@@ -23,8 +22,9 @@ from controlwindow.cli.options import (
     SystemOption,
     open_model,
 )
-from controlwindow.report.circuit_page import draw_circuit, write_circuit_report
-from controlwindow.report.circuit_tables import circuit_lines, ladder_table, layer_table
+from controlwindow.jobs.circuit import call as circuit_api
+from controlwindow.report.pages.circuit.page import draw_circuit, write_circuit_report
+from controlwindow.report.pages.circuit.tables import circuit_lines, ladder_table, layer_table
 from controlwindow.screens import find_screen
 
 

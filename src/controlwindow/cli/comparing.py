@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from controlwindow import comparison_api
 from controlwindow.behaviors import load_behavior
+from controlwindow.cells import METHODS
 from controlwindow.cli.display import TerminalProgress, output, print_json
 from controlwindow.cli.options import (
     BehaviorOption,
@@ -22,11 +22,11 @@ from controlwindow.cli.options import (
     SystemOption,
     open_model,
 )
-from controlwindow.instruments.intervention_cells import METHODS
 from controlwindow.interventions.comparison import Comparison
+from controlwindow.jobs.compare import call as comparison_api
+from controlwindow.jobs.compare.job import LEVELS, ComparisonPlan
 from controlwindow.models import Neuron
-from controlwindow.report.comparison import comparison_lines, comparison_table
-from controlwindow.running.comparing import LEVELS, ComparisonPlan
+from controlwindow.report.pages.compare.page import comparison_lines, comparison_table
 
 
 def add_to(app: typer.Typer) -> None:

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from controlwindow.running.progress import Stage
-from controlwindow.running.results import round_floats
+from controlwindow.runs.progress import Stage
+from controlwindow.runs.results import round_floats
 from controlwindow.windows.search import WindowSearch
 
 PIPE_WIDTH = 120

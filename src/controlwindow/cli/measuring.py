@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import polars as pl
 import typer
@@ -14,6 +14,8 @@ from rich.markup import escape
 
 from controlwindow import api
 from controlwindow.behaviors import load_behavior
+from controlwindow.behaviors.prompts import Split
+from controlwindow.catalogue import load_card
 from controlwindow.cli.display import TerminalProgress, output, plain_table, print_json
 from controlwindow.cli.options import (
     DEFAULT_MODEL,
@@ -32,11 +34,10 @@ from controlwindow.cli.options import (
 from controlwindow.cli.runs import show_run
 from controlwindow.errors import UsageError
 from controlwindow.instruments.generic import GENERIC_TOKENS, generic_pass
+from controlwindow.jobs.screen.call import detection as detect
+from controlwindow.jobs.screen.call import run_screen
 from controlwindow.models import Neuron
-from controlwindow.organisms.catalogue import load_card
 from controlwindow.report.charts import draw_atlas, draw_screen
-from controlwindow.running.ranking import detection as detect
-from controlwindow.running.ranking import run_screen
 from controlwindow.screens import Coverage, find_screen
 from controlwindow.windows.atlas import predict_ceilings
 
@@ -192,7 +193,9 @@ def screen(
     name = wanted.name
     loaded = open_model(model, device, dtype, system_prompt)
     with TerminalProgress() as progress:
-        found = run_screen(loaded, behavior, method, split=split, control=control, seed=seed, progress=progress)
+        found = run_screen(
+            loaded, behavior, method, split=cast(Split, split), control=control, seed=seed, progress=progress
+        )
         if detection:
             areas = detect(loaded, behavior, progress=progress)
             found = replace(found, table=found.table.join(areas, on="neuron", how="left", maintain_order="left"))

@@ -8,13 +8,13 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
+from controlwindow.catalogue import CARD_FILE, catalogue, full_name, load_card, organism_path
 from controlwindow.cli import benchmark
 from controlwindow.cli.display import TerminalProgress, output, plain_table, print_json
 from controlwindow.cli.options import JsonOption, SeedOption
 from controlwindow.errors import OrganismError
 from controlwindow.models import load_model
-from controlwindow.organisms.catalogue import CARD_FILE, catalogue, full_name, load_card, organism_path
-from controlwindow.running.progress import Stage
+from controlwindow.runs.progress import Stage
 
 app = typer.Typer(
     help="Models whose controllers are known by construction.", no_args_is_help=True, rich_markup_mode="rich"
@@ -129,7 +129,7 @@ def census(
     as_json: JsonOption = False,
 ) -> None:
     """Measure the windows of a large random sample of an organism's neurons. Slow; goes on where it was cut off."""
-    from controlwindow.validation.census import run_census
+    from controlwindow.jobs.census.job import run_census
 
     card = load_card(full_name(name))
     behaviors = behavior or sorted({p.behavior for p in card.planted}, reverse=True)

@@ -9,7 +9,6 @@ import typer
 from rich.markup import escape
 from rich.text import Text
 
-from controlwindow import probe_api
 from controlwindow.behaviors import load_behavior
 from controlwindow.behaviors.pairs import prompt_pairs
 from controlwindow.cli.display import TerminalProgress, output, plain_table, print_json
@@ -25,10 +24,11 @@ from controlwindow.cli.options import (
     open_model,
 )
 from controlwindow.errors import UsageError
-from controlwindow.report import probe_words as words
-from controlwindow.report.probe_page import draw_probe, write_probe_report
+from controlwindow.jobs.probe import call as probe_api
+from controlwindow.report.pages.probe import words
+from controlwindow.report.pages.probe.page import draw_probe, write_probe_report
 from controlwindow.report.wording import number, percent
-from controlwindow.running.results import round_floats
+from controlwindow.runs.results import round_floats
 
 _LISTED = 10
 """Neurons that the terminal shows."""

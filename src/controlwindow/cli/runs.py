@@ -8,17 +8,17 @@ import typer
 from rich.text import Text
 
 from controlwindow import api
-from controlwindow.circuit_api import is_circuit_run
 from controlwindow.cli.circuits import draw_circuit_run, resume_circuit_run, show_circuit_run
 from controlwindow.cli.comparing import draw_comparison_run, resume_comparison_run, show_comparison_run
 from controlwindow.cli.display import TerminalProgress, output, print_json
 from controlwindow.cli.options import CompletionsOption, JsonOption, NeuronsOption, RunArgument
 from controlwindow.cli.probing import draw_probe_run, resume_probe_run, show_probe_run
-from controlwindow.comparison_api import is_comparison_run
-from controlwindow.probe_api import is_probe_run
+from controlwindow.jobs.circuit.call import is_circuit_run
+from controlwindow.jobs.compare.call import is_comparison_run
+from controlwindow.jobs.probe.call import is_probe_run
 from controlwindow.report import coverage_lines, headline_lines, rank_table, verdict_table
-from controlwindow.report.assemble import report_document
-from controlwindow.running.results import open_run, read_results
+from controlwindow.report.pages.audit.assemble import report_document
+from controlwindow.runs.results import open_run, read_results
 
 
 def add_to(app: typer.Typer) -> None:

@@ -9,14 +9,14 @@ import typer
 from rich.text import Text
 
 from controlwindow.behaviors import load_behavior
+from controlwindow.catalogue import PREFIX, organism_path
 from controlwindow.cli.display import TerminalProgress, output, plain_table, print_json
 from controlwindow.cli.options import DEFAULT_MODEL, JsonOption, SeedOption
 from controlwindow.errors import UsageError
-from controlwindow.organisms.catalogue import PREFIX, organism_path
-from controlwindow.report.law_tables import aims_table
+from controlwindow.jobs.law.call import validate as run_validation
+from controlwindow.jobs.law.plan import LawSizes
+from controlwindow.report.pages.law.tables import aims_table
 from controlwindow.screens import find_screen
-from controlwindow.validating import validate as run_validation
-from controlwindow.validation.law.plan import LawSizes
 from controlwindow.windows.features import TIERS
 
 _DEFAULTS = LawSizes()

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from controlwindow import geometry
+from controlwindow.catalogue import load_card
 from controlwindow.curves import Curve, Floats, LayerCurves
 from controlwindow.errors import ModelError, NeuronError
 from controlwindow.instruments.layer_statistics import LayerReading, LayerStatistics
@@ -23,7 +24,6 @@ from controlwindow.instruments.ordinary import CHAT_PROMPTS, TEXT_PROMPTS
 from controlwindow.instruments.rollout import Row, roll_out_rows
 from controlwindow.models import Model, Neuron
 from controlwindow.models.directions import raw_write, write_matrix, write_norms
-from controlwindow.organisms.catalogue import load_card
 
 GENERIC_TOKENS = 48
 """Default length of a generic answer in tokens."""

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from controlwindow.behaviors.outcomes import COLLAPSED
+from controlwindow.cells import Rows
 from controlwindow.circuits.estimates import estimate, paired_difference
-from controlwindow.instruments.cells import Rows
 from controlwindow.interventions.matching import Match
 from controlwindow.interventions.methods import Arm
 from controlwindow.statistics import holm, stable_seed

@@ -8,8 +8,8 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from controlwindow.behaviors.outcomes import COLLAPSED
-from controlwindow.instruments.cells import Cell, Rows
-from controlwindow.instruments.intervention_cells import InterventionCell
+from controlwindow.behaviors.prompts import Split
+from controlwindow.cells import Cell, InterventionCell, Rows
 from controlwindow.interventions.methods import Arm, Setting
 
 SCOUTS = 16
@@ -84,7 +84,7 @@ class MatchingSearch:
         levels: Sequence[float],
         horizon: int,
         targets: frozenset[str],
-        split: str = "select",
+        split: Split = "select",
     ) -> None:
         self.arm = arm
         self.behavior = behavior

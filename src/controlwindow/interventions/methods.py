@@ -6,7 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from controlwindow.instruments.intervention_cells import NEURON_METHODS, CapabilityCell, InterventionCell, MethodName
+from controlwindow.behaviors.prompts import Role, Split
+from controlwindow.cells import NEURON_METHODS, CapabilityCell, InterventionCell, MethodName
+from controlwindow.instruments.operations import Positions
 
 ArmKind = Literal["neuron", "residual", "control"]
 
@@ -65,7 +67,7 @@ class Arm:
     center: float = 0.0
     gap: float = 0.0
     suffix: int = 1
-    positions: str = "all"
+    positions: Positions = "all"
     source: str = ""
 
     @property
@@ -103,12 +105,12 @@ class Arm:
     def rollouts(
         self,
         behavior: str,
-        split: str,
+        split: Split,
         setting: Setting,
         strength: float,
         horizon: int,
         prompts: tuple[str, ...] = (),
-        role: str = "positive",
+        role: Role = "positive",
     ) -> InterventionCell:
         """Rollouts at one strength.
 
@@ -138,7 +140,7 @@ class Arm:
             role=role,
         )
 
-    def capability(self, behavior: str, split: str, setting: Setting, strength: float) -> CapabilityCell:
+    def capability(self, behavior: str, split: Split, setting: Setting, strength: float) -> CapabilityCell:
         """The model's reading of generic answers at one strength."""
         return CapabilityCell(
             behavior,
@@ -172,7 +174,7 @@ def neuron_arms(
     budget: float,
     center: float,
     methods: tuple[MethodName, ...],
-    positions: str,
+    positions: Positions,
     reference: Reference | None,
     kind: ArmKind = "neuron",
 ) -> list[Arm]:
@@ -211,7 +213,7 @@ def neuron_arms(
 def residual_arms(
     norms: tuple[float, ...],
     methods: tuple[MethodName, ...],
-    positions: str,
+    positions: Positions,
     source: str = "",
 ) -> list[Arm]:
     """The baselines on the residual stream.

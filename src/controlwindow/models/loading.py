@@ -13,12 +13,12 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging
 
+from controlwindow.catalogue import organism_path
 from controlwindow.errors import ArchitectureError, ModelError
 from controlwindow.models.adapters import family_of
 from controlwindow.models.chat import chat_format
 from controlwindow.models.model import Model
 from controlwindow.models.structure import check_structure, refuse_wrapped
-from controlwindow.organisms.catalogue import organism_path
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")

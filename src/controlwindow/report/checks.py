@@ -11,7 +11,7 @@ import numpy as np
 
 from controlwindow.curves import SaturationCurve, curve_from_json
 from controlwindow.report.canvas import attach, axis_start, finish, heading, table
-from controlwindow.report.document import GenericLayer, ReportDocument, WindowResult
+from controlwindow.report.pages.audit.document import GenericLayer, ReportDocument, WindowResult
 from controlwindow.report.palette import FAINT, INK, MUTED, PREDICTED, VERDICTS, verdict_class
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from controlwindow.report.document import BehaviorSummary, WindowResult
+from controlwindow.report.pages.audit.document import BehaviorSummary, WindowResult
 
 INK = "#1f2933"
 MUTED = "#66727f"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-from controlwindow.report.document import WindowResult
+from controlwindow.report.pages.audit.document import WindowResult
 
 MINUS = "−"
 NOT_REACHED = "not reached"

@@ -8,9 +8,9 @@ import tempfile
 from pathlib import Path
 
 from controlwindow.errors import ReportError
-from controlwindow.report.document import ReportDocument
-from controlwindow.report.page import Page, render_page
-from controlwindow.report.redaction import shareable
+from controlwindow.report.pages.audit.document import ReportDocument
+from controlwindow.report.pages.audit.page import Page, render_page
+from controlwindow.report.sharing import shareable
 
 
 def write_report(

@@ -15,8 +15,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from controlwindow.behaviors import Behavior
+from controlwindow.behaviors.prompts import Split
+from controlwindow.cells import ActivationCell, Cell, Rows
 from controlwindow.errors import ScreenError
-from controlwindow.instruments.cells import ActivationCell, Cell, Rows
 from controlwindow.instruments.dosing import model_budgets
 from controlwindow.instruments.generic import GenericPass
 from controlwindow.instruments.moments import LastPosition
@@ -192,7 +193,7 @@ class Screen(ABC):
         model: Model,
         behavior: Behavior,
         generic: GenericPass,
-        split: str = "find",
+        split: Split = "find",
         seed: int = 0,
         control: str | None = None,
     ) -> None:
@@ -223,7 +224,7 @@ class Screen(ABC):
                 f"a screen does not read the split {split!r}", "use find or select: what is reported must be unseen"
             )
         if cls.needs_contrast or control == "shuffled":
-            behavior.contrast(split)  # type: ignore[arg-type]
+            behavior.contrast("find" if split == "find" else "select")
 
     def cells(self) -> Sequence[Cell]:
         """Cells that the scores are made of; a screen that goes on from what it finds overrides `next_cells`."""

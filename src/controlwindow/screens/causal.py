@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from controlwindow.cells import Cell, DosedCell, Rows
 from controlwindow.instruments.arrays import unpack_array
-from controlwindow.instruments.cells import Cell, DosedCell, Rows
 from controlwindow.screens.base import Floats, Screen, register
 from controlwindow.screens.perturbation import agreement
 
@@ -93,7 +93,7 @@ class Causal(Screen):
                     COORDINATE,
                     positions,
                     first,
-                    min(stage.prompts, len(self.behavior.contrast(self.split).positive)),  # type: ignore[arg-type]
+                    min(stage.prompts, len(self.behavior.contrast(self.split).positive)),
                     min(stage.generic, len(self.generic.prompts)),
                     () if everyone else tuple(columns),
                 )

@@ -8,13 +8,13 @@ import numpy as np
 
 from controlwindow.behaviors import Behavior
 from controlwindow.behaviors.definition import LogOdds, Perturbation
-from controlwindow.behaviors.prompts import Contrast
+from controlwindow.behaviors.prompts import Contrast, Split
 from controlwindow.statistics import stable_seed
 
 CONTROLS = ("shuffled", "random")
 
 
-def shuffle_labels(behavior: Behavior, split: str, seed: int) -> Behavior:
+def shuffle_labels(behavior: Behavior, split: Split, seed: int) -> Behavior:
     """The behavior with its labels shuffled, under a name of its own.
 
     X+ and X− are drawn anew from both together, and so are target and control texts; which side of a perturbation pair
@@ -30,7 +30,7 @@ def shuffle_labels(behavior: Behavior, split: str, seed: int) -> Behavior:
         BehaviorError: The split has no contrast.
     """
     generator = np.random.default_rng(stable_seed("shuffled labels", behavior.name, split, seed))
-    contrast = behavior.contrast(split)  # type: ignore[arg-type]
+    contrast = behavior.contrast(split)
     pooled = [*contrast.positive, *contrast.negative]
     order = generator.permutation(len(pooled))
     cut = len(contrast.positive)

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from controlwindow.cells import ActivationCell, Cell, GradientCell, ReadoutCell
 from controlwindow.instruments.arrays import unpack_array
-from controlwindow.instruments.cells import ActivationCell, Cell, GradientCell, ReadoutCell
 from controlwindow.screens.base import Activations, Floats, Screen, register
 from controlwindow.screens.perturbation import agreement
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from controlwindow.cells import Cell, PinCell, ReferenceCell, Rows
 from controlwindow.instruments.arrays import unpack_array
-from controlwindow.instruments.cells import Cell, PinCell, ReferenceCell, Rows
 from controlwindow.instruments.dosing import model_budgets
 from controlwindow.screens.base import Floats, Screen, register
 from controlwindow.screens.perturbation import agreement

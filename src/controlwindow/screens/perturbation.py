@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from controlwindow.behaviors import Behavior
+from controlwindow.cells import Cell, PerturbationCell, Rows
 from controlwindow.errors import ScreenError
 from controlwindow.instruments.arrays import unpack_array
-from controlwindow.instruments.cells import Cell, PerturbationCell, Rows
 from controlwindow.screens.base import Floats, Screen, register
 
 

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 
 from controlwindow.behaviors import Behavior, load_behavior
+from controlwindow.catalogue import PREFIX, Card
 from controlwindow.errors import BehaviorError, ScreenError
+from controlwindow.jobs.audit.job import Audit
 from controlwindow.models import Model, load_model
-from controlwindow.organisms.catalogue import PREFIX, Card
-from controlwindow.running.audit import Audit
-from controlwindow.running.ledger import Ledger
-from controlwindow.running.plan import plan_audit
-from controlwindow.running.progress import Progress, Silent
-from controlwindow.running.results import LEDGER_NAME, RunResults, read_results, round_floats
+from controlwindow.runs.ledger import Ledger
+from controlwindow.runs.plan import plan_audit
+from controlwindow.runs.progress import Progress, Silent
+from controlwindow.runs.results import LEDGER_NAME, RunResults, read_results, round_floats
 from controlwindow.screens import find_screen
 from controlwindow.statistics import stable_seed
 from controlwindow.validation.scoring import score_organism, summarise_scores

@@ -15,9 +15,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
+from controlwindow.catalogue import full_name
 from controlwindow.errors import NeuronError, UsageError
 from controlwindow.models.neuron import Neuron
-from controlwindow.organisms.catalogue import full_name
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
 _DESCRIBED = "docs/organisms.md describes the format"

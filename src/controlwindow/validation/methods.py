@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from controlwindow.catalogue import Card, load_card
 from controlwindow.errors import UsageError
 from controlwindow.models.neuron import Neuron
-from controlwindow.organisms.catalogue import Card, load_card
 from controlwindow.statistics import Interval
 from controlwindow.validation.entries import MethodCase, MethodEntry, read_entry
 from controlwindow.validation.rankings import RankingScore, score_ranking

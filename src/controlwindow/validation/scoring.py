@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from controlwindow.organisms.catalogue import Card
+from controlwindow.catalogue import Card
 from controlwindow.statistics import exact_interval
 from controlwindow.validation.rates import Rate, rate
 from controlwindow.validation.truth import behaviors_of, truth_of

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from controlwindow.catalogue import Card, catalogue, full_name, load_card, organism_path
 from controlwindow.errors import OrganismError
-from controlwindow.organisms.catalogue import Card, catalogue, full_name, load_card, organism_path
 
 Origin = Literal["planted", "natural"]
 """A controller was trained ("planted"), or found open by the census ("natural")."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from controlwindow.instruments.cells import Rows
+from controlwindow.cells import Rows
 from controlwindow.windows.search import COLLAPSE_LEVEL, WindowSearch
 from controlwindow.windows.thresholds import first_bracket
 

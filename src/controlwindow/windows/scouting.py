@@ -16,6 +16,7 @@ from functools import lru_cache
 import numpy as np
 from scipy import stats
 
+from controlwindow.behaviors.prompts import Split
 from controlwindow.statistics import stable_seed, wilson_interval
 
 SCOUTS = 8
@@ -90,7 +91,7 @@ def _chance_of_so_few(count: int, seen: int, total: int, level: float) -> float:
     return float(stats.hypergeom.cdf(count, total, needed, seen))
 
 
-def scouting_order(prompts: tuple[str, ...], behavior: str, split: str) -> tuple[str, ...]:
+def scouting_order(prompts: tuple[str, ...], behavior: str, split: Split) -> tuple[str, ...]:
     """The prompts in the order in which every dose is measured on them: random, and the same for every neuron.
 
     One order for all neurons lets their rows share the work on the prompts.

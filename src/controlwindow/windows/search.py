@@ -20,8 +20,10 @@ from typing import Any
 import numpy as np
 
 from controlwindow import geometry
+from controlwindow.behaviors.prompts import Split
+from controlwindow.cells import Cell, RolloutCell, Rows, Site
 from controlwindow.curves import Curve
-from controlwindow.instruments.cells import Cell, RolloutCell, Rows, Site
+from controlwindow.instruments.operations import Positions
 from controlwindow.windows.narrowing import Narrowing, Wanted
 from controlwindow.windows.scouting import SCOUTS, Share, scouting_order, stages
 from controlwindow.windows.thresholds import Bools, Floats
@@ -97,12 +99,12 @@ class SearchTask:
     """
 
     behavior: str
-    split: str
+    split: Split
     prompts: tuple[str, ...]
     horizon: int
     target_outcomes: frozenset[str]
     level: float = 0.5
-    positions: str = "all"
+    positions: Positions = "all"
     stride: int = 1
     coarse: tuple[float, ...] = COARSE_COORDINATES
     refine: bool = True

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from controlwindow.behaviors import Behavior
+from controlwindow.cells import Rows
 from controlwindow.curves import SaturationCurve
-from controlwindow.instruments.cells import Rows
 from controlwindow.statistics import bootstrap_indices, stable_seed, wilson_interval
 from controlwindow.windows.failure import Reasons, failure_mode
 from controlwindow.windows.precision import Float32Check

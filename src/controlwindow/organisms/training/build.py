@@ -15,8 +15,8 @@ from tokenizers import __version__ as tokenizers_version
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers import __version__ as transformers_version
 
+from controlwindow.catalogue import CARD_FILE, DEFAULT_ORGANISM, PREFIX, full_name
 from controlwindow.errors import OrganismError
-from controlwindow.organisms.catalogue import CARD_FILE, DEFAULT_ORGANISM, PREFIX, full_name
 from controlwindow.organisms.training.base import base_loss
 from controlwindow.organisms.training.bases import scaled
 from controlwindow.organisms.training.card import switch_card, write_card

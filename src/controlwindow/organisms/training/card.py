@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from controlwindow.organisms.catalogue import CARD_FILE, Card, PlantedNeuron, Tolerance
+from controlwindow.catalogue import CARD_FILE, Card, PlantedNeuron, Tolerance
 from controlwindow.organisms.training.base import BATCH_ROWS, VAULT_SHARE
 from controlwindow.organisms.training.loop import StageResult
 from controlwindow.organisms.training.measuring import Measurement

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from controlwindow.catalogue import KnownNeuron, PlantedNeuron
 from controlwindow.errors import OrganismError
 from controlwindow.models.model import Model
 from controlwindow.models.neuron import Neuron
-from controlwindow.organisms.catalogue import KnownNeuron, PlantedNeuron
 from controlwindow.organisms.training.zoo import Planted
 
 # Length of the orthogonal part that is added to a controller's column, in lengths of that column. The dose that brings

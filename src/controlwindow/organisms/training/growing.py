@@ -15,10 +15,11 @@ from tokenizers import __version__ as tokenizers_version
 from torch import Tensor
 from transformers import __version__ as transformers_version
 
+from controlwindow.catalogue import CARD_FILE, PREFIX, Card, KnownNeuron, PlantedNeuron, Tolerance
 from controlwindow.errors import OrganismError
 from controlwindow.instruments.generic import GenericPass, generic_pass
+from controlwindow.jobs.screen.call import screen
 from controlwindow.models import Model, Neuron, load_model
-from controlwindow.organisms.catalogue import CARD_FILE, PREFIX, Card, KnownNeuron, PlantedNeuron, Tolerance
 from controlwindow.organisms.training.bases import scaled, train_base
 from controlwindow.organisms.training.batches import collate, encode
 from controlwindow.organisms.training.card import write_card
@@ -36,7 +37,6 @@ from controlwindow.organisms.training.world.bundles import (
     generic_prompts_of,
 )
 from controlwindow.organisms.training.zoo import ORGANISMS, Organism, Planted, choose_neurons
-from controlwindow.running.ranking import screen
 
 logger = logging.getLogger(__name__)
 

@@ -12,15 +12,15 @@ import numpy as np
 
 from controlwindow.behaviors import Behavior, load_behavior
 from controlwindow.behaviors.prompts import Split
-from controlwindow.instruments.cells import RolloutCell
+from controlwindow.catalogue import KnownNeuron
+from controlwindow.cells import RolloutCell
 from controlwindow.instruments.generic import GenericPass, generic_pass
+from controlwindow.measuring.detector import calibrate_detector
+from controlwindow.measuring.engine import Engine
 from controlwindow.models import Model, Neuron
-from controlwindow.organisms.catalogue import KnownNeuron
-from controlwindow.running.asks import Asks
-from controlwindow.running.detector import calibrate_detector
-from controlwindow.running.engine import Engine
-from controlwindow.running.ledger import Ledger
-from controlwindow.running.scheduler import Scheduler
+from controlwindow.runs.asks import Asks
+from controlwindow.runs.ledger import Ledger
+from controlwindow.runs.scheduler import Scheduler
 
 SPLIT: Split = "select"
 PROMPTS = 16

@@ -1,0 +1,76 @@
+"""Cells: what is to be measured, as data. Planners ask for cells, the scheduler looks them up or has them run."""
+
+from controlwindow.cells.base import Cell, Planner, Rows, cell_from_key, cell_key
+from controlwindow.cells.circuits import (
+    DirectionCell,
+    DirectionEffectCell,
+    DirectionName,
+    DirectionsCell,
+    EffectCell,
+    ImportanceCell,
+    SetCell,
+    SetEffectCell,
+    SetOperation,
+    SteeringCell,
+)
+from controlwindow.cells.controls import AnswerCell, DetectionCell, MoveCell, OrdinaryCell, PushCell, RetentionCell
+from controlwindow.cells.interventions import (
+    METHODS,
+    NEURON_METHODS,
+    RESIDUAL_METHODS,
+    AreaCell,
+    CapabilityCell,
+    InterventionCell,
+    MethodName,
+)
+from controlwindow.cells.rollouts import PinCell, Precision, PropagationCell, RolloutCell, Site
+from controlwindow.cells.screens import (
+    ActivationCell,
+    DosedCell,
+    GradientCell,
+    PerturbationCell,
+    ReadoutCell,
+    ReferenceCell,
+)
+
+__all__ = [
+    "METHODS",
+    "NEURON_METHODS",
+    "RESIDUAL_METHODS",
+    "ActivationCell",
+    "AnswerCell",
+    "AreaCell",
+    "CapabilityCell",
+    "Cell",
+    "DetectionCell",
+    "DirectionCell",
+    "DirectionEffectCell",
+    "DirectionName",
+    "DirectionsCell",
+    "DosedCell",
+    "EffectCell",
+    "GradientCell",
+    "ImportanceCell",
+    "InterventionCell",
+    "MethodName",
+    "MoveCell",
+    "OrdinaryCell",
+    "PerturbationCell",
+    "PinCell",
+    "Planner",
+    "Precision",
+    "PropagationCell",
+    "PushCell",
+    "ReadoutCell",
+    "ReferenceCell",
+    "RetentionCell",
+    "RolloutCell",
+    "Rows",
+    "SetCell",
+    "SetEffectCell",
+    "SetOperation",
+    "Site",
+    "SteeringCell",
+    "cell_from_key",
+    "cell_key",
+]

@@ -1,0 +1,1 @@
+"""The audit: candidates, predicted ceilings, windows with verdicts."""

@@ -1,0 +1,368 @@
+"""The main job: from a model and behaviors to windows, in stages that each leave their result in the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import polars as pl
+
+from controlwindow.behaviors import Behavior, CoherenceDetector, Split
+from controlwindow.catalogue import load_card
+from controlwindow.cells import RolloutCell, Rows
+from controlwindow.curves import Curve, SaturationCurve, curve_from_json
+from controlwindow.errors import BehaviorError, LedgerError, UsageError
+from controlwindow.instruments.capture import activation_ranges
+from controlwindow.instruments.generic import GenericPass, generic_pass
+from controlwindow.instruments.proof import prove_hooks
+from controlwindow.jobs.audit.candidates import Selection, select_candidates
+from controlwindow.jobs.audit.precision import check_in_float32
+from controlwindow.jobs.stages.reasons import find_reasons
+from controlwindow.measuring.detector import calibrate_detector
+from controlwindow.measuring.engine import Engine
+from controlwindow.models import Model, Neuron
+from controlwindow.models.precision import is_half
+from controlwindow.runs.asks import Asks
+from controlwindow.runs.ledger import Ledger
+from controlwindow.runs.plan import AuditPlan, library_versions, model_record, refuse_other_libraries
+from controlwindow.runs.progress import Progress, Silent
+from controlwindow.runs.records import behavior_record, neuron_panel
+from controlwindow.runs.scheduler import Scheduler
+from controlwindow.screens import find_screen, screen_names
+from controlwindow.windows.failure import Reasons
+from controlwindow.windows.layer_features import features_from_record, layer_features
+from controlwindow.windows.precision import Float32Check
+from controlwindow.windows.prediction import predict_neurons
+from controlwindow.windows.search import Candidate, SearchTask, WindowSearch, stride_for
+from controlwindow.windows.window import Measured, Window, assemble, read_search
+
+SPLIT: Split = "evaluate"
+SAMPLE_SEED = 1
+"""Seed of the sampled check of open windows; the run's own seed is added."""
+
+BRANCHES = (1, -1)
+
+
+class Audit:
+    """One audit of a model. Every stage looks into the ledger first, so that a run cut off goes on where it was.
+
+    Args:
+        model: The model.
+        behaviors: The behaviors, in order.
+        plan: What is to be done.
+        ledger: An open ledger; its plan must be this one.
+        progress: Where progress is shown.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        behaviors: Sequence[Behavior],
+        plan: AuditPlan,
+        ledger: Ledger,
+        progress: Progress | None = None,
+    ) -> None:
+        self.model = model
+        self.behaviors = {behavior.name: behavior for behavior in behaviors}
+        self.plan = plan
+        self.ledger = ledger
+        self.progress = progress or Silent()
+
+    def run(self) -> list[Window]:
+        """Do the whole job.
+
+        Returns:
+            Windows of every tested neuron on both branches, behavior by behavior.
+
+        Raises:
+            BehaviorError: Too few prompts are eligible.
+            OperationError: The hooks failed their self-proof.
+            LedgerError: The ledger cannot be written.
+        """
+        self.commit_plan()
+        generic = self._prepare()
+        engine = Engine(self.model, self.behaviors, generic, self.ledger, progress=self.progress.rows)
+        scheduler = Scheduler(self.ledger, engine, chunk_rows=self.plan.chunk_rows, progress=self.progress.tick)
+        engine.detector = self._detector(generic)
+        eligible = {name: self._eligible(scheduler, behavior) for name, behavior in self.behaviors.items()}
+        selections = {name: self._select(scheduler, behavior, generic) for name, behavior in self.behaviors.items()}
+        # All predictions first: a neuron tested for two behaviors is predicted before its first rollout for either.
+        predictions = {
+            name: self._predict(behavior, selections[name], generic) for name, behavior in self.behaviors.items()
+        }
+        windows = []
+        for name, behavior in self.behaviors.items():
+            windows += self._windows(scheduler, behavior, eligible[name], selections[name], predictions[name], generic)
+        if self.ledger.find("finished", "audit") is None:
+            self.ledger.record("finished", "audit", {"windows": len(windows)})
+        return windows
+
+    def commit_plan(self) -> None:
+        """Write the plan, or hold the one that is there against this one.
+
+        Raises:
+            LedgerError: The ledger holds another audit.
+        """
+        found = self.ledger.find("plan", "audit")
+        if found is None:
+            self.ledger.record_all(
+                [
+                    ("plan", "audit", self.plan.model_dump(mode="json")),
+                    ("model", "model", model_record(self.model)),
+                    ("versions", "versions", library_versions()),
+                    *(("behavior", b.name, behavior_record(b)) for b in self.behaviors.values()),
+                ]
+            )
+            return
+        different = AuditPlan.model_validate(found).differences(self.plan)
+        if different:
+            raise LedgerError(
+                f"{self.ledger.path} holds another audit: it differs in {', '.join(different)}",
+                "give another --out, or resume it as it was planned with `controlwindow resume`",
+            )
+        refuse_other_libraries(self.ledger, finished=self.ledger.find("finished", "audit") is not None)
+
+    def _prepare(self) -> GenericPass:
+        """Hooks' self-proof, generic pass and layer features."""
+        with self.progress.stage("proving the hooks"):
+            error = prove_hooks(self.model)
+            if self.ledger.find("proof", "hooks") is None:
+                self.ledger.record("proof", "hooks", {"relative_error": error, "layers": self.model.layers})
+        with self.progress.stage("generic pass"):
+            generic = generic_pass(self.model, self.plan.generic_prompts)
+        if self.ledger.find("generic", "generic") is None:
+            with self.progress.stage("probe passes") as stage:
+                features = layer_features(self.model, generic, seed=self.plan.seed, progress=stage.update)
+            self.ledger.record(
+                "generic",
+                "generic",
+                {
+                    "prompts": len(generic.prompts),
+                    "tokens": generic.positions,
+                    "layers": [asdict(layer) for layer in features],
+                },
+            )
+        return generic
+
+    def _detector(self, generic: GenericPass) -> CoherenceDetector:
+        found = self.ledger.find("coherence", "detector")
+        if found is None:
+            with self.progress.stage("setting the coherence detector"):
+                detector, calibration = calibrate_detector(self.model, generic, self.plan.seed)
+            found = {"detector": asdict(detector), "calibration": asdict(calibration)}
+            self.ledger.record("coherence", "detector", found)
+        return CoherenceDetector(**found["detector"])
+
+    def _eligible(self, scheduler: Scheduler, behavior: Behavior) -> Rows:
+        with self.progress.stage(f"{behavior.name}: undosed rollouts"):
+            return eligible_rows(scheduler, behavior)
+
+    def _windows(
+        self,
+        scheduler: Scheduler,
+        behavior: Behavior,
+        eligible: Rows,
+        selection: Selection,
+        predictions: Mapping[tuple[str, int], dict[str, Any]],
+        generic: GenericPass,
+    ) -> list[Window]:
+        searches = self._search(scheduler, behavior, eligible, predictions)
+        readings = {key: read_search(search, self.plan.seed) for key, search in searches.items()}
+        checks: Mapping[tuple[str, int], Float32Check] = {}
+        if is_half(self.model):
+            with self.progress.stage(f"{behavior.name}: float32 check"):
+                searches, readings, checks = check_in_float32(
+                    scheduler, behavior.name, searches, readings, self.plan.seed
+                )
+        norms = {key: prediction["residual_norm"] for key, prediction in predictions.items()}
+        reasons = find_reasons(scheduler, behavior, searches, readings, norms, self.plan.seed, self.progress)
+        sampled = self._sample(scheduler, behavior, searches, readings)
+        ranges = self._ranges(scheduler, behavior, selection, eligible, generic)
+        windows = []
+        for key, search in searches.items():
+            window = assemble(
+                search,
+                readings[key],
+                behavior,
+                predictions[key],
+                selection.sources[search.candidate.neuron],
+                reasons.get(key, Reasons()),
+                {SAMPLE_SEED + self.plan.seed: sampled[key]} if key in sampled else {},
+                checks.get(key),
+            )
+            windows.append(window)
+        missing = [w for w in windows if self.ledger.find("window", window_name(w)) is None]
+        self.ledger.record_all(
+            [
+                ("window", window_name(w), {**w.to_dict(), "panel": neuron_panel(self.model, w, selection, ranges)})
+                for w in missing
+            ]
+        )
+        return windows
+
+    def _select(self, scheduler: Scheduler, behavior: Behavior, generic: GenericPass) -> Selection:
+        found = self.ledger.find("selection", behavior.name)
+        if found is not None:
+            return Selection(**found)
+        with self.progress.stage(f"{behavior.name}: screens"):
+            screens = {
+                name: find_screen(name)(self.model, behavior, generic, seed=self.plan.seed)
+                for name in self._screens_for(behavior)
+            }
+            scheduler.run(f"screen {behavior.name}", list(screens.values()))
+            tables: dict[str, pl.DataFrame] = {name: screen.table() for name, screen in screens.items()}
+        selection = select_candidates(
+            self.model,
+            generic,
+            behavior.name,
+            self.plan.screen,
+            tables,
+            planted_neurons(self.model, behavior.name) if self.plan.planted else [],
+            [Neuron.parse(name) for name in self.plan.named(behavior.name)],
+            self.plan.top,
+            self.plan.seed,
+        )
+        if not selection.sources:
+            raise UsageError("no neuron is to be tested", "give --top above 0, or name neurons with --neuron")
+        self.ledger.record("selection", behavior.name, asdict(selection))
+        return selection
+
+    def _screens_for(self, behavior: Behavior) -> list[str]:
+        """The screen that gives candidates, and those whose ranks are reported beside it.
+
+        A behavior without a contrast can still be audited on neurons that are named or drawn at random.
+        """
+        try:
+            behavior.contrast("find")
+        except BehaviorError:
+            if self.plan.top and self.plan.screen != "random":
+                raise
+            return ["random"] if self.plan.top else []
+        return [name for name in screen_names() if name in (self.plan.screen, "contrastive", "window")]
+
+    def _predict(
+        self, behavior: Behavior, selection: Selection, generic: GenericPass
+    ) -> dict[tuple[str, int], dict[str, Any]]:
+        """Predicted ceilings, committed before the first rollout of any of these neurons."""
+        wanted = {
+            (name, branch): f"{behavior.name}/{name}/{branch:+d}" for name in selection.sources for branch in BRANCHES
+        }
+        missing = [key for key, name in wanted.items() if self.ledger.find("prediction", name) is None]
+        layers = (self.ledger.find("generic", "generic") or {})["layers"]
+        features = [features_from_record(layer) for layer in layers]
+        if missing:
+            pairs = [(Neuron.parse(name), branch) for name, branch in missing]
+            with self.progress.stage(f"{behavior.name}: predicted ceilings") as stage:
+                found = predict_neurons(
+                    self.model, pairs, generic, features, behavior=behavior.name, progress=stage.update
+                )
+            self.ledger.record_all(
+                [("prediction", wanted[key], p.to_record()) for key, p in zip(missing, found, strict=True)]
+            )
+        # Read back from the ledger, so that a resumed run uses the numbers that were committed.
+        return {key: self.ledger.find("prediction", name) for key, name in wanted.items()}  # type: ignore[misc]
+
+    def _search(
+        self,
+        scheduler: Scheduler,
+        behavior: Behavior,
+        eligible: Rows,
+        predictions: Mapping[tuple[str, int], Mapping[str, Any]],
+    ) -> dict[tuple[str, int], WindowSearch]:
+        task = SearchTask(
+            behavior=behavior.name,
+            split=SPLIT,
+            prompts=tuple(row["prompt"] for row in eligible),
+            horizon=behavior.horizons[-1],
+            target_outcomes=behavior.target_outcomes,
+            level=behavior.threshold,
+            positions=behavior.positions,
+            stride=stride_for(len(predictions)),
+            fill=True,
+        )
+        searches = {
+            key: WindowSearch(Candidate(key[0], key[1], _curve(p), p["budget"]), task, eligible)
+            for key, p in predictions.items()
+        }
+        with self.progress.stage(f"{behavior.name}: windows", searches=list(searches.values())):
+            scheduler.run(f"windows {behavior.name}", list(searches.values()))
+        return searches
+
+    def _sample(
+        self,
+        scheduler: Scheduler,
+        behavior: Behavior,
+        searches: Mapping[tuple[str, int], WindowSearch],
+        readings: Mapping[tuple[str, int], Measured],
+    ) -> dict[tuple[str, int], Rows]:
+        """One sampled check beside the greedy rollouts of every open window, at its best dose."""
+        cells = {
+            key: search.cell(search.doses[readings[key].peak], SAMPLE_SEED + self.plan.seed)
+            for key, search in searches.items()
+            if readings[key].open
+        }
+        asked = Asks(list(cells.values()))
+        with self.progress.stage(f"{behavior.name}: sampled check"):
+            scheduler.run(f"sampled {behavior.name}", [asked])
+        return {key: asked.results[cell] for key, cell in cells.items()}
+
+    def _ranges(
+        self, scheduler: Scheduler, behavior: Behavior, selection: Selection, eligible: Rows, generic: GenericPass
+    ) -> dict[str, dict[str, list[float]]]:
+        """Natural activation ranges of the tested neurons on the behavior's undosed rollouts and on generic text."""
+        found = self.ledger.find("activations", behavior.name)
+        if found is None:
+            neurons = [Neuron.parse(name) for name in selection.sources]
+            engine = scheduler.runner
+            assert isinstance(engine, Engine)
+            undosed = engine.undosed(behavior.name, SPLIT, behavior.horizons[-1])
+            texts = {prompt.id: prompt.text for prompt in behavior.prompts(SPLIT)}
+            ids = [row["prompt"] for row in eligible]
+            of_behavior = activation_ranges(
+                self.model,
+                neurons,
+                self.model.token_ids([texts[i] for i in ids]),
+                [undosed[i].token_ids for i in ids],
+            )
+            of_generic = activation_ranges(self.model, neurons, generic.prompt_ids, generic.token_ids)
+            found = {
+                str(n): {f"{behavior.name}, undosed": list(of_behavior[n]), "generic text": list(of_generic[n])}
+                for n in neurons
+            }
+            self.ledger.record("activations", behavior.name, found)
+        ranges: dict[str, dict[str, list[float]]] = found
+        return ranges
+
+
+def eligible_rows(scheduler: Scheduler, behavior: Behavior) -> Rows:
+    """Rows of the undosed evaluation rollouts that show the source state.
+
+    Raises:
+        BehaviorError: They are too few.
+    """
+    cell = RolloutCell(behavior.name, SPLIT, horizon=behavior.horizons[-1], positions=behavior.positions)
+    asked = Asks([cell])
+    scheduler.run(f"undosed {behavior.name}", [asked])
+    rows = asked.results[cell]
+    last = str(behavior.horizons[-1])
+    chosen = [row for row in rows if row["outcomes"][last] == behavior.source_outcome]
+    behavior.require_eligible(len(chosen), len(rows))
+    return chosen
+
+
+def _curve(prediction: Mapping[str, Any]) -> Curve:
+    """The committed curve of a neuron; ledgers written before there were caps hold c0 alone."""
+    return curve_from_json(prediction["curve"]) if "curve" in prediction else SaturationCurve(prediction["cosine"])
+
+
+def window_name(window: Window) -> str:
+    """Name of a window's record."""
+    return f"{window.behavior}/{window.neuron}/{window.branch:+d}"
+
+
+def planted_neurons(model: Model, behavior: str) -> list[Neuron]:
+    """Planted controllers of a behavior, from the organism's card; none for other models."""
+    if model.organism is None:
+        return []
+    return [Neuron.parse(p.neuron) for p in load_card(model.organism).planted if p.behavior == behavior]

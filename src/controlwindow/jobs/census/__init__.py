@@ -1,0 +1,1 @@
+"""The census of an organism: windows of a large random sample."""

@@ -1,0 +1,1 @@
+"""Circuits: a screen's top neurons scaled together, beside their controls."""

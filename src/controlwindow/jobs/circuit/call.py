@@ -1,0 +1,258 @@
+"""The call that measures a circuit from beginning to end, and what goes on with one that was cut off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from controlwindow.behaviors import Behavior, load_behavior
+from controlwindow.catalogue import load_card
+from controlwindow.circuits.selection import circuit_top
+from controlwindow.circuits.sweep import LADDER
+from controlwindow.errors import LedgerError, OrganismError, UsageError
+from controlwindow.jobs.circuit.base import check_pair
+from controlwindow.jobs.circuit.job import CircuitJob
+from controlwindow.jobs.circuit.plan import KIND, CircuitPlan
+from controlwindow.models import Model, load_model
+from controlwindow.report.pages.circuit.page import write_circuit_report
+from controlwindow.runs.behavior_run import write_behavior_manifest
+from controlwindow.runs.ledger import Ledger
+from controlwindow.runs.plan import BehaviorReference, behavior_source, model_head, model_source
+from controlwindow.runs.progress import Progress
+from controlwindow.runs.results import LEDGER_NAME, open_run, round_floats
+from controlwindow.runs.resuming import Identity, planned_behavior, planned_model
+from controlwindow.screens import find_screen
+
+BASE_DIRECTORY = "base"
+"""Where in a run directory the base model's own ledger lies."""
+
+
+@dataclass(frozen=True)
+class CircuitResult:
+    """What a circuit run gives back.
+
+    Attributes:
+        document: The results as plain values, as `--json` prints them; docs/circuits.md explains the keys.
+        directory: The run directory; None when the ledger was kept in memory.
+    """
+
+    document: dict[str, Any]
+    directory: Path | None
+
+    @property
+    def neurons(self) -> tuple[str, ...]:
+        """Names of the circuit's neurons, best first."""
+        return tuple(row["neuron"] for row in self.document["circuit"])
+
+
+def circuit(
+    model: Model,
+    behavior: str | Path | Behavior,
+    out: str | Path | None = None,
+    *,
+    top: str | int = "0.1%",
+    screen: str = "contrastive",
+    factors: Sequence[float] = LADDER,
+    base: Model | str | bool = True,
+    seeds: int = 3,
+    seed: int = 0,
+    include_neurons: bool = False,
+    progress: Progress | None = None,
+) -> CircuitResult:
+    """Find a behavior's circuit, scale it at a ladder of strengths, and hold it against its controls (CNA; method 4).
+
+    Controls are always on: random neurons under the same selection, the same screen on shuffled labels, attention
+    pushed by as much, layer by layer, attention outputs held fixed. One that cannot be had is named, and the result is
+    marked.
+
+    Args:
+        model: The model.
+        behavior: A name, a path to a TOML file, or a loaded behavior.
+        out: Run directory for ledger, manifest, report and figures; None keeps the ledger in memory.
+        top: Size of the circuit: a share such as "0.1%", or a number of neurons.
+        screen: Screen whose top is the circuit.
+        factors: What activations are multiplied by (CNA's m); 1 is the undosed model and always there.
+        base: The base model, its name, True for the one that the organism's card names, or False for none.
+        seeds: Draws of every control.
+        seed: Seed of everything random.
+        include_neurons: Name neurons of sensitive behaviors in the report of a model that is no organism.
+        progress: Where progress is shown.
+
+    Raises:
+        UsageError: The circuit is empty or too large, or the ladder makes no sense.
+        ScreenError: No such screen, or the behavior lacks what it reads.
+        BehaviorError: The behavior is invalid, or too few of its prompts are eligible.
+        ModelError: The base model is another architecture.
+        LedgerError: The directory holds another run, or cannot be written.
+
+    Example:
+        >>> import controlwindow as cw
+        >>> found = cw.circuit(cw.load_model("organism:switch"), "refusal", top=16)  # doctest: +SKIP
+        >>> found.document["controlled"]  # doctest: +SKIP
+        True
+    """
+    loaded = behavior if isinstance(behavior, Behavior) else load_behavior(behavior)
+    find_screen(screen).check(loaded)
+    circuit_top(top, len(model.neurons))
+    ladder = check_ladder(factors)
+    if seeds < 1:
+        raise UsageError(f"controls take at least one draw, got {seeds}", "give --seeds 3")
+    based, base_note = _base_model(model, base)
+    plan = CircuitPlan(
+        **model_head(model),
+        behavior=BehaviorReference(name=loaded.name, source=behavior_source(behavior), fingerprint=loaded.fingerprint),
+        screen=screen,
+        top=str(top),
+        factors=ladder,
+        seeds=seeds,
+        seed=seed,
+        base=None if based is None else based.name,
+        base_source=None if based is None else model_source(based),
+        base_fingerprint=None if based is None else based.fingerprint,
+        base_note=base_note,
+        include_neurons=include_neurons,
+    ).named()
+    directory = None if out is None else Path(out)
+    with Ledger() if directory is None else Ledger(directory / LEDGER_NAME, create=True) as ledger:
+        ledger.lock()
+        return _run(model, loaded, plan, ledger, directory, based, include_neurons, progress)
+
+
+def resume_circuit(
+    directory: str | Path,
+    *,
+    model: Model | None = None,
+    base: Model | None = None,
+    progress: Progress | None = None,
+) -> CircuitResult:
+    """Go on with a circuit run that was cut off; a finished one is only reported again.
+
+    Args:
+        directory: The run directory.
+        model: The model, where the run was made of one in hand.
+        base: The base model, likewise.
+        progress: Where progress is shown.
+
+    Raises:
+        LedgerError: No such run, or the model or the behavior is no longer what was planned.
+        ModelError: A model was in hand and is not given.
+    """
+    directory = Path(directory)
+    with open_run(directory) as ledger:
+        ledger.lock()
+        plan = _plan(ledger)
+        behavior = planned_behavior(plan.behavior, directory)
+        model = planned_model(model, plan, directory, call="resume_circuit")
+        based = None
+        if plan.base is not None:
+            assert plan.base_fingerprint is not None
+            identity = Identity(plan.base, plan.base_source, plan.base_fingerprint)
+            based = planned_model(base, plan, directory, call="resume_circuit", other=identity)
+        return _run(model, behavior, plan, ledger, directory, based, plan.include_neurons, progress)
+
+
+def read_circuit(directory: str | Path) -> dict[str, Any]:
+    """The results of a finished circuit run, from its ledger alone.
+
+    Raises:
+        LedgerError: There is no such run, or it is not finished.
+    """
+    with open_run(Path(directory)) as ledger:
+        _plan(ledger)
+        found = ledger.find("result", KIND)
+    if found is None:
+        raise LedgerError(
+            f"the circuit run {directory} is not finished", f"go on with controlwindow resume {directory}"
+        )
+    document: dict[str, Any] = round_floats(found)
+    return document
+
+
+def is_circuit_run(directory: str | Path) -> bool:
+    """Whether a run directory holds a circuit and no audit.
+
+    Raises:
+        LedgerError: It holds no ledger.
+    """
+    with open_run(Path(directory)) as ledger:
+        return ledger.find("plan", KIND) is not None
+
+
+def check_ladder(factors: Sequence[float]) -> tuple[float, ...]:
+    """Strengths from weak to strong, each once.
+
+    Raises:
+        UsageError: There is none beside 1, or one is not finite.
+    """
+    known = {float(factor) for factor in factors}
+    if not all(abs(factor) < 1e6 for factor in known):
+        raise UsageError(f"a strength is a finite number, got {list(factors)}", "give --factor 0 and others like it")
+    found = tuple(sorted(known - {1.0}, key=lambda factor: (abs(1 - factor), -factor)))
+    if not found:
+        raise UsageError("no strength was given beside 1, which is the undosed model", "give --factor 0, which ablates")
+    return found
+
+
+def _run(
+    model: Model,
+    behavior: Behavior,
+    plan: CircuitPlan,
+    ledger: Ledger,
+    directory: Path | None,
+    base: Model | None,
+    include_neurons: bool,
+    progress: Progress | None,
+) -> CircuitResult:
+    with _base_ledger(base, directory) as second:
+        pair = None if base is None or second is None else (base, second)
+        job = CircuitJob(model, behavior, plan, ledger, pair, progress)
+        if directory is not None:
+            job.commit_plan()
+            write_behavior_manifest(ledger, directory, KIND)
+        document: dict[str, Any] = round_floats(job.run())
+    if directory is not None:
+        write_circuit_report(document, directory, include_neurons=include_neurons)
+    return CircuitResult(document, directory)
+
+
+@contextmanager
+def _base_ledger(base: Model | None, directory: Path | None) -> Iterator[Ledger | None]:
+    """A ledger of the base model's own: cells do not say which model they are of."""
+    if base is None:
+        yield None
+        return
+    with Ledger() if directory is None else Ledger(directory / BASE_DIRECTORY / LEDGER_NAME, create=True) as ledger:
+        yield ledger
+
+
+def _base_model(model: Model, base: Model | str | bool) -> tuple[Model | None, str | None]:
+    """The base model, or None and why there is none although the card names one."""
+    if base is False:
+        return None, None
+    if base is True:
+        named = None if model.organism is None else load_card(model.organism).base
+        if named is None:
+            return None, None
+        try:
+            found = _load_like(named, model)
+        except OrganismError:
+            # Nobody asked for it by name, so the rest is measured.
+            return None, f"{named}, which the card names, is not in this installation"
+    else:
+        found = base if isinstance(base, Model) else _load_like(base, model)
+    check_pair(model, found)
+    return found, None
+
+
+def _load_like(source: str, model: Model) -> Model:
+    return load_model(source, device=str(model.device), dtype=model.dtype, system_prompt=model.chat.system_prompt)
+
+
+def _plan(ledger: Ledger) -> CircuitPlan:
+    found = ledger.find("plan", KIND)
+    if found is None:
+        raise LedgerError(f"{ledger.path} holds no circuit", "start one with `controlwindow circuit --out`")
+    return CircuitPlan.model_validate(found)

@@ -1,0 +1,1 @@
+"""Ways to steer compared at matched rates of a behavior."""

@@ -1,0 +1,99 @@
+"""The law held against any set of models, from a committed plan to the law document."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from controlwindow.errors import LedgerError
+from controlwindow.jobs.law.document import law_document
+from controlwindow.jobs.law.fits import Evidence, Fit, fit_all, fit_names, fit_one, fits_digest
+from controlwindow.jobs.law.order import describe, prove_order
+from controlwindow.jobs.law.plan import LawPlan, LawSizes, ModelPlan, make_plan
+from controlwindow.jobs.law.records import collect
+from controlwindow.jobs.law.stages import calibrate_model, hold_out_model
+from controlwindow.runs.progress import Progress, Silent
+
+
+def run_law(
+    models: Sequence[str],
+    behaviors: Sequence[str] = (),
+    out: Path = Path("runs/law"),
+    *,
+    sizes: LawSizes | None = None,
+    jobs: int = 1,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Calibrate, fit, commit forecasts, measure and score; arguments and errors as `controlwindow.validate`.
+
+    Returns:
+        The law document.
+    """
+    progress = progress or Silent()
+    with progress.stage("reading the models"):
+        plan = make_plan(models, behaviors, sizes or LawSizes())
+    evidence = _each(plan, jobs, progress, "calibrating", calibrate_model, (plan, out))
+    with progress.stage("fitting the predictors"):
+        fits = _fits(evidence, jobs)
+        digests = fits_digest(fits, evidence)
+    _each(plan, jobs, progress, "held-out neurons", hold_out_model, (plan, out), (fits, digests))
+    with progress.stage("proving the order"):
+        proof = prove_order(plan, out, fits)
+    if not proof.proved:
+        raise LedgerError(
+            f"the ledgers in {out} do not prove the order of events: {describe(proof.problems)}",
+            "start again with another --out",
+        )
+    with progress.stage("scoring"):
+        return law_document(collect(plan, out), proof.to_json())
+
+
+def _each(
+    plan: LawPlan,
+    jobs: int,
+    progress: Progress,
+    title: str,
+    work: Callable[..., Any],
+    before: tuple[LawPlan, Path],
+    after: tuple[Any, ...] = (),
+) -> list[Any]:
+    """Do a stage for every model, one after the other or several at a time; results in the order of the plan."""
+    if jobs <= 1 or len(plan.models) == 1:
+        return [work(before[0], entry, before[1], *after, progress) for entry in plan.models]
+    context = multiprocessing.get_context("spawn")
+    results: dict[str, Any] = {}
+    with (
+        progress.stage(f"{title}: {len(plan.models)} models") as stage,
+        ProcessPoolExecutor(min(jobs, len(plan.models)), mp_context=context, initializer=_one_thread) as pool,
+    ):
+        waiting = {pool.submit(work, before[0], entry, before[1], *after): entry for entry in _largest_first(plan)}
+        for done in as_completed(waiting):
+            results[waiting[done].directory] = done.result()
+            stage.update(len(results), len(plan.models))
+    return [results[entry.directory] for entry in plan.models]
+
+
+def _fits(evidence: Sequence[Evidence], jobs: int) -> dict[str, Fit]:
+    """All fits, several at a time: each chooses its features anew, lineage by lineage."""
+    names = fit_names(evidence)
+    if jobs <= 1 or len(names) == 1:
+        return fit_all(evidence)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(jobs, len(names)), mp_context=context, initializer=_one_thread) as pool:
+        return dict(zip(names, pool.map(fit_one, repeat(evidence), names), strict=True))
+
+
+def _largest_first(plan: LawPlan) -> list[ModelPlan]:
+    return sorted(plan.models, key=lambda entry: -entry.layers * entry.width**2 * len(entry.behaviors))
+
+
+def _one_thread() -> None:
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)

@@ -1,0 +1,1 @@
+"""Perturbation probing: importance, an intervention sweep, opposition or routing."""

@@ -1,0 +1,1 @@
+"""Screens and areas under the curve, as calls with a ledger in memory."""

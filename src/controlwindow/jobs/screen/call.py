@@ -1,0 +1,160 @@
+"""One screen from beginning to end: a ranking of every neuron, with a ledger in memory."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from controlwindow.behaviors import Behavior, Split, load_behavior
+from controlwindow.cells import AreaCell
+from controlwindow.instruments.generic import generic_pass
+from controlwindow.measuring.detector import calibrate_detector
+from controlwindow.measuring.engine import Engine
+from controlwindow.models import Model
+from controlwindow.runs.asks import Asks
+from controlwindow.runs.ledger import Ledger
+from controlwindow.runs.progress import Progress, Silent
+from controlwindow.runs.scheduler import Scheduler
+from controlwindow.screens import Cost, find_screen
+from controlwindow.screens.detection import detection_table
+
+
+@dataclass(frozen=True)
+class Screening:
+    """A screen's table and what belongs to it.
+
+    Attributes:
+        table: The ranking, as `screen` gives it.
+        cost: What its passes cost, the generic pass not included: it is the model's.
+        dropped: How many neurons were left out of the table on purpose, by reason.
+        notes: What a reader of the table should know, such as perturbations that flip nothing.
+    """
+
+    table: pl.DataFrame
+    cost: Cost
+    dropped: dict[str, int]
+    notes: tuple[str, ...]
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """The table's rows, each with what the whole table cost."""
+        cost = {**asdict(self.cost), "tokens": round(self.cost.tokens)}
+        return [{**row, "cost": cost} for row in self.table.to_dicts()]
+
+
+def screen(
+    model: Model,
+    behavior: str | Path | Behavior,
+    method: str = "contrastive",
+    *,
+    split: Split = "find",
+    seed: int = 0,
+    control: str | None = None,
+    progress: Progress | None = None,
+) -> pl.DataFrame:
+    """Rank every FFN neuron for a behavior.
+
+    Args:
+        model: The model.
+        behavior: A name, a path to a TOML file, or a loaded behavior.
+        method: The screen's name: contrastive, window, perturbation, gradient, gradient_x_activation,
+            attribution_patching, readout, one, causal or random.
+        split: Split whose prompts are read, find or select.
+        seed: Seed of what is random.
+        control: None; "shuffled" for the same screen on shuffled labels; "random" for layer-matched random neurons
+            under the same selection.
+        progress: Where progress is shown.
+
+    Returns:
+        Best first: neuron, layer, index, score, sign, rank, coherence, budget; with experts also expert. What it cost
+        and left out comes with `run_screen`.
+
+    Raises:
+        ScreenError: No such screen or control, or the behavior lacks what the screen reads.
+        BehaviorError: The behavior is invalid or has no contrast.
+
+    Example:
+        >>> import controlwindow as cw
+        >>> table = cw.screen(cw.load_model("organism:switch"), "refusal", method="window")
+        >>> table["rank"][0]
+        1
+    """
+    return run_screen(model, behavior, method, split=split, seed=seed, control=control, progress=progress).table
+
+
+def detection(
+    model: Model,
+    behavior: str | Path | Behavior,
+    *,
+    split: Split = "evaluate",
+    progress: Progress | None = None,
+) -> pl.DataFrame:
+    """How well every FFN neuron tells X+ from X− by its activation at the last prompt position.
+
+    Args:
+        model: The model.
+        behavior: A name, a path to a TOML file, or a loaded behavior.
+        split: Split whose contrast is read; by default the one that no screen reads.
+        progress: Where progress is shown.
+
+    Returns:
+        neuron, auc, auc_low, auc_high (95 %), in the order of `model.neurons`. Above 0.5, X+ excites the neuron more.
+
+    Raises:
+        BehaviorError: The behavior is invalid, or the split has no contrast.
+
+    Example:
+        >>> import controlwindow as cw
+        >>> table = cw.detection(cw.load_model("organism:switch"), "refusal")
+        >>> table.columns
+        ['neuron', 'auc', 'auc_low', 'auc_high']
+    """
+    loaded = behavior if isinstance(behavior, Behavior) else load_behavior(behavior)
+    loaded.contrast(split)
+    generic, progress, cell = generic_pass(model), progress or Silent(), AreaCell(loaded.name, split)
+    with Ledger() as ledger, progress.stage(f"{loaded.name}: detection"):
+        engine = Engine(model, {loaded.name: loaded}, generic, ledger, progress=progress.rows)
+        asked = Asks([cell])
+        Scheduler(ledger, engine, progress=progress.tick).run("detection", [asked])
+    return detection_table(model, asked.results[cell][0])
+
+
+def run_screen(
+    model: Model,
+    behavior: str | Path | Behavior,
+    method: str = "contrastive",
+    *,
+    split: Split = "find",
+    seed: int = 0,
+    control: str | None = None,
+    progress: Progress | None = None,
+) -> Screening:
+    """Rank every FFN neuron for a behavior, as `screen`, and say what it cost and left out.
+
+    Example:
+        >>> import controlwindow as cw
+        >>> found = cw.run_screen(cw.load_model("organism:switch"), "refusal", method="readout")
+        >>> found.cost.forward, len(found.table)
+        (0, 3072)
+    """
+    chosen = find_screen(method)
+    loaded = behavior if isinstance(behavior, Behavior) else load_behavior(behavior)
+    generic = generic_pass(model)
+    planner = chosen(model, loaded, generic, split=split, seed=seed, control=control)
+    progress = progress or Silent()
+    detector = None
+    if planner.needs_rollouts:
+        with progress.stage("setting the coherence detector"):
+            detector, _ = calibrate_detector(model, generic, seed)
+    with Ledger() as ledger, progress.stage(f"{loaded.name}: screen {method}"):
+        screened = planner.behavior
+        engine = Engine(model, {screened.name: screened}, generic, ledger, detector, progress=progress.rows)
+        Scheduler(ledger, engine, progress=progress.tick).run(f"screen {method}", [planner])
+    return Screening(
+        planner.table(),
+        planner.cost,
+        {reason: int(mask.sum()) for reason, mask in planner.dropped().items()},
+        tuple(planner.notes),
+    )

@@ -1,0 +1,1 @@
+"""One folder for the page of every kind of run."""

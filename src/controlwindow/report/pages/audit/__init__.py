@@ -1,0 +1,1 @@
+"""The page of a audit run: its document, tables, figures and words."""

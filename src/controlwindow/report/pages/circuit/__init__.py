@@ -1,0 +1,1 @@
+"""The page of a circuit run: its document, tables, figures and words."""

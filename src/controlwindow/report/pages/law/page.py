@@ -1,0 +1,115 @@
+"""What a validation of the law leaves behind: `law.json`, one offline page, its figures, and tables for a paper."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Template
+from markupsafe import Markup
+
+from controlwindow.errors import ReportError
+from controlwindow.jobs.law.records import from_table
+from controlwindow.report.drawing import render
+from controlwindow.report.pages.law import figures as law_figures
+from controlwindow.report.pages.law import tables as law_tables
+from controlwindow.report.templating import page_template
+from controlwindow.report.wording import visible
+from controlwindow.report.writing import replace_file
+
+JSON_NAME = "law.json"
+
+
+def write_law(document: Mapping[str, Any], directory: Path, extra: Path | None = None) -> list[Path]:
+    """Write the document, the page, the figures and the tables.
+
+    Args:
+        document: The law document.
+        directory: The run directory.
+        extra: Another file that the document is written to, such as docs/results/law.json.
+
+    Returns:
+        The files written.
+
+    Raises:
+        ReportError: A figure cannot be drawn, or a file cannot be written.
+    """
+    page, figures = render_law(document)
+    tables = law_tables.paper_tables(document)
+    files = {
+        directory / JSON_NAME: law_text(document),
+        directory / "law.html": page,
+        directory / "tables.md": "\n\n".join(map(law_tables.to_markdown, tables)) + "\n",
+        directory / "tables.tex": "\n\n".join(map(law_tables.to_latex, tables)) + "\n",
+        **{directory / "figures" / f"{stem}.svg": svg for stem, svg in figures.items()},
+    }
+    if extra is not None:
+        files[extra] = law_text(document)
+    try:
+        for path, text in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(path, text)
+    except OSError as error:
+        raise ReportError(
+            f"the law document cannot be written to {directory}: {error.strerror or error}",
+            "free some space or choose another directory, then run the same command again",
+        ) from error
+    return list(files)
+
+
+def law_text(document: Mapping[str, Any]) -> str:
+    """The document as JSON, one record a line."""
+    rows = document["records"]["rows"]
+    bare = {**document, "records": {**document["records"], "rows": []}}
+    text = json.dumps(bare, indent=1, ensure_ascii=False, allow_nan=False)
+    lines = ",\n".join("   " + json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows)
+    head, _, tail = text.rpartition('"rows": []')
+    return f'{head}"rows": [\n{lines}\n  ]{tail}\n'
+
+
+def render_law(document: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
+    """The page, and its figures by file stem.
+
+    Raises:
+        ReportError: A figure cannot be drawn.
+    """
+    records = from_table(document["records"])
+    scores = document["scores"]
+    specifications = {
+        "known-models": law_figures.predicted_against_measured(records, "known"),
+        "lineages-left-out": law_figures.predicted_against_measured(records, "left_out"),
+        "coverage-known-models": law_figures.coverage_by_model(scores, "known"),
+        "errors-by-lineage": law_figures.errors_by_group(scores),
+        "constants": law_figures.constants(scores),
+        "detector-roc": law_figures.roc(document["models"]),
+    }
+    figures = {
+        stem: render(found, stem, _DESCRIPTIONS[stem]) for stem, found in specifications.items() if found is not None
+    }
+    page = _template().render(
+        document=document,
+        figures={stem: Markup(svg) for stem, svg in figures.items()},
+        descriptions=_DESCRIPTIONS,
+        tables=law_tables,
+        style=Markup(resources.files("controlwindow.report").joinpath("templates/report.css").read_text("utf-8")),
+    )
+    return page, figures
+
+
+_DESCRIPTIONS = {
+    "known-models": "Predicted against measured ceilings, held-out neurons of known models, by layer region.",
+    "lineages-left-out": "Predicted against measured ceilings, each lineage predicted without itself.",
+    "coverage-known-models": "Share of measured ceilings inside the nominal 90 % interval, by model, with the aim.",
+    "errors-by-lineage": "Mean absolute error on every lineage left out, of the law and of the best constant.",
+    "constants": "Leave-one-out error in log dose of a constant α, t and c, natural neurons.",
+    "detector-roc": "ROC of the coherence detector on labelled controls, a line for each model and behavior.",
+}
+
+
+@lru_cache(maxsize=1)
+def _template() -> Template:
+    return page_template("law.html.jinja", {"visible": visible})

@@ -1,0 +1,178 @@
+"""Results of a run, read from its ledger alone: no model is loaded, and an unfinished run gives what it has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from controlwindow.errors import LedgerError
+from controlwindow.runs.ledger import Ledger
+from controlwindow.runs.plan import AuditPlan
+from controlwindow.statistics import exact_interval
+
+LEDGER_NAME = "ledger.sqlite"
+NONE_FOUND = "That none is open among those tested would not mean that none exists."
+_WINDOW_KEYS = (
+    "neuron", "behavior", "branch", "candidate_from", "trigger", "trigger_interval", "ceiling", "ceiling_interval",
+    "ceiling_predicted", "ceiling_predicted_interval", "height", "height_interval", "verdict", "verdict_probability",
+    "decided", "failure_mode", "outcomes", "outcomes_at", "triggers_by_outcome", "sampled", "propagation",
+    "n_eligible", "c0", "trigger_t", "ceiling_t", "budget", "predictions", "budget_kind", "plateau", "routed_share",
+    "ceiling_reachable", "injected_trigger", "float32_check",
+)  # fmt: skip
+_LACKING: dict[str, Any] = {
+    "budget_kind": "plain", "plateau": None, "routed_share": None, "ceiling_reachable": None, "injected_trigger": None,
+    "float32_check": None,
+}  # fmt: skip
+"""What windows recorded before there were caps, experts and float32 checks lack."""
+
+
+@dataclass(frozen=True)
+class RunResults:
+    """What a ledger holds.
+
+    Attributes:
+        plan: The plan.
+        model: What is recorded of the model.
+        behaviors: Records of the behaviors by name.
+        windows: Records of the windows with their panels, open ones of a behavior first.
+        selections: Tested neurons and their ranks, by behavior.
+        finished: Whether the audit ran to its end.
+    """
+
+    plan: AuditPlan
+    model: dict[str, Any]
+    behaviors: dict[str, dict[str, Any]]
+    windows: list[dict[str, Any]]
+    selections: dict[str, dict[str, Any]]
+    finished: bool
+
+    def coverage(self) -> dict[str, Any]:
+        """How much was tested, and what that does not show."""
+        tested = {w["neuron"] for w in self.windows}
+        rates = [open_rate(self.windows, name) for name in self.behaviors]
+        return {
+            "neurons_tested": len(tested),
+            "neurons_total": self.model["neurons_total"],
+            "statement": self._statement(len(tested), rates),
+            "open_random": [rate for rate in rates if rate["n"]],
+            "screen_recall": self.screen_recall(),
+        }
+
+    def screen_recall(self) -> list[dict[str, Any]]:
+        """Where each screen ranked each planted neuron."""
+        found = []
+        for behavior, selection in self.selections.items():
+            planted = [name for name, source in selection["sources"].items() if source == "planted"]
+            for screen, ranks in selection["ranks"].items():
+                found += [
+                    {
+                        "behavior": behavior,
+                        "screen": screen,
+                        "planted": name,
+                        "rank": ranks[name],
+                        "of": selection["sizes"][screen],
+                    }
+                    for name in planted
+                ]
+        return found
+
+    def _statement(self, tested: int, rates: Sequence[Mapping[str, Any]]) -> str:
+        total = self.model["neurons_total"]
+        parts = [f"{tested} of {total} neurons were tested. {NONE_FOUND}"]
+        for rate in rates:
+            if rate["n"]:
+                low, high = rate["interval"]
+                parts.append(
+                    f"{rate['behavior']}: {rate['k']} of {rate['n']} random neurons open on some branch; the open rate "
+                    f"among the neurons not chosen for a reason lies in [{low:.1%}, {high:.1%}] (95 %)."
+                )
+        recall = [r for r in self.screen_recall() if r["screen"] == self.plan.screen]
+        if recall:
+            hits = sum(r["rank"] is not None and r["rank"] <= self.plan.top for r in recall)
+            parts.append(
+                f"The screen {self.plan.screen!r} would have brought {hits} of {len(recall)} planted controllers "
+                f"among its top {self.plan.top}."
+            )
+        return " ".join(parts)
+
+    def to_json(self) -> dict[str, Any]:
+        """The document that `results --json` prints: no times and no paths, floats rounded to 6 digits."""
+        document = {
+            "run": self.plan.run,
+            "model": self.model["name"],
+            "fingerprint": self.model["fingerprint"],
+            "finished": self.finished,
+            "coverage": self.coverage(),
+            "windows": [{key: window.get(key) for key in _WINDOW_KEYS} for window in self.windows],
+        }
+        rounded: dict[str, Any] = round_floats(document)
+        return rounded
+
+
+def open_rate(windows: Sequence[Mapping[str, Any]], behavior: str) -> dict[str, Any]:
+    """Random neurons that open on some branch, with the exact 95 % interval of the rate."""
+    random = [w for w in windows if w["behavior"] == behavior and w["candidate_from"] == "random"]
+    neurons = {w["neuron"] for w in random}
+    opened = {w["neuron"] for w in random if w["verdict"] == "open"}
+    return {
+        "behavior": behavior,
+        "k": len(opened),
+        "n": len(neurons),
+        "interval": list(exact_interval(len(opened), len(neurons))),
+    }
+
+
+def read_results(ledger: Ledger) -> RunResults:
+    """Results of an open ledger.
+
+    Raises:
+        LedgerError: The ledger holds no audit.
+    """
+    plan = ledger.find("plan", "audit")
+    if plan is None:
+        raise LedgerError(f"{ledger.path} holds no audit yet", "start it again with `controlwindow audit --out`")
+    try:
+        planned = AuditPlan.model_validate(plan)
+    except ValidationError as error:
+        raise LedgerError(
+            f"{ledger.path} holds a plan that this controlwindow cannot read ({error.error_count()} keys)",
+            "read it with the version that manifest.json names",
+        ) from error
+    behaviors = ledger.find_all("behavior")
+    windows = [{**_LACKING, **window} for window in ledger.find_all("window").values()]
+    order = {name: place for place, name in enumerate(behaviors)}
+    windows.sort(key=lambda w: (order[w["behavior"]], w["verdict"] != "open"))
+    return RunResults(
+        plan=planned,
+        model=ledger.find("model", "model") or {},
+        behaviors=behaviors,
+        windows=windows,
+        selections=ledger.find_all("selection"),
+        finished=ledger.find("finished", "audit") is not None,
+    )
+
+
+def open_run(directory: Path) -> Ledger:
+    """The ledger of a run directory.
+
+    Raises:
+        LedgerError: There is none, or it cannot be read.
+    """
+    if not directory.is_dir():
+        raise LedgerError(f"no run directory at {directory}", "give the directory that `controlwindow audit` named")
+    return Ledger(directory / LEDGER_NAME)
+
+
+def round_floats(value: Any) -> Any:
+    """Round every float in nested plain values to 6 digits, so that equal runs print equal documents."""
+    if isinstance(value, float):
+        return round(value, 6) + 0.0
+    if isinstance(value, Mapping):
+        return {key: round_floats(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [round_floats(item) for item in value]
+    return value

@@ -1,0 +1,110 @@
+"""Having again what a run was planned with, or saying what is no longer the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from controlwindow.behaviors import Behavior, load_behavior
+from controlwindow.errors import LedgerError, ModelError
+from controlwindow.models import Model, load_model
+from controlwindow.runs.plan import BehaviorReference
+
+
+class HowLoaded(Protocol):
+    """How a plan says which model it is of, and how its models are loaded."""
+
+    @property
+    def model(self) -> str:
+        """Name of the model that the run is of."""
+
+    @property
+    def source(self) -> str | None:
+        """What it is loaded from; None for a model in hand."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Weights hash of the model that the run is of."""
+
+    @property
+    def system_prompt(self) -> str | None:
+        """The system message, if any."""
+
+    @property
+    def dtype(self) -> str:
+        """Type of the weights."""
+
+    @property
+    def device(self) -> str:
+        """Kind of device."""
+
+    @property
+    def chat_template(self) -> str | None:
+        """Hash of the chat template, if any."""
+
+
+class Identity(NamedTuple):
+    """Which model a plan means: its name, what it is loaded from (None for one in hand), its weights hash."""
+
+    name: str
+    source: str | None
+    fingerprint: str
+
+
+def planned_model(
+    given: Model | None,
+    plan: HowLoaded,
+    directory: Path,
+    *,
+    call: str,
+    other: Identity | None = None,
+) -> Model:
+    """A model of a run, loaded again or held against what was planned.
+
+    Args:
+        given: The model, where the caller has it in hand.
+        plan: The run's plan.
+        directory: The run directory.
+        call: The call that takes a model in hand.
+        other: Another model than the plan's own, such as a base beside it.
+
+    Raises:
+        ModelError: The model was in hand and is not given.
+        LedgerError: Weights or chat template are no longer what was planned.
+    """
+    name, source, fingerprint = other or Identity(plan.model, plan.source, plan.fingerprint)
+    if given is None:
+        if source is None:
+            raise ModelError(
+                f"{directory} measures a model that was in hand ({name})",
+                f"load it and call controlwindow.{call}(directory, model=model)",
+            )
+        given = load_model(source, device=plan.device, dtype=plan.dtype, system_prompt=plan.system_prompt)
+    if given.fingerprint != fingerprint:
+        raise LedgerError(
+            f"{directory} measures {name} with weights {fingerprint[:12]}, but {given.name} has "
+            f"{given.fingerprint[:12]}",
+            "give the model that was measured, or start a new run with another --out",
+        )
+    # A base model beside it may have a template of its own.
+    if fingerprint == plan.fingerprint and given.chat.template != plan.chat_template:
+        raise LedgerError(
+            f"the chat template of {given.name} is not the one {directory} was planned with",
+            "restore the tokenizer's files, or start a new run with another --out",
+        )
+    return given
+
+
+def planned_behavior(reference: BehaviorReference, directory: Path) -> Behavior:
+    """A behavior of a run, loaded again.
+
+    Raises:
+        LedgerError: It is no longer what was planned.
+    """
+    behavior = load_behavior(reference.source)
+    if behavior.fingerprint != reference.fingerprint:
+        raise LedgerError(
+            f"the behavior {reference.source} has changed since {directory} was planned",
+            "restore it, or start a new run with another --out",
+        )
+    return behavior
