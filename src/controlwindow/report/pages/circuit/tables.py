@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich import box
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -69,4 +70,19 @@ def _table(title: str) -> Table:
         show_edge=False,
         title=Text(title),
         title_justify="left",
+    )
+
+
+def circuit_terminal(document: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """What a reader at a terminal is shown of a circuit."""
+    yield from circuit_lines(document)
+    yield ""
+    yield ladder_table(document["ladder"], f"{document['prompts']['eligible']} eligible prompts", document["mark"])
+    yield layer_table(document)
+    if document["base"] is not None:
+        yield ladder_table(document["base"]["ladder"], f"the same circuit in {document['base']['model']}")
+    yield Text(
+        "Shares with 95 % intervals over prompts and seeds; ppl ratio, tokens kept: undosed generic answers under "
+        "the change; same answer: generic prompts answered anew.",
+        style="dim",
     )

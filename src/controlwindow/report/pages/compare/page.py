@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import altair as alt
 from markupsafe import Markup
 from rich import box
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -289,6 +290,14 @@ def comparison_lines(comparison: Comparison) -> tuple[str, ...]:
     if any(map(off_level, comparison.results)):
         lines.append(f"{OFF_LEVEL} the interval on unseen prompts leaves the level out: the costs are at another rate")
     return (*lines, *comparison.notes)
+
+
+def comparison_terminal(found: Comparison) -> Iterator[RenderableType]:
+    """What a reader at a terminal is shown of a comparison."""
+    yield Text(f"{found.behavior} on {found.model}: what each method costs at one rate", style="bold")
+    yield comparison_table(found)
+    for line in comparison_lines(found):
+        yield Text(line, style="dim")
 
 
 def _page(comparison: Comparison, figures: Mapping[str, str], hidden: bool) -> str:
