@@ -1,6 +1,6 @@
 """Audit single-neuron steering of language models: triggers, ceilings and control windows, with intervals."""
 
-from controlwindow.api import report, results, resume
+from controlwindow.api import draw_report, results, resume
 from controlwindow.behaviors import Behavior, load_behavior
 from controlwindow.errors import ControlWindowError
 from controlwindow.instruments import Add, Dose, Inject, Pin, Rollouts, Scale, generic_pass, prove_hooks, rollout
@@ -41,6 +41,7 @@ __all__ = [
     "circuit",
     "compare_interventions",
     "detection",
+    "draw_report",
     "generic_pass",
     "load_behavior",
     "load_model",
@@ -48,7 +49,6 @@ __all__ = [
     "predict_ceilings",
     "probe",
     "prove_hooks",
-    "report",
     "results",
     "resume",
     "resume_circuit",

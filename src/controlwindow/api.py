@@ -37,7 +37,7 @@ def results(directory: str | Path) -> dict[str, Any]:
     return kind_of(directory).document(Path(directory))
 
 
-def report(
+def draw_report(
     directory: str | Path, *, include_completions: bool | None = None, include_neurons: bool | None = None
 ) -> Path:
     """Draw page and figures of a run of any kind again, from its ledger.

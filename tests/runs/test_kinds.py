@@ -130,7 +130,7 @@ def test_the_manifest_says_the_kind(tmp_path):
 def test_what_has_no_page_says_so(tmp_path):
     begun(tmp_path, CENSUS)
     with pytest.raises(UsageError, match="holds a census, which has no page"):
-        cw.report(tmp_path)
+        cw.draw_report(tmp_path)
     with pytest.raises(LedgerError, match="is not finished"):
         cw.results(tmp_path)
 

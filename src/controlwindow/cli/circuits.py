@@ -12,14 +12,11 @@ from controlwindow.circuits.sweep import LADDER
 from controlwindow.cli.display import TerminalProgress, show_result
 from controlwindow.cli.options import (
     BehaviorOption,
-    DeviceOption,
-    DtypeOption,
     JsonOption,
-    ModelArgument,
+    ModelSource,
     NeuronsOption,
     SeedOption,
-    SystemOption,
-    open_model,
+    opens_model,
 )
 from controlwindow.jobs.circuit.call import check_ladder
 from controlwindow.jobs.circuit.call import circuit as measure_circuit
@@ -35,8 +32,9 @@ def add_to(app: typer.Typer) -> None:
     )
 
 
+@opens_model()
 def circuit(
-    model: ModelArgument,
+    model: ModelSource,
     behavior: BehaviorOption,
     top: Annotated[str, typer.Option(help="Size: a share such as 0.1%, or a number of neurons.")] = "0.1%",
     screen: Annotated[str, typer.Option(help="Screen whose top is the circuit.")] = "contrastive",
@@ -53,9 +51,6 @@ def circuit(
     out: Annotated[Path | None, typer.Option(help="Keep ledger, report and figures in this run directory.")] = None,
     seed: SeedOption = 0,
     figure: Annotated[Path | None, typer.Option(help="Draw behavior and cost by strength to this SVG file.")] = None,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = None,
-    system_prompt: SystemOption = None,
     include_neurons: NeuronsOption = False,
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
@@ -65,7 +60,7 @@ def circuit(
     """
     find_screen(screen).check(load_behavior(behavior))
     factors = check_ladder(factor or LADDER)
-    loaded = open_model(model, device, dtype, system_prompt)
+    loaded = model.open()
     with TerminalProgress() as progress:
         found = measure_circuit(
             loaded,

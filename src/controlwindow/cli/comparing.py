@@ -12,14 +12,11 @@ from controlwindow.cells import METHODS
 from controlwindow.cli.display import TerminalProgress, show_result
 from controlwindow.cli.options import (
     BehaviorOption,
-    DeviceOption,
-    DtypeOption,
     JsonOption,
-    ModelArgument,
+    ModelSource,
     NeuronsOption,
     SeedOption,
-    SystemOption,
-    open_model,
+    opens_model,
 )
 from controlwindow.jobs.compare.call import compare_interventions
 from controlwindow.jobs.compare.plan import LEVELS, check_request
@@ -34,8 +31,9 @@ def add_to(app: typer.Typer) -> None:
     )
 
 
+@opens_model()
 def compare(
-    model: ModelArgument,
+    model: ModelSource,
     behavior: BehaviorOption,
     neuron: Annotated[
         list[str] | None,
@@ -54,9 +52,6 @@ def compare(
     ] = True,
     out: Annotated[Path | None, typer.Option(help="Keep ledger, page and figures in this run directory.")] = None,
     seed: SeedOption = 0,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = None,
-    system_prompt: SystemOption = None,
     include_neurons: NeuronsOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -69,10 +64,10 @@ def compare(
     methods, levels = tuple(method or METHODS), tuple(level or LEVELS)
     for name in neuron or []:
         Neuron.parse(name)
-    if neuron or not model.startswith("organism:"):
+    if neuron or not model.name.startswith("organism:"):
         # What cannot be compared is refused before a model is loaded.
         check_request(neuron or (), methods, levels)
-    loaded = open_model(model, device, dtype, system_prompt)
+    loaded = model.open()
     with TerminalProgress() as progress:
         found = compare_interventions(
             loaded,

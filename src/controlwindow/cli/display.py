@@ -36,7 +36,11 @@ def print_json(document: Any) -> None:
 
 
 def show_result(
-    document: Any, lines: Iterable[RenderableType], directory: Path | None, as_json: bool, page: str = "report.html"
+    document: Any,
+    lines: Iterable[RenderableType],
+    directory: Path | None,
+    as_json: bool,
+    page: str | None = "report.html",
 ) -> None:
     """Print what a command found: its document, or the lines that a reader is shown and where the page lies."""
     if as_json:
@@ -45,7 +49,7 @@ def show_result(
     console = output()
     for line in lines:
         console.print(line)
-    if directory is not None and (directory / page).exists():
+    if directory is not None and page is not None and (directory / page).exists():
         console.print(Text(f"report: {directory / page}"), soft_wrap=True)
 
 

@@ -20,14 +20,11 @@ from controlwindow.cli.options import (
     DEFAULT_MODEL,
     BehaviorOption,
     CompletionsOption,
-    DeviceOption,
-    DtypeOption,
     JsonOption,
-    ModelArgument,
+    ModelSource,
     NeuronsOption,
     SeedOption,
-    SystemOption,
-    open_model,
+    opens_model,
     read_lines,
 )
 from controlwindow.cli.runs import show_run
@@ -58,8 +55,9 @@ def add_to(app: typer.Typer) -> None:
     app.command("atlas", epilog="Example: controlwindow atlas organism:switch --json > ceilings.json")(atlas)
 
 
+@opens_model(DEFAULT_MODEL)
 def audit(
-    model: ModelArgument = DEFAULT_MODEL,
+    model: ModelSource,
     behavior: Annotated[
         list[str] | None,
         typer.Option("--behavior", "-b", help="A behavior's name or TOML file; several times for several. "
@@ -73,9 +71,6 @@ def audit(
     generic: Annotated[
         Path | None, typer.Option(help="Text file of ordinary prompts for the generic pass, one a line.")
     ] = None,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = None,
-    system_prompt: SystemOption = None,
     include_completions: CompletionsOption = False,
     include_neurons: NeuronsOption = False,
     as_json: JsonOption = False,
@@ -86,7 +81,7 @@ def audit(
     holds the same audit is gone on with.
     """
     chosen = find_screen(screen)
-    behaviors = behavior or _default_behaviors(model)
+    behaviors = behavior or _default_behaviors(model.name)
     for name in behaviors:
         wanted = load_behavior(name)
         if top:
@@ -95,7 +90,7 @@ def audit(
         Neuron.parse(name)
     prompts = None if generic is None else read_lines(generic, "prompts")
     directory = out if out is not None else Path("runs") / datetime.now().strftime("%Y-%m-%d-%H%M%S")
-    loaded = open_model(model, device, dtype, system_prompt)
+    loaded = model.open()
     with TerminalProgress() as progress:
         run_audit(
             loaded,
@@ -123,21 +118,19 @@ def _default_behaviors(model: str) -> list[str]:
     )
 
 
+@opens_model()
 def window(
-    model: ModelArgument,
+    model: ModelSource,
     behavior: BehaviorOption,
     neuron: Annotated[str, typer.Option("--neuron", "-n", help="The neuron, as in L3.N7.")],
     out: Annotated[Path | None, typer.Option(help="Keep ledger and report in this run directory.")] = None,
     seed: SeedOption = 0,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = None,
-    system_prompt: SystemOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure one neuron's window on both branches."""
     load_behavior(behavior)
     Neuron.parse(neuron)
-    loaded = open_model(model, device, dtype, system_prompt)
+    loaded = model.open()
     with TerminalProgress() as progress:
         result = run_audit(loaded, behavior, out, neurons=[neuron], top=0, planted=False, seed=seed, progress=progress)
     if out is not None:
@@ -166,8 +159,9 @@ def window(
         )
 
 
+@opens_model()
 def screen(
-    model: ModelArgument,
+    model: ModelSource,
     behavior: BehaviorOption,
     method: Annotated[str, typer.Option("--method", "-m", help="The screen's name.")] = "contrastive",
     top: Annotated[int | None, typer.Option(min=1, help="Rows to show; default 20, in JSON all.")] = None,
@@ -181,9 +175,6 @@ def screen(
         bool, typer.Option("--detection", help="Add how well each neuron tells X+ from X− on the evaluate split (AUC).")
     ] = False,
     figure: Annotated[Path | None, typer.Option(help="Draw the ranking to this SVG file.")] = None,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = None,
-    system_prompt: SystemOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Rank every FFN neuron for a behavior."""
@@ -192,7 +183,7 @@ def screen(
     if detection:
         wanted.contrast("evaluate")
     name = wanted.name
-    loaded = open_model(model, device, dtype, system_prompt)
+    loaded = model.open()
     with TerminalProgress() as progress:
         found = run_screen(
             loaded, behavior, method, split=cast(Split, split), control=control, seed=seed, progress=progress
@@ -226,8 +217,9 @@ def screen(
         output().print(f"[dim]… and {len(found.notes) - _NOTES} more")
 
 
+@opens_model()
 def atlas(
-    model: ModelArgument,
+    model: ModelSource,
     neuron: Annotated[list[str] | None, typer.Option("--neuron", "-n", help=_NEURON_HELP + " Default: all.")] = None,
     probe: Annotated[
         bool, typer.Option("--probe", help="Also dose random directions of every layer: slower, and predicts better.")
@@ -237,16 +229,13 @@ def atlas(
     ] = None,
     generic_length: Annotated[int, typer.Option(min=1, help="Length of a generic answer in tokens.")] = GENERIC_TOKENS,
     figure: Annotated[Path | None, typer.Option(help="Draw predicted ceilings by layer to this SVG file.")] = None,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = None,
-    system_prompt: SystemOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Predict the ceiling of every FFN neuron on both branches, without a rollout of any of them."""
     for name in neuron or []:
         Neuron.parse(name)
     prompts = None if generic_prompts is None else read_lines(generic_prompts, "prompts")
-    loaded = open_model(model, device, dtype, system_prompt)
+    loaded = model.open()
     passes = "generic and probe passes" if probe else "generic pass and weights"
     with TerminalProgress() as progress, progress.stage(passes) as stage:
         generic = generic_pass(loaded, prompts, generic_length)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -38,11 +41,66 @@ NeuronsOption = Annotated[
 _DTYPES = ("float32", "bfloat16", "float16")
 
 
-def open_model(source: str, device: str, dtype: str | None, system_prompt: str | None) -> Model:
-    """Load a model as the options say."""
-    if dtype is not None and dtype not in _DTYPES:
-        raise UsageError(f"unknown dtype {dtype!r}", f"use one of {', '.join(_DTYPES)}")
-    return load_model(source, device=device, dtype=dtype, system_prompt=system_prompt)
+class ModelSource(NamedTuple):
+    """A model as a command line names it, and how it is loaded.
+
+    Attributes:
+        name: organism:NAME, a local directory, or a hub id.
+        device: auto, cpu, cuda or cuda:N.
+        dtype: Type of the weights; None for the default.
+        system_prompt: System message for the chat template, if any.
+    """
+
+    name: str
+    device: str
+    dtype: str | None
+    system_prompt: str | None
+
+    def open(self) -> Model:
+        """Load the model.
+
+        Raises:
+            UsageError: There is no such dtype.
+            ModelError: It cannot be loaded.
+        """
+        if self.dtype is not None and self.dtype not in _DTYPES:
+            raise UsageError(f"unknown dtype {self.dtype!r}", f"use one of {', '.join(_DTYPES)}")
+        return load_model(self.name, device=self.device, dtype=self.dtype, system_prompt=self.system_prompt)
+
+
+def opens_model(default: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the argument MODEL and the options that say how it is loaded, in the place of `model`.
+
+    The command takes them as one `ModelSource`, so that a further option is written here alone.
+
+    Args:
+        default: The model where none is named; None makes the argument necessary.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        signature, keyword = inspect.signature(command, eval_str=True), inspect.Parameter.KEYWORD_ONLY
+        named = inspect.Parameter.empty if default is None else default
+        options = [
+            inspect.Parameter("device", keyword, default="auto", annotation=DeviceOption),
+            inspect.Parameter("dtype", keyword, default=None, annotation=DtypeOption),
+            inspect.Parameter("system_prompt", keyword, default=None, annotation=SystemOption),
+        ]
+        others = [p.replace(kind=keyword) for name, p in signature.parameters.items() if name != "model"]
+        # The options stand before what says how results are shown.
+        last = next((i for i, p in enumerate(others) if p.name.startswith(("include_", "as_json"))), len(others))
+        argument = inspect.Parameter("model", keyword, default=named, annotation=ModelArgument)
+        parameters = [argument, *others[:last], *options, *others[last:]]
+
+        @wraps(command)
+        def wrapped(**values: Any) -> None:
+            names = [values.pop(name) for name in ("model", *(option.name for option in options))]
+            command(model=ModelSource(*names), **values)
+
+        wrapped.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        wrapped.__annotations__ = {p.name: p.annotation for p in parameters}
+        return wrapped
+
+    return decorate
 
 
 def read_lines(path: Path, what: str) -> list[str]:

@@ -12,14 +12,11 @@ from controlwindow.behaviors.pairs import prompt_pairs
 from controlwindow.cli.display import TerminalProgress, show_result
 from controlwindow.cli.options import (
     BehaviorOption,
-    DeviceOption,
-    DtypeOption,
     JsonOption,
-    ModelArgument,
+    ModelSource,
     NeuronsOption,
     SeedOption,
-    SystemOption,
-    open_model,
+    opens_model,
 )
 from controlwindow.errors import UsageError
 from controlwindow.jobs.probe.call import probe as run_probe
@@ -35,8 +32,9 @@ def add_to(app: typer.Typer) -> None:
     )
 
 
+@opens_model()
 def probe(
-    model: ModelArgument,
+    model: ModelSource,
     behavior: BehaviorOption,
     passes: Annotated[
         int | None, typer.Option(min=1, help="Most sequences passed forward, rollouts apart; default as planned.")
@@ -45,9 +43,6 @@ def probe(
     out: Annotated[Path | None, typer.Option(help="Keep ledger, report and figures in this run directory.")] = None,
     seed: SeedOption = 0,
     figure: Annotated[Path | None, typer.Option(help="Draw the effect on F by k to this SVG file.")] = None,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = None,
-    system_prompt: SystemOption = None,
     include_neurons: NeuronsOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -59,7 +54,7 @@ def probe(
     for split in ("find", "select", "evaluate"):
         prompt_pairs(loaded_behavior, split)
     ladder = None if sizes is None else _sizes(sizes)
-    loaded = open_model(model, device, dtype, system_prompt)
+    loaded = model.open()
     with TerminalProgress() as progress:
         found = run_probe(
             loaded,

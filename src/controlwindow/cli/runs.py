@@ -32,7 +32,7 @@ def report(
     as_json: JsonOption = False,
 ) -> None:
     """Draw the page and figures of a run again, from its ledger."""
-    path = api.report(run, include_completions=include_completions, include_neurons=include_neurons)
+    path = api.draw_report(run, include_completions=include_completions, include_neurons=include_neurons)
     if as_json:
         figures = sorted(str(figure) for figure in (run / "figures").glob("*.svg"))
         print_json({"report": str(path), "figures": figures})
@@ -53,4 +53,4 @@ def show_run(directory: Path, as_json: bool) -> None:
     if as_json:
         print_json(kind.document(directory))
     else:
-        show_result(None, kind.terminal(directory), directory, False, kind.page_name or "")
+        show_result(None, kind.terminal(directory), directory, False, kind.page_name)
