@@ -11,8 +11,9 @@ import typer
 from rich.markup import escape
 from rich.text import Text
 
-from controlwindow.cli.display import TerminalProgress, output, print_json
+from controlwindow.cli.display import output, print_json
 from controlwindow.cli.options import JsonOption, SeedOption
+from controlwindow.cli.progress import TerminalProgress
 from controlwindow.errors import UsageError
 from controlwindow.report.rates import RateRow, draw_rates
 from controlwindow.report.terminal import plain_table

@@ -9,7 +9,7 @@ import typer
 
 from controlwindow.behaviors import load_behavior
 from controlwindow.circuits.sweep import LADDER
-from controlwindow.cli.display import TerminalProgress, show_result
+from controlwindow.cli.display import show_result
 from controlwindow.cli.options import (
     BehaviorOption,
     JsonOption,
@@ -18,6 +18,7 @@ from controlwindow.cli.options import (
     SeedOption,
     opens_model,
 )
+from controlwindow.cli.progress import TerminalProgress
 from controlwindow.jobs.circuit.call import check_ladder
 from controlwindow.jobs.circuit.call import circuit as measure_circuit
 from controlwindow.report.pages.circuit.page import draw_circuit

@@ -9,7 +9,7 @@ import typer
 
 from controlwindow.behaviors import load_behavior
 from controlwindow.cells import METHODS
-from controlwindow.cli.display import TerminalProgress, show_result
+from controlwindow.cli.display import show_result
 from controlwindow.cli.options import (
     BehaviorOption,
     JsonOption,
@@ -18,6 +18,7 @@ from controlwindow.cli.options import (
     SeedOption,
     opens_model,
 )
+from controlwindow.cli.progress import TerminalProgress
 from controlwindow.jobs.compare.call import compare_interventions
 from controlwindow.jobs.compare.plan import LEVELS, check_request
 from controlwindow.models import Neuron

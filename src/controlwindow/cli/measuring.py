@@ -11,11 +11,12 @@ from typing import Annotated, Any, cast
 import polars as pl
 import typer
 from rich.markup import escape
+from rich.text import Text
 
 from controlwindow.behaviors import load_behavior
 from controlwindow.behaviors.prompts import Split
 from controlwindow.catalogue import load_card
-from controlwindow.cli.display import TerminalProgress, output, print_json
+from controlwindow.cli.display import messages, output, print_json
 from controlwindow.cli.options import (
     DEFAULT_MODEL,
     BehaviorOption,
@@ -27,6 +28,7 @@ from controlwindow.cli.options import (
     opens_model,
     read_lines,
 )
+from controlwindow.cli.progress import TerminalProgress
 from controlwindow.cli.runs import show_run
 from controlwindow.errors import UsageError
 from controlwindow.instruments.generic import GENERIC_TOKENS, generic_pass
@@ -90,6 +92,9 @@ def audit(
         Neuron.parse(name)
     prompts = None if generic is None else read_lines(generic, "prompts")
     directory = out if out is not None else Path("runs") / datetime.now().strftime("%Y-%m-%d-%H%M%S")
+    if not as_json:
+        # Named before the work, so that what is interrupted can be resumed.
+        messages().print(Text(f"run directory: {directory}", style="dim"), soft_wrap=True)
     loaded = model.open()
     with TerminalProgress() as progress:
         run_audit(

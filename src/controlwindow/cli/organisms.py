@@ -10,8 +10,9 @@ from rich.text import Text
 
 from controlwindow.catalogue import CARD_FILE, catalogue, full_name, load_card, organism_path
 from controlwindow.cli import benchmark
-from controlwindow.cli.display import TerminalProgress, output, print_json, show_result
+from controlwindow.cli.display import output, print_json, show_result
 from controlwindow.cli.options import JsonOption, SeedOption
+from controlwindow.cli.progress import TerminalProgress
 from controlwindow.errors import OrganismError
 from controlwindow.models import load_model
 from controlwindow.report.terminal import plain_table

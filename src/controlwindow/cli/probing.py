@@ -9,7 +9,7 @@ import typer
 
 from controlwindow.behaviors import load_behavior
 from controlwindow.behaviors.pairs import prompt_pairs
-from controlwindow.cli.display import TerminalProgress, show_result
+from controlwindow.cli.display import show_result
 from controlwindow.cli.options import (
     BehaviorOption,
     JsonOption,
@@ -18,6 +18,7 @@ from controlwindow.cli.options import (
     SeedOption,
     opens_model,
 )
+from controlwindow.cli.progress import TerminalProgress
 from controlwindow.errors import UsageError
 from controlwindow.jobs.probe.call import probe as run_probe
 from controlwindow.report.pages.probe.page import draw_probe

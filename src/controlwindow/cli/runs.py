@@ -8,8 +8,9 @@ import typer
 from rich.text import Text
 
 from controlwindow import api
-from controlwindow.cli.display import TerminalProgress, output, print_json, show_result
+from controlwindow.cli.display import output, print_json, show_result
 from controlwindow.cli.options import CompletionsOption, JsonOption, NeuronsOption, RunArgument
+from controlwindow.cli.progress import TerminalProgress
 from controlwindow.runs.kinds import kind_of
 
 

@@ -9,8 +9,9 @@ import typer
 
 from controlwindow.behaviors import load_behavior
 from controlwindow.catalogue import PREFIX, organism_path
-from controlwindow.cli.display import TerminalProgress, show_result
+from controlwindow.cli.display import show_result
 from controlwindow.cli.options import DEFAULT_MODEL, JsonOption, SeedOption
+from controlwindow.cli.progress import TerminalProgress
 from controlwindow.errors import UsageError
 from controlwindow.jobs.law.call import validate as run_validation
 from controlwindow.jobs.law.plan import LawSizes
