@@ -10,7 +10,7 @@ import pytest
 from controlwindow.behaviors import load_behavior
 from controlwindow.cells import RolloutCell, Rows
 from controlwindow.instruments.generic import generic_pass
-from controlwindow.instruments.rollout import RowRollout
+from controlwindow.instruments.rows import RowRollout
 from controlwindow.measuring import engine as engine_module
 from controlwindow.measuring.detector import calibrate_detector
 from controlwindow.measuring.engine import Engine

@@ -11,8 +11,8 @@ from controlwindow.behaviors import Behavior, Prompt
 from controlwindow.errors import ScreenError
 from controlwindow.instruments.forced import ForcedRow, forced_pass
 from controlwindow.instruments.objectives import Objective, TokenIds, text_tokens
-from controlwindow.instruments.rollout import roll_out_rows
 from controlwindow.instruments.routes import Row
+from controlwindow.instruments.rows import roll_out_rows
 from controlwindow.models import Model
 
 _log = logging.getLogger(__name__)

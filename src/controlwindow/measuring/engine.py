@@ -24,8 +24,8 @@ from controlwindow.instruments.decoding import RowRollout
 from controlwindow.instruments.generic import GenericPass
 from controlwindow.instruments.memory import BatchSizes, out_of_memory
 from controlwindow.instruments.probes import propagation
-from controlwindow.instruments.rollout import mean_coordinate, roll_out_rows
 from controlwindow.instruments.routes import Row
+from controlwindow.instruments.rows import mean_coordinate, roll_out_rows
 from controlwindow.instruments.scoring import token_nll
 from controlwindow.measuring.handlers.controls import MEASURED, ControlRunner
 from controlwindow.measuring.handlers.effects import EFFECTS, EffectRunner

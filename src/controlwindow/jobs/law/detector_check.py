@@ -12,8 +12,8 @@ from controlwindow.behaviors import Behavior, ScoredText, build_controls, cohere
 from controlwindow.behaviors.calibration import area_under_roc
 from controlwindow.behaviors.controls import SHORTEST_PARTIAL, Control, spliced
 from controlwindow.errors import BehaviorError
-from controlwindow.instruments.rollout import roll_out_rows
 from controlwindow.instruments.routes import Row
+from controlwindow.instruments.rows import roll_out_rows
 from controlwindow.instruments.scoring import token_nll
 from controlwindow.jobs.law.session import Session
 from controlwindow.measuring.answers import partners

@@ -25,8 +25,8 @@ from controlwindow.instruments.generic import GenericPass
 from controlwindow.instruments.gradients import last_activations
 from controlwindow.instruments.memory import BatchSizes
 from controlwindow.instruments.operations import RowOperations
-from controlwindow.instruments.rollout import roll_out_rows
 from controlwindow.instruments.routes import Row
+from controlwindow.instruments.rows import roll_out_rows
 from controlwindow.instruments.scoring import token_nll
 from controlwindow.measuring.answers import Answers, Tally, partners
 from controlwindow.measuring.steering import change_operations
