@@ -16,7 +16,7 @@ from benchmarks.results import Line, Part, Standing, State
 from benchmarks.timing import Aim, Timing, ratio, take_turns
 from benchmarks.work import Grid, Settings, engine_tokens, organism, organism_directory, organism_grid
 from controlwindow.instruments.operations import Add
-from controlwindow.instruments.rollout import Row
+from controlwindow.instruments.rows import Row
 
 OURS = "controlwindow"
 

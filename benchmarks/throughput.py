@@ -19,7 +19,7 @@ from benchmarks.timing import Aim, Timing, ratio, take_turns
 from benchmarks.work import BRANCH, SIZES, SPLIT, Grid, Settings, behavior, engine_tokens, random_llama, spread
 from controlwindow import Neuron
 from controlwindow.instruments.generic import generic_pass
-from controlwindow.instruments.rollout import Row
+from controlwindow.instruments.rows import Row
 from controlwindow.models import Model
 
 

@@ -16,7 +16,7 @@ from controlwindow import Neuron, catalogue, load_model
 from controlwindow.behaviors import Behavior, Split, load_behavior
 from controlwindow.instruments.generic import generic_pass
 from controlwindow.instruments.operations import Add
-from controlwindow.instruments.rollout import Row, roll_out_rows
+from controlwindow.instruments.rows import Row, roll_out_rows
 from controlwindow.models import Model
 
 NEURON, BRANCH, BEHAVIOR = Neuron(3, 80), -1, "refusal"

@@ -14,7 +14,8 @@ import torch
 
 import reference_ffn
 import tiny_models
-from controlwindow.instruments.operations import Add, Dose, Inject, Operation, Pin, Scale
+from controlwindow.instruments.dosing import Dose
+from controlwindow.instruments.operations import Add, Inject, Operation, Pin, Scale
 from controlwindow.models import Model
 
 TIE = 1e-4

@@ -10,8 +10,10 @@ from scipy import stats
 
 from controlwindow.statistics import (
     Interval,
+    area_under_roc,
     bootstrap_indices,
     exact_interval,
+    pairs_above,
     percentile_interval,
     stable_seed,
     wilson_interval,
@@ -75,3 +77,21 @@ def test_stable_seed_is_the_same_on_every_machine_and_tells_parts_apart() -> Non
     assert stable_seed("ab", "c") != stable_seed("a", "bc")
     assert 0 <= stable_seed("x") < 2**63
     assert stable_seed("probe", 0, 1) == 6245970802582156297  # a change of it would change every shipped figure
+
+
+scores = st.lists(st.integers(0, 4).map(float) | st.just(math.inf), min_size=1, max_size=12)
+
+
+@given(scores, scores)
+def test_the_area_is_the_share_of_pairs_in_order(negatives: list[float], positives: list[float]) -> None:
+    pairs = [(one > other) + (one == other) / 2 for one in positives for other in negatives]
+    area = area_under_roc(negatives, positives)
+    assert area == pytest.approx(sum(pairs) / len(pairs))
+    assert pairs_above(np.array(positives)[:, None], np.array(negatives)[:, None]).ravel().tolist() == pairs
+    u = stats.mannwhitneyu(positives, negatives, method="asymptotic").statistic
+    assert area == u / (len(positives) * len(negatives))
+
+
+def test_no_area_without_both_sides() -> None:
+    assert math.isnan(area_under_roc([], [1.0]))
+    assert math.isnan(area_under_roc([1.0], []))

@@ -50,6 +50,10 @@ class ScreenError(ControlWindowError):
     """A screen is unknown or cannot run on this behavior."""
 
 
+class ExtensionError(ControlWindowError):
+    """What an extension should bring is missing, or the extension cannot be loaded."""
+
+
 class LedgerError(ControlWindowError):
     """A run directory or its ledger is absent, corrupt, foreign or cannot be written."""
 

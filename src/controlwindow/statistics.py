@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+Floats = NDArray[np.float64]
+
 REPLICATES = 2000
-"""Replicates of a bootstrap over prompts."""
+"""Replicates of a bootstrap, over prompts, lineages or models, unless another number is stated."""
 
 
 class Interval(NamedTuple):
@@ -64,6 +66,44 @@ def bootstrap_interval(values: Sequence[float] | NDArray[np.float64], seed: int,
     if len(found) == 0:
         return Interval(float("nan"), float("nan"))
     return percentile_interval(found[bootstrap_indices(len(found), REPLICATES, seed)].mean(1), level)
+
+
+def area_under_roc(negatives: Sequence[float] | Floats, positives: Sequence[float] | Floats) -> float:
+    """Probability that a positive lies above a negative, ties counted half: Mann and Whitney's U over all pairs.
+
+    It is the statistic of `scipy.stats.mannwhitneyu` without the p value, which a bootstrap would pay for every time.
+
+    Args:
+        negatives: Values of negative cases; infinite ones count as such.
+        positives: Values of positive cases.
+
+    Returns:
+        The area; nan without cases of both kinds.
+
+    Example:
+        >>> area_under_roc([0.0, 1.0], [1.0, 2.0])
+        0.875
+    """
+    low, high = np.asarray(negatives, dtype=np.float64), np.asarray(positives, dtype=np.float64)
+    if not len(low) or not len(high):
+        return float("nan")
+    ranks = stats.rankdata(np.concatenate([high, low]))
+    above = ranks[: len(high)].sum() - len(high) * (len(high) + 1) / 2
+    return float(above / (len(high) * len(low)))
+
+
+def pairs_above(positives: Floats, negatives: Floats) -> Floats:
+    """Of every pair of a positive and a negative case whether the positive lies above, ties counted half.
+
+    Args:
+        positives: [positive cases, columns].
+        negatives: [negative cases, columns].
+
+    Returns:
+        [positive cases, negative cases, columns]; the mean over a column's pairs is its `area_under_roc`.
+    """
+    plus, minus = positives[:, None], negatives[None]
+    return np.asarray((plus > minus) + 0.5 * (plus == minus))
 
 
 def sign_flip_p(differences: Sequence[float] | NDArray[np.float64], seed: int, draws: int = 9999) -> float:

@@ -4,10 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from controlwindow.behaviors.calibration import LabelledFeatures, area_under_roc, calibrate
+from controlwindow.behaviors.calibration import LabelledFeatures, calibrate
 from controlwindow.behaviors.coherence import ScoredText, coherence_features, shuffle_scale
 from controlwindow.behaviors.controls import COHERENT_KINDS, build_controls
 from controlwindow.errors import ControlWindowError
@@ -153,13 +151,3 @@ def test_answers_too_short_to_scramble_are_refused():
     coherent = [row for row in rows if not row.collapsed]
     with pytest.raises(ControlWindowError, match="both labels"):
         calibrate(coherent, scale)
-
-
-@given(
-    st.lists(st.integers(0, 6), min_size=1, max_size=12),
-    st.lists(st.integers(0, 6), min_size=1, max_size=12),
-)
-def test_the_area_matches_a_count_of_pairs(negatives, positives):
-    pairs = [(one > other) + (one == other) / 2 for one in positives for other in negatives]
-    area = area_under_roc(np.array(negatives, dtype=float), np.array(positives, dtype=float))
-    assert area == pytest.approx(sum(pairs) / len(pairs))

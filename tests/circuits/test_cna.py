@@ -23,7 +23,7 @@ from controlwindow.circuits.selection import Circuit
 from controlwindow.instruments import generic_pass
 from controlwindow.instruments.operations import Scale
 from controlwindow.instruments.ordinary import CHAT_PROMPTS, TEXT_PROMPTS
-from controlwindow.instruments.rollout import Row, roll_out_rows
+from controlwindow.instruments.rows import Row, roll_out_rows
 from controlwindow.jobs.screen.call import run_screen
 from controlwindow.measuring.steering import scalings
 from controlwindow.models import Model, Neuron

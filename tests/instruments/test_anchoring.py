@@ -13,8 +13,8 @@ import tiny_models
 from controlwindow.errors import OperationError
 from controlwindow.instruments.anchoring import Anchor, suffix_peaks
 from controlwindow.instruments.operations import Pin
-from controlwindow.instruments.rollout import roll_out_rows
 from controlwindow.instruments.routes import Row
+from controlwindow.instruments.rows import roll_out_rows
 from controlwindow.models import Model
 
 HORIZON = 6

@@ -13,7 +13,7 @@ from controlwindow.instruments.attention import attention_pushes, layer_moves
 from controlwindow.instruments.comparison import compare_passes
 from controlwindow.instruments.hooks import Intervention
 from controlwindow.instruments.operations import Add, Inject, Scale
-from controlwindow.instruments.rollout import Row, roll_out_rows
+from controlwindow.instruments.rows import Row, roll_out_rows
 from controlwindow.models import Model, Neuron, load_model
 from tiny_models import PROMPTS
 

@@ -6,7 +6,7 @@ import torch
 import tiny_models
 from controlwindow.instruments import Add, Dose, Inject, Pin, Scale, generic_pass
 from controlwindow.instruments.decoding import CHECK_EVERY, Decoding, RowRollout
-from controlwindow.instruments.operations import row_operations
+from controlwindow.instruments.dosing import row_operations
 from controlwindow.instruments.routes import Row, route
 from controlwindow.instruments.sharing import NEVER
 from controlwindow.models import Model, Neuron
@@ -35,7 +35,7 @@ def rows_of(model: Model, repeats: int = 1) -> list[Row]:
         Inject(0, torch.ones(model.d_model)),
     ]
     ids = [tuple(i) for i in model.token_ids(PROMPTS)]
-    return [Row(prompt, row_operations(dose)) for _ in range(repeats) for prompt in ids for dose in doses]
+    return [Row(prompt, row_operations(model, dose)) for _ in range(repeats) for prompt in ids for dose in doses]
 
 
 def decode(model: Model, rows: list[Row], **options: object) -> list[RowRollout]:

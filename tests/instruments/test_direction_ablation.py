@@ -10,8 +10,8 @@ import tiny_models
 from controlwindow.errors import OperationError
 from controlwindow.instruments.forced import ForcedRow, forced_pass
 from controlwindow.instruments.operations import AblateDirection, Add, Inject
-from controlwindow.instruments.rollout import roll_out_rows
 from controlwindow.instruments.routes import Row
+from controlwindow.instruments.rows import roll_out_rows
 from controlwindow.models import Model, load_model
 from plain_ablation import READERS, generate, plainly_ablated, without
 

@@ -7,8 +7,8 @@ import pytest
 import plain_generation
 import tiny_families
 from controlwindow.instruments import Add, Operation, Pin, Scale
-from controlwindow.instruments.operations import row_operations
-from controlwindow.instruments.rollout import Row, RowRollout, roll_out_rows
+from controlwindow.instruments.dosing import row_operations
+from controlwindow.instruments.rows import Row, RowRollout, roll_out_rows
 from controlwindow.models import Model
 from tiny_models import PROMPTS
 
@@ -54,7 +54,7 @@ def test_rollouts_equal_plain_generation(case: str) -> None:
         pytest.skip(f"this version of Transformers has no {case}")
     model = tiny_families.model(case)
     prompts = [tuple(ids) for ids in model.token_ids(PROMPTS[:3])]
-    rows = [Row(ids, row_operations(o)) for o in operations_of(model) for ids in prompts]
+    rows = [Row(ids, row_operations(model, o)) for o in operations_of(model) for ids in prompts]
     found = roll_out_rows(model, rows, HORIZON)
     check(model, rows, found)
     assert len({row.token_ids for row in found}) > 1

@@ -7,10 +7,10 @@ import torch
 
 import tiny_models
 from controlwindow.errors import OperationError
-from controlwindow.instruments import Add, Dose, Inject, Intervention, Pin, Scale, prove_hooks, rollout
+from controlwindow.instruments import Add, Dose, Inject, Intervention, Pin, Scale, generic_pass, prove_hooks, rollout
 from controlwindow.instruments.capture import capturing
+from controlwindow.instruments.dosing import row_operations
 from controlwindow.instruments.hooks import measuring
-from controlwindow.instruments.operations import row_operations
 from controlwindow.models import Model, Neuron, load_model
 from tiny_models import PROMPTS
 
@@ -263,8 +263,20 @@ def test_branches_follow_the_sign() -> None:
     assert Dose(Neuron(0, 0), 0.0).branch == Add(Neuron(0, 0), 3.0).branch == 1
 
 
-def test_row_operations_take_none_one_or_several() -> None:
+def test_row_operations_take_none_one_or_several(tiny: Model) -> None:
     one = Add(Neuron(0, 0), 1.0)
-    assert row_operations(None) == ()
-    assert row_operations(one) == (one,)
-    assert row_operations([one, one]) == (one, one)
+    assert row_operations(tiny, None) == ()
+    assert row_operations(tiny, one) == (one,)
+    assert row_operations(tiny, [one, one]) == (one, one)
+
+
+def test_a_dose_comes_to_an_offset_of_so_many_budgets(tiny: Model) -> None:
+    neuron = Neuron(1, 2)
+    dose = Dose(neuron, -0.5, "generated")
+    alpha = -0.5 * generic_pass(tiny).budget(tiny, neuron)
+    assert row_operations(tiny, [dose, Scale(neuron, 0.0)]) == (Add(neuron, alpha, "generated"), Scale(neuron, 0.0))
+
+
+def test_a_dose_that_nobody_turned_into_an_operation_is_refused(tiny: Model) -> None:
+    with pytest.raises(OperationError, match=r"Dose\(neuron=.* is no operation"):
+        Intervention(tiny, [(Dose(Neuron(1, 2), 0.5),)])  # type: ignore[arg-type]

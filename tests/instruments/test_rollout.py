@@ -10,8 +10,7 @@ import plain_generation
 import tiny_models
 from controlwindow.errors import NeuronError, OperationError, UsageError
 from controlwindow.instruments import Add, Dose, Inject, Operation, Pin, Scale, generic_pass, rollout
-from controlwindow.instruments.operations import row_operations
-from controlwindow.instruments.rollout import Row, roll_out_rows
+from controlwindow.instruments.rows import Row, roll_out_rows
 from controlwindow.models import Model, Neuron, load_model
 from tiny_models import PROMPTS
 
@@ -55,7 +54,7 @@ def assert_equals_plain(model: Model, prompts: tuple[str, ...], doses: list, hor
     rows, ties, differing = 0, 0, 0
     undosed = [tuple(tokens) for tokens in out.token_ids[0]]
     for d, dose in enumerate(doses):
-        operations = row_operations(dose)
+        operations = () if dose is None else dose if isinstance(dose, tuple) else (dose,)
         budgets = {o.neuron: generic.budget(model, o.neuron) for o in operations if isinstance(o, Dose)}
         for p, ids in enumerate(model.token_ids(prompts)):
             plain = plain_generation.generate(model, ids, operations, horizon, budgets)

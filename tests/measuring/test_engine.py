@@ -11,9 +11,11 @@ from controlwindow.behaviors import load_behavior
 from controlwindow.cells import Cell, PropagationCell, RolloutCell
 from controlwindow.errors import DeviceMemoryError
 from controlwindow.instruments.generic import generic_pass
-from controlwindow.measuring import engine as engine_module
+from controlwindow.measuring import bench
 from controlwindow.measuring.detector import calibrate_detector
 from controlwindow.measuring.engine import Engine
+from controlwindow.measuring.handlers import propagation, rollouts
+from controlwindow.measuring.handlers.rollouts import RolloutHandler
 from controlwindow.models import Neuron, load_model
 from controlwindow.runs.ledger import Ledger
 from controlwindow.runs.scheduler import Scheduler
@@ -68,7 +70,7 @@ def test_rows_that_are_cut_have_the_outcomes_of_whole_ones(organism, detector, b
     with Ledger() as ledger:
         cut = measured(Engine(organism, behaviors, generic_pass(organism), ledger, detector), asked)
         whole_engine = Engine(organism, behaviors, generic_pass(organism), ledger, detector)
-        monkeypatch.setattr(whole_engine, "_collapse_limits", lambda cell, prompt: {cell.horizon: -1})
+        monkeypatch.setattr(RolloutHandler, "_collapse_limits", lambda _handler, cell, _prompt: {cell.horizon: -1})
         whole = measured(whole_engine, asked)
     shortened = 0
     for cell in asked:
@@ -97,7 +99,7 @@ def test_memory_that_runs_out_halves_the_batch_and_leaves_a_mark(organism, detec
     with Ledger() as ledger:
         expected = measured(Engine(organism, behaviors, generic_pass(organism), ledger, detector), asked)
     sizes: list[int] = []
-    real = engine_module.roll_out_rows
+    real = rollouts.roll_out_rows
 
     def small(*args, batch_rows, **options):
         sizes.append(batch_rows)
@@ -109,7 +111,7 @@ def test_memory_that_runs_out_halves_the_batch_and_leaves_a_mark(organism, detec
     with Ledger(path, create=True) as ledger:
         engine = Engine(organism, behaviors, generic_pass(organism), ledger, detector)
         measured(engine, [])
-        monkeypatch.setattr(engine_module, "roll_out_rows", small)
+        monkeypatch.setattr(rollouts, "roll_out_rows", small)
         found = engine.run(asked)
         assert sizes == [6, 3, 1]
         assert ledger.find_all("memory") == {
@@ -129,7 +131,7 @@ def test_propagation_does_not_depend_on_its_batches(organism, detector, behavior
     cell = PropagationCell("refusal", "evaluate", dosed.neuron, 1, dosed.t, dosed.alpha, "all", dosed.prompts)
     values = []
     for rows in (64, 3):
-        monkeypatch.setattr(engine_module, "_PROPAGATED_ROWS", rows)
+        monkeypatch.setattr(propagation, "_ROWS", rows)
         with Ledger() as ledger:
             engine = Engine(organism, behaviors, generic_pass(organism), ledger, detector)
             measured(engine, [])
@@ -142,7 +144,7 @@ def test_a_float32_copy_that_does_not_fit_is_an_error_with_the_repair(organism, 
     def full(model):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(engine_module, "float32_copy", full)
+    monkeypatch.setattr(bench, "float32_copy", full)
     with Ledger() as ledger:
         engine = Engine(organism, behaviors, generic_pass(organism), ledger, detector)
         with pytest.raises(DeviceMemoryError, match="float32 copy of organism:switch"):
@@ -166,11 +168,11 @@ def test_float32_cells_run_on_a_float32_copy_and_share_no_chunk_with_others(beha
             [["float32"], ["model"]],
         )
         found = engine.run(exact)[exact[0]]
-        copy = engine._model("float32")
+        copy = engine.in_precision("float32")
         assert copy.dtype == torch.float32
-        assert engine._model("float32") is copy
+        assert engine.in_precision("float32") is copy
         engine.release_float32()
-        assert engine._model("float32") is not copy
+        assert engine.in_precision("float32") is not copy
     assert half.dtype == torch.bfloat16
     assert type(half)(**{f: getattr(half, f) for f in half.__dataclass_fields__}).fingerprint == before
     # The same weights loaded in float32 after rounding to bfloat16 give the same tokens.

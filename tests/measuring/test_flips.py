@@ -12,9 +12,10 @@ from controlwindow.behaviors import Behavior
 from controlwindow.behaviors.definition import BehaviorDefinition
 from controlwindow.behaviors.loading import assemble
 from controlwindow.instruments import generic_pass
+from controlwindow.instruments.cost import Cost
 from controlwindow.instruments.operations import Add
 from controlwindow.instruments.ordinary import CHAT_PROMPTS, TEXT_PROMPTS
-from controlwindow.measuring.answers import Answers, Tally, partners
+from controlwindow.measuring.answers import Answers, partners
 from controlwindow.measuring.flips import COORDINATES, first_crossing, predict_triggers, trigger_flips
 from controlwindow.models import Model, Neuron
 from controlwindow.windows.triggers import NOTHING_CALIBRATED
@@ -48,7 +49,7 @@ def median_odds(model: Model, behavior: Behavior, neuron: Neuron, branch: int, t
     contrast = behavior.contrast("find")
     mates = partners(contrast.positive, contrast.negative)
     found = []
-    for pair in Answers(model).pairs(behavior, contrast.positive[:PROMPTS], mates[:PROMPTS], Tally()):
+    for pair in Answers(model).pairs(behavior, contrast.positive[:PROMPTS], mates[:PROMPTS], Cost()):
         values = []
         for text in (pair.target, pair.source):
             operations = (Add(neuron, branch * t * generic_pass(model).budget(model, neuron)),)

@@ -10,8 +10,8 @@ import pytest
 from controlwindow.behaviors import load_behavior
 from controlwindow.cells import RolloutCell, Rows
 from controlwindow.instruments.generic import generic_pass
-from controlwindow.instruments.rollout import RowRollout
-from controlwindow.measuring import engine as engine_module
+from controlwindow.instruments.rows import RowRollout
+from controlwindow.measuring import bench
 from controlwindow.measuring.detector import calibrate_detector
 from controlwindow.measuring.engine import Engine
 from controlwindow.measuring.neighbours import Neighbours, already_judged, whole_rows
@@ -97,13 +97,13 @@ def test_rows_are_the_same_with_and_without_neighbours(monkeypatch: pytest.Monke
         for t in (0.05, 0.1, 0.3, 0.35, 0.6, 0.8, 3.0, 3.5, 4.5)
     ]
     scored: list[int] = []
-    plain_score = engine_module.token_nll
+    plain_score = bench.token_nll
 
     def counted(*args: object, **options: object) -> object:
         scored.append(len(args[2]))  # type: ignore[arg-type]
         return plain_score(*args, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(engine_module, "token_nll", counted)
+    monkeypatch.setattr(bench, "token_nll", counted)
 
     def rows(cells_at_once: int) -> list[Rows]:
         with Ledger() as ledger:

@@ -101,8 +101,8 @@ def test_an_injected_direction_is_measured_on_its_split_and_has_the_length_asked
         ]  # fmt: skip
         vector = first[0] - first[1]
     else:
-        vector = engine._steering._vector(cell)
-        assert torch.equal(vector, engine._steering._vector(cell))
+        vector = engine.steering._vector(cell)
+        assert torch.equal(vector, engine.steering._vector(cell))
     length = 0.4 * generic_pass(organism).residual_norm[3]
     operation = Inject(3, length * vector / vector.norm(), "all")
     agree(engine.run([cell])[cell], plain(organism, behavior, prompts, [operation]))

@@ -9,15 +9,15 @@ import sys
 import pytest
 
 import controlwindow as cw
-from controlwindow.errors import ControlWindowError, LedgerError, UsageError
+from controlwindow.errors import ExtensionError, LedgerError, UsageError
 from controlwindow.jobs.audit.plan import plan_audit
 from controlwindow.jobs.census.plan import CensusPlan
 from controlwindow.jobs.law.plan import LawPlan, LawSizes
+from controlwindow.runs import kinds
 from controlwindow.runs import plan as plans
-from controlwindow.runs.kinds import KINDS, do, kind_of, run_ledger
+from controlwindow.runs.kinds import do, find_kind, kind_names, kind_of, run_ledger
 from controlwindow.runs.ledger import Ledger
 from controlwindow.runs.plan import commit_plan
-from controlwindow.runs.plugins import Registry
 
 CENSUS = CensusPlan(organism="organism:x", fingerprint="f", behaviors=("b",), neurons=2, prompts=8, seed=0)
 LAW = LawPlan(sizes=LawSizes(), models=())
@@ -44,8 +44,11 @@ def begun(directory, plan):
 
 
 def test_every_kind_of_run_is_in_the_table():
-    assert KINDS.names() == ("audit", "census", "circuit", "comparison", "law", "probe")
-    assert all(KINDS[name].name == KINDS[name].plan.kind == name for name in KINDS.names())
+    assert kind_names() == ("audit", "census", "circuit", "comparison", "law", "probe")
+    for name in kind_names():
+        kind = find_kind(name)
+        assert kind is not None
+        assert kind.name == kind.plan.kind == name
 
 
 def test_a_directory_is_of_the_kind_that_its_plan_says(llama, tmp_path):
@@ -138,7 +141,7 @@ def test_what_has_no_page_says_so(tmp_path):
 EXTENSION = """
 from pathlib import Path
 
-from controlwindow.runs.kinds import KINDS, Kind, open_run
+from controlwindow.runs.kinds import Kind, open_run, register_kind
 from controlwindow.runs.plan import Plan
 
 
@@ -177,7 +180,7 @@ class CountKind(Kind):
         yield f"counted to {len(self.document(directory)['numbers'])}"
 
 
-KINDS.add("count", CountKind())
+register_kind(CountKind())
 """
 
 
@@ -201,11 +204,9 @@ def distribution(tmp_path, monkeypatch):
 
 def test_a_kind_of_run_comes_from_outside(distribution, tmp_path, monkeypatch, capsys):
     distribution("outside_count", EXTENSION, "controlwindow.kinds", "count")
-    # A table that was not searched yet, with what is in this one.
-    monkeypatch.setattr(KINDS, "_items", dict(KINDS._items))
-    monkeypatch.setattr(KINDS, "_searched", False)
-    assert "count" in KINDS.names()
-    kind = KINDS["count"]
+    monkeypatch.setattr(kinds, "_KINDS", dict(kinds._KINDS))
+    assert "count" in kind_names()
+    kind = find_kind("count")
     run = tmp_path / "run"
     with run_ledger(run) as ledger:
         assert kind.carry_out(kind.job(kind.plan(to=3), ledger, run, None, None), run) == [0, 1, 2]
@@ -219,11 +220,9 @@ def test_a_kind_of_run_comes_from_outside(distribution, tmp_path, monkeypatch, c
     assert capsys.readouterr().out == "counted to 3\n"
 
 
-def test_a_broken_extension_is_named(distribution):
-    distribution("outside_broken", "raise RuntimeError('half installed')", "controlwindow.broken", "odd")
-    registry: Registry[object] = Registry("controlwindow.jobs", "controlwindow.broken", "kind of run", leaf="kind")
-    with pytest.raises(ControlWindowError) as raised:
-        registry.names()
-    assert raised.value.message == (
-        "the kind of run 'odd' of outside_broken cannot be loaded: RuntimeError: half installed"
-    )
+def test_a_broken_extension_is_named_when_it_is_asked_for(distribution):
+    distribution("outside_broken", "raise RuntimeError('half installed')", "controlwindow.kinds", "odd")
+    assert "odd" in kind_names(), "the others are not kept from working"
+    with pytest.raises(ExtensionError) as raised:
+        find_kind("odd")
+    assert "outside_broken 1.0) cannot be loaded: RuntimeError: half installed" in raised.value.message

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import pytest
-from small_behaviors import SEQUENCES, make_behavior
 
 import tiny_models
 from controlwindow.behaviors.prompts import Prompt
 from controlwindow.errors import BehaviorError
+from controlwindow.instruments.cost import Cost
 from controlwindow.instruments.objectives import text_tokens
-from controlwindow.measuring.answers import Answers, Tally, instruction_suffix, partners
+from controlwindow.measuring.answers import Answers, instruction_suffix, partners
 from controlwindow.models import Model
+from small_behaviors import SEQUENCES, make_behavior
 
 
 def prompts(*languages: str | None) -> list[Prompt]:
@@ -31,9 +32,9 @@ def test_the_instruction_ends_where_templates_go_on_alike(llama: Model) -> None:
 
 
 def test_the_target_is_the_sequence_that_surprises_least_per_token(llama: Model) -> None:
-    behavior, tally = make_behavior(log_odds=SEQUENCES), Tally()
+    behavior, cost = make_behavior(log_odds=SEQUENCES), Cost()
     chosen = behavior.prompts("find")[:3]
-    for pair, prompt in zip(Answers(llama).pairs(behavior, chosen, chosen, tally), chosen, strict=True):
+    for pair, prompt in zip(Answers(llama).pairs(behavior, chosen, chosen, cost), chosen, strict=True):
         ids = llama.token_ids([prompt.text])[0]
         assert list(pair.prompt_ids) == ids
         costs = {}
@@ -43,19 +44,19 @@ def test_the_target_is_the_sequence_that_surprises_least_per_token(llama: Model)
         assert pair.target == min(costs, key=costs.__getitem__)
         assert len(pair.source) <= 8
     # Three prompts answered, and two sequences read after each.
-    assert tally.forward == 3 + 6
+    assert cost.forward == 3 + 6
 
 
 def test_first_tokens_stand_where_the_partner_is_answered_in_the_source_state_too(llama: Model) -> None:
     chosen = make_behavior().prompts("find")[:4]
-    own = Answers(llama).undosed([prompt.text for prompt in chosen], 8, Tally())
+    own = Answers(llama).undosed([prompt.text for prompt in chosen], 8, Cost())
     unmoved = own[1][:1]
     log_odds = {"kind": "tokens", "target": ["sky", "cat"], "control": [llama.decode(unmoved)]}
-    behavior, tally = make_behavior(log_odds=log_odds), Tally()
+    behavior, cost = make_behavior(log_odds=log_odds), Cost()
     targets = text_tokens(llama, log_odds["target"], first_only=True)
     expected = 0
     mates = [*chosen[1:], chosen[0]]
-    for place, pair in enumerate(Answers(llama).pairs(behavior, chosen, mates, tally)):
+    for place, pair in enumerate(Answers(llama).pairs(behavior, chosen, mates, cost)):
         theirs = own[(place + 1) % len(chosen)]
         if theirs[:1] != unmoved:
             assert (pair.source, pair.target) == (own[place], theirs)
@@ -66,15 +67,15 @@ def test_first_tokens_stand_where_the_partner_is_answered_in_the_source_state_to
         assert pair.target == max(targets, key=lambda text: float(scores[text[0]]))
     assert expected >= 1
     # Each prompt answered twice over, once as a partner; and two tokens read where the partner tells nothing.
-    assert tally.forward == 2 * len(chosen) + 2 * expected
+    assert cost.forward == 2 * len(chosen) + 2 * expected
 
 
 def test_reading_answers_again_costs_the_same(llama: Model) -> None:
-    answers, tallies = Answers(llama), (Tally(), Tally())
+    answers, costs = Answers(llama), (Cost(), Cost())
     texts = [prompt.text for prompt in make_behavior().prompts("find")]
-    first, second = (answers.undosed(texts, 4, tally) for tally in tallies)
+    first, second = (answers.undosed(texts, 4, cost) for cost in costs)
     assert first == second
-    assert tallies[0] == tallies[1]
+    assert costs[0] == costs[1]
 
 
 def test_pairs_may_not_show_what_is_reported() -> None:

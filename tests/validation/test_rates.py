@@ -1,28 +1,10 @@
-"""Rates, intervals over lineages and the area under the curve, against slow references."""
+"""Rates and intervals over lineages, against slow references."""
 
 from __future__ import annotations
 
-from itertools import product
-
 import numpy as np
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from controlwindow.validation.rates import Rate, area_under_curve, over_lineages, rate
-
-scores = st.lists(st.integers(0, 4).map(float), min_size=1, max_size=8)
-
-
-@given(scores, scores)
-def test_the_area_is_the_share_of_pairs_in_order(positive, negative):
-    pairs = [1.0 if p > n else 0.5 if p == n else 0.0 for p, n in product(positive, negative)]
-    assert area_under_curve(positive, negative) == pytest.approx(np.mean(pairs))
-
-
-def test_no_area_without_both_sides():
-    assert area_under_curve([], [1.0]) is None
-    assert area_under_curve([1.0], []) is None
+from controlwindow.validation.rates import Rate, over_lineages, rate
 
 
 def test_lineages_are_drawn_whole():

@@ -20,7 +20,7 @@ from controlwindow.behaviors.controls import (
     SURPRISING_KINDS,
 )
 from controlwindow.errors import ControlWindowError
-from controlwindow.statistics import wilson_interval
+from controlwindow.statistics import area_under_roc, wilson_interval
 
 #: Quantiles between which a threshold is put: of the coherent cell that reaches furthest, and of the collapsed one
 #: that reaches least.
@@ -229,19 +229,6 @@ def _threshold(
         kept = max(float(np.quantile(values, OVERLAP_QUANTILE)) for values in coherent)
         value, separable = max(float(cuts[best[len(best) // 2]]), kept, _LEAST), False
     return (value if ratio else min(value, 1 - _LEAST)), separable
-
-
-def area_under_roc(negatives: NDArray[np.float64], positives: NDArray[np.float64]) -> float:
-    """Probability that a positive lies above a negative, ties counted half.
-
-    Example:
-        >>> area_under_roc(np.array([0.0, 1.0]), np.array([1.0, 2.0]))
-        0.875
-    """
-    ordered = np.sort(negatives)
-    below = np.searchsorted(ordered, positives, side="left")
-    upto = np.searchsorted(ordered, positives, side="right")
-    return float(np.mean((below + upto) / 2) / len(negatives))
 
 
 def _areas(controls: Sequence[LabelledFeatures]) -> dict[str, float]:

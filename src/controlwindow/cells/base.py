@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Protocol, Self
 
 from controlwindow.behaviors.prompts import Split
 from controlwindow.errors import LedgerError
+from controlwindow.plugins import HANDLERS, load_plugin
 
 Rows = list[dict[str, Any]]
 """What a cell measured: JSON values, one dict per prompt (rollouts) or a single one."""
@@ -75,8 +76,11 @@ def cell_from_key(key: str) -> Cell:
 
     Raises:
         LedgerError: No such cell is known here.
+        ExtensionError: The extension that has it cannot be loaded.
     """
     name, values = json.loads(key)
+    if name not in _KINDS:
+        load_plugin(HANDLERS, name)
     if name not in _KINDS:
         raise LedgerError(
             f"a ledger holds cells of the kind {name!r}, which is unknown here",

@@ -13,6 +13,7 @@ from scipy import stats
 from controlwindow.statistics import (
     REPLICATES,
     Interval,
+    area_under_roc,
     bootstrap_indices,
     bootstrap_interval,
     holm,
@@ -113,9 +114,9 @@ def gap_against_text(log_odds: Floats, targets: NDArray[np.bool_], first_tokens:
     agree = int(((log_odds > 0) == targets).sum())
     area = bounds = None
     if 0 < targets.sum() < len(targets):
-        area = _area(log_odds, targets)
+        area = area_under_roc(log_odds[~targets], log_odds[targets])
         found = [
-            _area(log_odds[drawn], targets[drawn])
+            area_under_roc(log_odds[drawn][~targets[drawn]], log_odds[drawn][targets[drawn]])
             for drawn in bootstrap_indices(len(targets), REPLICATES, seed)
             if 0 < targets[drawn].sum() < len(targets)
         ]
@@ -131,13 +132,6 @@ def gap_against_text(log_odds: Floats, targets: NDArray[np.bool_], first_tokens:
         area=area,
         area_interval=bounds,
     )
-
-
-def _area(values: Floats, positive: NDArray[np.bool_]) -> float:
-    """Probability that a positive's value exceeds a negative's, ties counted half (Mann and Whitney)."""
-    ranks = stats.rankdata(values)
-    count = positive.sum()
-    return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * (len(values) - count)))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from controlwindow.statistics import Interval, bootstrap_indices, percentile_interval, stable_seed
+from controlwindow.statistics import Interval, bootstrap_indices, pairs_above, percentile_interval, stable_seed
 
 Floats = NDArray[np.float64]
 
@@ -58,7 +58,7 @@ def detection(positive: Floats, negative: Floats, signs: Sequence[int], seed: in
     sign = np.where(np.asarray(signs) < 0, -1.0, 1.0)
     plus, minus = positive * sign, negative * sign
     # Of each pair of prompts whether X+ lies above, ties counted half: [X+, X−, neurons].
-    above = (plus[:, None] > minus[None]) + 0.5 * (plus[:, None] == minus[None])
+    above = pairs_above(plus, minus)
     mean = above.mean(-1)
     rows = _counts(len(plus), "positive", seed)
     columns = _counts(len(minus), "negative", seed)

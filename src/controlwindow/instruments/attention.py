@@ -11,7 +11,7 @@ from torch import nn
 
 from controlwindow.instruments.capture import capturing
 from controlwindow.instruments.hooks import Intervention, measuring
-from controlwindow.instruments.operations import AblateDirection, Inject, Positions, RowOperations
+from controlwindow.instruments.operations import Inject, Positions, RowOperations
 from controlwindow.instruments.sequences import pack
 from controlwindow.models import Model
 from controlwindow.statistics import stable_seed
@@ -62,13 +62,13 @@ def layer_moves(
     positions: Positions = "all",
     batch_rows: int = 32,
 ) -> dict[int, float]:
-    """How far operations on neurons move the residual of their own layer, each layer's part by itself.
+    """How far operations move the residual of the first layer they act in, each layer's part by itself.
 
     The first position of a text is left out: in many models its activations and its residual are those of no other.
 
     Args:
         model: The model.
-        operations: Operations on neurons.
+        operations: Operations that act in one layer each.
         prompt_ids: Prompts as token ids.
         token_ids: Their undosed continuations; empty ones are left out.
         positions: Which positions count, as for operations.
@@ -80,8 +80,7 @@ def layer_moves(
     pairs = [(p, t) for p, t in zip(prompt_ids, token_ids, strict=True) if len(t)]
     parts: dict[int, RowOperations] = {}
     for operation in operations:
-        assert not isinstance(operation, Inject | AblateDirection)
-        layer = operation.neuron.layer
+        layer = operation.first_layer(model)
         parts[layer] = (*parts.get(layer, ()), operation)
     moved: dict[int, list[torch.Tensor]] = {layer: [] for layer in parts}
     for start in range(0, len(pairs), batch_rows):

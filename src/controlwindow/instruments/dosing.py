@@ -1,13 +1,24 @@
-"""Doses and write directions of all neurons of a layer at once."""
+"""Doses in budget units: what one comes to as an operation, and those of all neurons of a layer at once."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from controlwindow.instruments.generic import GenericPass
-from controlwindow.models import Model
+from controlwindow.instruments.generic import GenericPass, generic_pass
+from controlwindow.instruments.operations import (
+    Add,
+    Operation,
+    Positions,
+    RowOperations,
+    check_finite,
+    check_positions,
+)
+from controlwindow.models import Model, Neuron
 from controlwindow.models.directions import write_matrix
 
 Floats = NDArray[np.float64]
@@ -17,6 +28,65 @@ LEAST_DOSE = 0.1
 
 CAPPED_DOSE = 4.0
 """The dose, in t, of a neuron whose plateau lies below the coordinate asked for."""
+
+
+@dataclass(frozen=True)
+class Dose:
+    """A dose in budget units: the activation moves by t·B with B = ‖r_L‖/‖v‖ (LAW; method section 1).
+
+    What acts on a model is the `Add` that it comes to there (`row_operations`).
+
+    Attributes:
+        neuron: The dosed neuron.
+        t: Signed dose in budget units; its sign is the branch.
+        positions: Where the dose is added.
+    """
+
+    neuron: Neuron
+    t: float
+    positions: Positions = "all"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "neuron", Neuron.parse(self.neuron))
+        check_positions(self.positions)
+        check_finite(self.t, "a dose")
+
+    @property
+    def branch(self) -> int:
+        """Sign of the dose; +1 for t = 0."""
+        return -1 if self.t < 0 else 1
+
+    def alpha(self, model: Model) -> float:
+        """The raw activation offset α = t·B, from the model's generic pass.
+
+        Raises:
+            NeuronError: The neuron lies outside the model, or has no budget.
+        """
+        return self.t * generic_pass(model).budget(model, self.neuron)
+
+    def operation(self, model: Model) -> Add:
+        """The operation that this dose is in a model.
+
+        Raises:
+            NeuronError: As `alpha`.
+        """
+        return Add(self.neuron, self.alpha(model), self.positions)
+
+
+def row_operations(model: Model, given: Dose | Operation | Sequence[Dose | Operation] | None) -> RowOperations:
+    """What a caller gives for one row, as operations on a model.
+
+    Args:
+        model: The model.
+        given: A dose or another operation, several in order, or None for the undosed model.
+
+    Raises:
+        NeuronError: The neuron of a dose lies outside the model, or has no budget.
+    """
+    if given is None:
+        return ()
+    several = (given,) if isinstance(given, Dose | Operation) else given
+    return tuple(one.operation(model) if isinstance(one, Dose) else one for one in several)
 
 
 def model_budgets(model: Model, generic: GenericPass) -> Floats:

@@ -16,12 +16,11 @@ import torch
 from numpy.typing import NDArray
 
 from controlwindow import geometry
-from controlwindow.catalogue import load_card
 from controlwindow.curves import Curve, Floats, LayerCurves
 from controlwindow.errors import ModelError, NeuronError
 from controlwindow.instruments.layer_statistics import LayerReading, LayerStatistics
 from controlwindow.instruments.ordinary import CHAT_PROMPTS, TEXT_PROMPTS
-from controlwindow.instruments.rollout import Row, roll_out_rows
+from controlwindow.instruments.rows import Row, roll_out_rows
 from controlwindow.models import Model, Neuron
 from controlwindow.models.directions import raw_write, write_matrix, write_norms
 
@@ -184,8 +183,8 @@ def _widths(model: Model, layer: int) -> list[int]:
 
 def default_prompts(model: Model) -> tuple[str, ...]:
     """The ordinary prompts a model's generic text is made from unless the user gives some."""
-    if model.organism is not None:
-        return tuple(load_card(model.organism).generic_prompts)
+    if model.generic_prompts:
+        return model.generic_prompts
     return CHAT_PROMPTS if model.chat.template is not None else TEXT_PROMPTS
 
 

@@ -15,15 +15,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from controlwindow.instruments.compiling import compile_tables
 from controlwindow.instruments.operations import RowOperations, check_operations
-from controlwindow.instruments.tables import (
-    Affine,
-    Injection,
-    Removal,
-    compile_affine,
-    compile_injections,
-    compile_removals,
-)
+from controlwindow.instruments.tables import ActivationTable, Injection, Removal, ResidualTable, Routed
 from controlwindow.models import Model
 from controlwindow.models.feedforward import RoutedExperts
 
@@ -79,16 +73,12 @@ class Intervention:
         check_operations(model, rows)
         self.model = model
         self.first_generated: int | None = None
-        self._all_affine = compile_affine(model, rows)
-        self._all_injections = compile_injections(model, rows)
-        self._all_pushes = compile_injections(model, rows, "attention")
-        self._all_removals = compile_removals(model, rows)
-        everywhere = range(model.layers) if self._all_removals else ()
-        self.layers = tuple(sorted({*self._all_affine, *self._all_injections, *self._all_pushes, *everywhere}))
-        self._affine: dict[int, tuple[Affine, Affine]] = {}
-        self._injections: dict[int, list[Injection]] = {}
+        self._all = compile_tables(model, rows)
+        self.layers = self._all.layers(model)
+        self._activations: dict[int, tuple[list[ActivationTable], list[ActivationTable]]] = {}
         self._pushes: dict[int, list[Injection]] = {}
         self._removals: dict[int, list[Removal]] = {}
+        self._residual: dict[int, list[ResidualTable]] = {}
         everyone = torch.arange(len(rows), device=model.device)
         for layer in self.layers:
             self.place(layer, everyone)
@@ -104,27 +94,31 @@ class Intervention:
         """
         if layer not in self.layers:
             return
-        if layer in self._all_affine:
-            table = self._all_affine[layer].place(rows)
-            shape = self.model.neurons.shapes[layer]
-            self._affine[layer] = table.within(0, shape.routed), table.within(shape.routed, shape.total)
-        self._injections[layer] = [table.place(rows) for table in self._all_injections.get(layer, ())]
-        self._pushes[layer] = [table.place(rows) for table in self._all_pushes.get(layer, ())]
-        self._removals[layer] = [table.place(rows) for table in self._all_removals]
+        tables = [table.place(rows) for table in self._all.activations.get(layer, ())]
+        routed, total = self.model.neurons.shapes[layer].routed, self.model.neurons.shapes[layer].total
+        self._activations[layer] = (
+            [table.within(0, routed) for table in tables],
+            [table.within(routed, total) for table in tables],
+        )
+        self._pushes[layer] = [table.place(rows) for table in self._all.attention.get(layer, ())]
+        self._removals[layer] = [table.place(rows) for table in self._all.removals]
+        added = [table.place(rows) for table in self._all.residual.get(layer, ())]
+        late = [table.place(rows) for table in self._all.late.get(layer, ())]
+        self._residual[layer] = [*added, *self._removals[layer], *late]
 
     def __enter__(self) -> Intervention:
         try:
             for layer in self.layers:
                 block, shape = self.model.blocks[layer], BatchShape()
                 shape.install(block, self._stack)
-                if layer in self._all_affine:
-                    self._install_affine(layer, shape)
-                if layer in self._all_pushes:
+                if layer in self._all.activations:
+                    self._install_activations(layer, shape)
+                if layer in self._all.attention:
                     hook = self._attention_hook(layer, shape)
                     self._stack.callback(self.model.attention_landing(layer).register_forward_hook(hook).remove)
-                if self._all_removals:
+                if self._all.removals:
                     self._install_removals(layer, shape)
-                if layer in self._all_injections or self._all_removals:
+                if layer in self._all.residual or layer in self._all.late or self._all.removals:
                     handle = block.register_forward_hook(self._residual_hook(layer), prepend=True)
                     self._stack.callback(handle.remove)
         except BaseException:
@@ -132,9 +126,9 @@ class Intervention:
             raise
         return self
 
-    def _install_affine(self, layer: int, shape: BatchShape) -> None:
+    def _install_activations(self, layer: int, shape: BatchShape) -> None:
         ffn, neurons = self.model.ffn[layer], self.model.neurons.shapes[layer]
-        columns = self._all_affine[layer].columns
+        columns = torch.cat([table.columns for table in self._all.activations[layer]])
         if ffn.projection is not None and bool((columns >= neurons.routed).any()):
             handle = ffn.projection.register_forward_pre_hook(self._activation_hook(layer, shape))
             self._stack.callback(handle.remove)
@@ -157,7 +151,8 @@ class Intervention:
     def _activation_hook(self, layer: int, shape: BatchShape) -> Any:
         def hook(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
             activations = args[0].clone()
-            self._affine[layer][1].apply(shape.unflatten(activations), self.first_generated or 0)
+            for table in self._activations[layer][1]:
+                table.apply(shape.unflatten(activations), self.first_generated or 0)
             return (activations, *args[1:])
 
         return hook
@@ -176,10 +171,8 @@ class Intervention:
     def _residual_hook(self, layer: int) -> Any:
         def hook(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> Any:
             residual = residual_of(output).clone()
-            for table in self._injections[layer]:
+            for table in self._residual[layer]:
                 table.apply(residual, self.first_generated or 0)
-            for removal in self._removals[layer]:
-                removal.apply(residual, self.first_generated or 0)
             return (residual, *output[1:]) if isinstance(output, tuple) else residual
 
         return hook
@@ -195,9 +188,9 @@ class Intervention:
 
         return hook
 
-    def routed_table(self, layer: int) -> Affine:
+    def routed_tables(self, layer: int) -> list[ActivationTable]:
         """What happens to the routed neurons of a layer."""
-        return self._affine[layer][0]
+        return self._activations[layer][0]
 
 
 class RoutedHook:
@@ -211,16 +204,11 @@ class RoutedHook:
 
     def __call__(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> torch.Tensor:
         """Change the experts' output."""
-        hidden, routes, weights = map(self._shape.unflatten, (*args, *kwargs.values()))
+        given = Routed(*map(self._shape.unflatten, (*args, *kwargs.values())))
         changed: torch.Tensor = output.clone()
-        self._intervention.routed_table(self._layer).apply_routed(
-            self._shape.unflatten(changed),
-            hidden,
-            routes,
-            weights,
-            self._experts,
-            self._intervention.first_generated or 0,
-        )
+        first = self._intervention.first_generated or 0
+        for table in self._intervention.routed_tables(self._layer):
+            table.apply_routed(self._shape.unflatten(changed), given, self._experts, first)
         return changed
 
     def apply(self, activations: torch.Tensor, length: int, positions: slice) -> None:
@@ -233,7 +221,8 @@ class RoutedHook:
         """
         first = self._intervention.first_generated or 0
         before = sum(position < first for position in range(length)[positions])
-        self._intervention.routed_table(self._layer).apply(activations, before)
+        for table in self._intervention.routed_tables(self._layer):
+            table.apply(activations, before)
 
 
 def residual_of(output: Any) -> torch.Tensor:

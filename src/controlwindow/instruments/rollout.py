@@ -1,19 +1,15 @@
-"""Batched greedy rollouts with a KV cache: every row its own prompt and operations."""
+"""Rollouts of every dose on every prompt: the public way to the decode loop, which takes operations of any kind."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
-
 from controlwindow.errors import UsageError
-from controlwindow.instruments.decoding import Decoding, RowRollout, StopWhen
-from controlwindow.instruments.operations import Operation, row_operations
-from controlwindow.instruments.routes import Row
+from controlwindow.instruments.dosing import Dose, row_operations
+from controlwindow.instruments.operations import Operation
+from controlwindow.instruments.rows import Row, mean_coordinate, roll_out_rows
 from controlwindow.models import Model
-
-__all__ = ["Rollouts", "Row", "RowRollout", "mean_coordinate", "roll_out_rows", "rollout"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +34,7 @@ class Rollouts:
 def rollout(
     model: Model,
     prompts: Sequence[str],
-    doses: Sequence[Operation | Sequence[Operation] | None],
+    doses: Sequence[Dose | Operation | Sequence[Dose | Operation] | None],
     max_new_tokens: int = 32,
     *,
     batch_rows: int = 512,
@@ -50,7 +46,7 @@ def rollout(
     Args:
         model: The model.
         prompts: User prompts; the chat template is applied.
-        doses: One entry per dose: an operation, several, or None for the undosed model.
+        doses: One entry per dose: a dose or another operation, several, or None for the undosed model.
         max_new_tokens: Horizon in tokens.
         batch_rows: Rows per batch.
         sample_seed: None decodes greedily; a seed samples at temperature 1.
@@ -73,7 +69,9 @@ def rollout(
     if not prompts:
         raise UsageError("no prompts were given")
     encoded = model.token_ids(prompts)
-    rows = [Row(tuple(ids), operations) for operations in map(row_operations, doses) for ids in encoded]
+    rows = [
+        Row(tuple(ids), operations) for dose in doses for operations in [row_operations(model, dose)] for ids in encoded
+    ]
     done = roll_out_rows(model, rows, max_new_tokens, batch_rows=batch_rows, sample_seed=sample_seed, progress=progress)
     by_dose = [done[start : start + len(prompts)] for start in range(0, len(done), len(prompts))]
     return Rollouts(
@@ -83,64 +81,3 @@ def rollout(
         control_coordinates=[[list(row.coordinates) for row in group] for group in by_dose],
         ties=[[row.ties for row in group] for group in by_dose],
     )
-
-
-def mean_coordinate(row: RowRollout) -> float:
-    """Mean measured control coordinate of a rollout; NaN when none was measured."""
-    return sum(row.coordinates) / len(row.coordinates) if row.coordinates else float("nan")
-
-
-def roll_out_rows(
-    model: Model,
-    rows: Sequence[Row],
-    max_new_tokens: int,
-    *,
-    batch_rows: int = 512,
-    sample_seed: int | None = None,
-    share: bool = True,
-    stop_when: StopWhen | None = None,
-    before_pass: Callable[[torch.Tensor], None] | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> list[RowRollout]:
-    """Roll out rows that need not share anything; returns them in the order given.
-
-    Args:
-        model: The model.
-        rows: Prompts as token ids, each with its operations.
-        max_new_tokens: Horizon in tokens.
-        batch_rows: Most rows decoded together; the others are taken in as rows end.
-        sample_seed: None decodes greedily; a seed samples at temperature 1.
-        share: Whether rows that agree share layers. Off, every row is computed alone and every operation acts through
-            hooks: the same tokens, slower; for tests and benchmarks.
-        stop_when: Given a row's number and its tokens so far, whether nothing that may follow matters; asked every few
-            tokens.
-        before_pass: Called before each pass whose last position emits tokens, with the lanes of the first block's batch
-            that have a row: without sharing and operations, a reader of residuals sees the generated positions there.
-        progress: Called with rows done and rows in all.
-
-    Raises:
-        UsageError: A horizon below 1, or a prompt that leaves no room for it in the model's context.
-    """
-    if max_new_tokens < 1:
-        raise UsageError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
-    context = model.context
-    longest = max((len(row.prompt_ids) for row in rows), default=0)
-    # The last token is emitted and never read, so it needs no position.
-    if context is not None and longest + max_new_tokens - 1 > context:
-        raise UsageError(
-            f"a prompt of {longest} tokens and {max_new_tokens} generated ones exceed the context of {model.name} "
-            f"({context} tokens)",
-            "shorten the prompt or the horizon",
-        )
-    decoding = Decoding(
-        model,
-        rows,
-        max_new_tokens,
-        batch_rows=batch_rows,
-        sample_seed=sample_seed,
-        share=share,
-        stop_when=stop_when,
-        before_pass=before_pass,
-        progress=progress,
-    )
-    return decoding.run()

@@ -4,8 +4,9 @@ A row whose first operations add to the residual stream of block L agrees with i
 including that block, on the prompt and for as long as their tokens agree; from the next block's input on it has a lane
 of its own, whose residual is the shared one plus α·v. That is the dose of the method without a second computation of
 block L: the hooks' self-proof shows on the model at hand that a dose at the projection's input moves the residual by
-α·v. Where it does not act so simply (pin, scale, experts, a norm after the FFN) the row has a lane of its own from
-block L's input on, and the operations act there through `Intervention`.
+α·v. Which operations act so simply they say themselves (`Operation.added`). Where one does not (pin, scale, experts, a
+norm after the FFN, whatever came from elsewhere) the row has a lane of its own from block L's input on, and the
+operations act there through `Intervention`.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from controlwindow.instruments.operations import AblateDirection, Add, Dose, Inject, Operation, RowOperations, Scale
+from controlwindow.instruments.operations import RowOperations
 from controlwindow.instruments.sharing import NEVER, Ints
-from controlwindow.models import Model, write_direction
+from controlwindow.models import Model
 
 
 class Row(NamedTuple):
@@ -71,29 +72,24 @@ def route(model: Model, operations: RowOperations, share: bool) -> Route:
     if not operations:
         alone = NEVER if share else 0
         return Route(alone, alone, None, False, (), -1, None)
-    measured, direction = _measured(operations[0], model)
+    measured, direction = operations[0].measured(model) or (-1, None)
     if not share:
         return Route(0, 0, None, False, operations, measured, direction)
-    acting = tuple(o for o in operations if not _does_nothing(model, o))
+    acting = tuple(o for o in operations if not o.does_nothing(model))
     if not acting:
         return Route(NEVER, NEVER, None, False, (), measured, direction)
-    layer = min(map(layer_of, acting))
-    here = [o for o in acting if layer_of(o) == layer]
-    in_prompt = min((layer_of(o) for o in acting if o.positions == "all"), default=NEVER)
-    if all(_adds(model, o) for o in here) and len({o.positions for o in here}) == 1:
-        added = torch.stack([_added(model, o) for o in here]).sum(0)
-        hooked = tuple(o for o in acting if layer_of(o) != layer)
+    first = [o.first_layer(model) for o in acting]
+    layer = min(first)
+    here = [o for o, begin in zip(acting, first, strict=True) if begin == layer]
+    in_prompt = min((begin for o, begin in zip(acting, first, strict=True) if o.positions == "all"), default=NEVER)
+    vectors = [vector for vector in (o.added(model) for o in here) if vector is not None]
+    if len(vectors) == len(here) and len({o.positions for o in here}) == 1:
+        added = torch.stack(vectors).sum(0)
+        hooked = tuple(o for o, begin in zip(acting, first, strict=True) if begin != layer)
         everywhere = here[0].positions == "all"
         head_from = layer + 1 if everywhere else in_prompt
         return Route(head_from, layer + 1, added, everywhere, hooked, measured, direction)
     return Route(in_prompt, layer, None, False, acting, measured, direction)
-
-
-def layer_of(operation: Operation) -> int:
-    """The first block in which an operation acts."""
-    if isinstance(operation, AblateDirection):
-        return 0
-    return operation.layer if isinstance(operation, Inject) else operation.neuron.layer
 
 
 def stacked(routes: Sequence[Route], name: str, model: Model) -> tuple[torch.Tensor, Ints]:
@@ -113,44 +109,3 @@ def stacked(routes: Sequence[Route], name: str, model: Model) -> tuple[torch.Ten
                 vectors.append(vector.to(model.device, torch.float32))
             places[place] = lines[id(vector)]
     return torch.stack(vectors) if vectors else torch.zeros((0, model.d_model), device=model.device), places
-
-
-def _measured(operation: Operation, model: Model) -> tuple[int, torch.Tensor | None]:
-    """Site and s·v against which the control coordinate is read: those of the first operation, if it writes."""
-    if isinstance(operation, AblateDirection):
-        return -1, None
-    if isinstance(operation, Inject):
-        return operation.layer + 1, operation.vector
-    sign = operation.branch if isinstance(operation, Dose | Add) else 1
-    return operation.neuron.layer + 1, sign * write_direction(model, operation.neuron)
-
-
-def _alpha(model: Model, operation: Dose | Add) -> float:
-    return operation.alpha(model) if isinstance(operation, Dose) else operation.alpha
-
-
-def _does_nothing(model: Model, operation: Operation) -> bool:
-    """Doses of 0 and factors of 1: such a row is its prompt's undosed row."""
-    if isinstance(operation, Dose | Add):
-        return _alpha(model, operation) == 0
-    if isinstance(operation, AblateDirection):
-        return operation.share == 0
-    return isinstance(operation, Scale) and operation.factor == 1
-
-
-def _adds(model: Model, operation: Operation) -> bool:
-    """Whether an operation moves the block's output by a vector known beforehand."""
-    if isinstance(operation, Inject):
-        return operation.site == "block"
-    if isinstance(operation, AblateDirection):
-        return False
-    ffn = model.ffn[operation.neuron.layer]
-    plain = operation.neuron.expert is None and ffn.shared_gate is None and ffn.post_norm is None
-    return plain and isinstance(operation, Dose | Add)
-
-
-def _added(model: Model, operation: Operation) -> torch.Tensor:
-    if isinstance(operation, Inject):
-        return operation.vector.to(model.device, torch.float32)
-    assert isinstance(operation, Dose | Add)
-    return _alpha(model, operation) * write_direction(model, operation.neuron).float()

@@ -1,19 +1,72 @@
 """What the operations of a batch come to, layer by layer: which rows, which neurons, which affine map.
 
-Several operations on one activation compose to one affine map a ← a·scale + offset, so that a decode step costs one
-gather and one scatter per dosed layer.
+Several affine edits of one activation compose to one map a ← a·scale + offset, so that a decode step costs one gather
+and one scatter per dosed layer. Edits that are any function are done row by row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple, Protocol, Self
 
 import torch
 
-from controlwindow.instruments.operations import AblateDirection, Add, Dose, Inject, Landing, Pin, RowOperations, Scale
-from controlwindow.models import Model, Neuron
+from controlwindow.instruments.edits import Change
 from controlwindow.models.feedforward import RoutedExperts
+
+
+class ActivationTable(Protocol):
+    """Edits of chosen activations of one layer; no two tables of a layer have the same row and column."""
+
+    @property
+    def columns(self) -> torch.Tensor:
+        """Column of each entry's neuron among those of its layer, [entries]."""
+
+    def place(self, places: torch.Tensor) -> Self:
+        """Entries of the rows that have a place; `places` maps a row to its place or −1.
+
+        Rows that share a place must agree in their operations, and their entries are kept once.
+        """
+
+    def within(self, begin: int, end: int) -> Self:
+        """Entries of a range of columns, counted from its beginning."""
+
+    def apply(self, activations: torch.Tensor, first_generated: int) -> None:
+        """Change activations, [rows, positions, neurons], in place."""
+
+    def apply_routed(self, output: torch.Tensor, given: Routed, experts: RoutedExperts, first_generated: int) -> None:
+        """Change the output of routed experts by router weight · (a' − a) · column where tokens are routed, in place.
+
+        Args:
+            output: [rows, positions, d_model].
+            given: What the experts were given.
+            experts: The experts.
+            first_generated: Column from which positions count as generated.
+        """
+
+
+class ResidualTable(Protocol):
+    """Edits of the residual stream of chosen rows."""
+
+    def place(self, places: torch.Tensor) -> Self:
+        """Entries of the rows that have a place, as for activations."""
+
+    def apply(self, residual: torch.Tensor, first_generated: int) -> None:
+        """Change the residual stream, [rows, positions, d_model], in place."""
+
+
+class Routed(NamedTuple):
+    """What routed experts were given.
+
+    Attributes:
+        hidden: [rows, positions, d_model].
+        routes: Experts of each token, [rows, positions, k].
+        weights: Their router weights, [rows, positions, k].
+    """
+
+    hidden: torch.Tensor
+    routes: torch.Tensor
+    weights: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -38,16 +91,8 @@ class Affine:
     additive: bool
 
     def place(self, places: torch.Tensor) -> Affine:
-        """Entries of the rows that have a place; `places` maps a row to its place or −1.
-
-        Rows that share a place must agree in their operations, and their entries are kept once.
-        """
-        rows = places[self.rows]
-        keep = (rows >= 0).nonzero()[:, 0]
-        unique, group = torch.unique((rows[keep] << 32) | self.columns[keep], return_inverse=True)
-        if len(unique) < len(keep):
-            order = torch.arange(len(keep), device=keep.device)
-            keep = keep[torch.full_like(unique, len(keep)).scatter_reduce(0, group, order, "amin")]
+        """Entries of the rows that have a place, each once."""
+        rows, keep = _placed(self.rows, self.columns, places)
         return self._chosen(keep, rows)
 
     def within(self, begin: int, end: int) -> Affine:
@@ -70,38 +115,65 @@ class Affine:
                 values = values * self.scale[:, part, None] + self.offset[:, part, None]
                 activations[self.rows, span, self.columns] = values
 
-    def apply_routed(
-        self,
-        output: torch.Tensor,
-        hidden: torch.Tensor,
-        routes: torch.Tensor,
-        weights: torch.Tensor,
-        experts: RoutedExperts,
-        first_generated: int,
-    ) -> None:
-        """Change the output of routed experts in place by router weight · (a' − a) · column where tokens are routed.
-
-        Args:
-            output: [rows, positions, d_model].
-            hidden: What the experts were given, [rows, positions, d_model].
-            routes: Experts of each token, [rows, positions, k].
-            weights: Their router weights, [rows, positions, k].
-            experts: The experts.
-            first_generated: Column from which positions count as generated.
-        """
+    def apply_routed(self, output: torch.Tensor, given: Routed, experts: RoutedExperts, first_generated: int) -> None:
+        """Change the output of routed experts."""
         if len(self.rows) == 0:
             return
         numbers, indices = self.columns // experts.width, self.columns % experts.width
-        columns = experts.columns(numbers, indices)
-        share = (weights[self.rows] * (routes[self.rows] == numbers[:, None, None])).sum(-1)
         before = torch.arange(output.shape[1], device=output.device) < first_generated
         delta = torch.where(before, self.offset[:, :1], self.offset[:, 1:])
         if not self.additive:
-            activations = experts.activations_of(hidden[self.rows], numbers, indices)
+            activations = experts.activations_of(given.hidden[self.rows], numbers, indices)
             scale = torch.where(before, self.scale[:, :1], self.scale[:, 1:])
             delta = delta + activations * (scale - 1)
-        moved = (share * delta)[..., None] * columns[:, None, :]
-        output.index_add_(0, self.rows, moved.to(output.dtype))
+        _move_routed(output, given, experts, self.rows, self.columns, delta)
+
+
+@dataclass(frozen=True)
+class Programs:
+    """a ← any function of a, on chosen activations of one layer; one entry per (row, neuron).
+
+    Attributes:
+        rows: Row of the layer's batch, [entries].
+        columns: Column of the neuron among those of its layer, [entries].
+        steps: Of each entry the functions in order, each with whether it acts at every position.
+    """
+
+    rows: torch.Tensor
+    columns: torch.Tensor
+    steps: tuple[tuple[tuple[Change, bool], ...], ...]
+
+    def place(self, places: torch.Tensor) -> Programs:
+        """Entries of the rows that have a place, each once."""
+        rows, keep = _placed(self.rows, self.columns, places)
+        return self._chosen(keep, rows)
+
+    def within(self, begin: int, end: int) -> Programs:
+        """Entries of a range of columns, counted from its beginning."""
+        keep = ((self.columns >= begin) & (self.columns < end)).nonzero()[:, 0]
+        chosen = self._chosen(keep, self.rows)
+        return replace(chosen, columns=chosen.columns - begin)
+
+    def _chosen(self, keep: torch.Tensor, rows: torch.Tensor) -> Programs:
+        return Programs(rows[keep], self.columns[keep], tuple(self.steps[place] for place in keep.tolist()))
+
+    def _run(self, values: torch.Tensor, first_generated: int) -> torch.Tensor:
+        """New activations of the entries for old ones, [entries, positions]."""
+        return torch.stack([_stepped(v, s, first_generated) for v, s in zip(values, self.steps, strict=True)])
+
+    def apply(self, activations: torch.Tensor, first_generated: int) -> None:
+        """Change activations, [rows, positions, neurons], in place."""
+        if len(self.rows):
+            values = activations[self.rows, :, self.columns]
+            activations[self.rows, :, self.columns] = self._run(values, first_generated)
+
+    def apply_routed(self, output: torch.Tensor, given: Routed, experts: RoutedExperts, first_generated: int) -> None:
+        """Change the output of routed experts."""
+        if len(self.rows):
+            numbers, indices = self.columns // experts.width, self.columns % experts.width
+            values = experts.activations_of(given.hidden[self.rows], numbers, indices)
+            delta = self._run(values, first_generated) - values
+            _move_routed(output, given, experts, self.rows, self.columns, delta)
 
 
 @dataclass(frozen=True)
@@ -160,84 +232,61 @@ class Removal:
         residual[self.rows, span] = (values - along[..., None] * self.directions[:, None]).to(residual.dtype)
 
 
-def compile_affine(model: Model, rows: Sequence[RowOperations]) -> dict[int, Affine]:
-    """Compose the operations on activations to one table a layer."""
-    # Per layer and (row, column) the composed maps before generated positions and from there on.
-    maps: dict[int, dict[tuple[int, int], tuple[tuple[float, float], tuple[float, float]]]] = {}
-    for row, operations in enumerate(rows):
-        for operation in operations:
-            if isinstance(operation, Inject | AblateDirection):
-                continue
-            neuron, scale, offset = _affine_of(model, operation)
-            entries = maps.setdefault(neuron.layer, {})
-            key = row, model.neurons.column(neuron)
-            before, generated = entries.get(key, ((1.0, 0.0), (1.0, 0.0)))
-            if operation.positions == "all":
-                before = (before[0] * scale, before[1] * scale + offset)
-            entries[key] = before, (generated[0] * scale, generated[1] * scale + offset)
-    device, dtype = model.device, model.dtype
-    return {
-        layer: Affine(
-            rows=torch.tensor([row for row, _ in entries], device=device),
-            columns=torch.tensor([column for _, column in entries], device=device),
-            scale=torch.tensor([[scale for scale, _ in pair] for pair in entries.values()], device=device, dtype=dtype),
-            offset=torch.tensor(
-                [[offset for _, offset in pair] for pair in entries.values()], device=device, dtype=dtype
-            ),
-            additive=all(scale == 1 for pair in entries.values() for scale, _ in pair),
-        )
-        for layer, entries in maps.items()
-    }
+@dataclass(frozen=True)
+class Mapping:
+    """r ← any function of r, on chosen rows of one layer.
+
+    Attributes:
+        rows: Row of the layer's batch, [entries]; each once.
+        steps: Of each entry the functions in order, each with whether it acts at every position.
+    """
+
+    rows: torch.Tensor
+    steps: tuple[tuple[tuple[Change, bool], ...], ...]
+
+    def place(self, places: torch.Tensor) -> Mapping:
+        """Entries of the rows that have a place, each once."""
+        rows, keep = _placed(self.rows, torch.zeros_like(self.rows), places)
+        return Mapping(rows[keep], tuple(self.steps[place] for place in keep.tolist()))
+
+    def apply(self, residual: torch.Tensor, first_generated: int) -> None:
+        """Change the residual stream, [rows, positions, d_model], in place."""
+        for row, steps in zip(self.rows.tolist(), self.steps, strict=True):
+            residual[row] = _stepped(residual[row], steps, first_generated)
 
 
-def _affine_of(model: Model, operation: Dose | Add | Pin | Scale) -> tuple[Neuron, float, float]:
-    match operation:
-        case Dose():
-            return operation.neuron, 1.0, operation.alpha(model)
-        case Add():
-            return operation.neuron, 1.0, operation.alpha
-        case Pin():
-            return operation.neuron, 0.0, operation.value
-        case Scale():
-            return operation.neuron, operation.factor, 0.0
+def _stepped(values: torch.Tensor, steps: tuple[tuple[Change, bool], ...], first_generated: int) -> torch.Tensor:
+    """One row's values, [positions, …], after each function."""
+    values = values.clone()
+    for change, everywhere in steps:
+        span = slice(0 if everywhere else first_generated, None)
+        if len(values[span]):
+            values[span] = change(values[span])
+    return values
 
 
-def compile_injections(
-    model: Model, rows: Sequence[RowOperations], site: Landing = "block"
-) -> dict[int, list[Injection]]:
-    """Collect the injections of each layer at one site, as they land in the residual stream."""
-    # A scatter with repeated rows keeps one vector only, so several injections into one row are summed first.
-    summed: dict[tuple[int, bool], dict[int, torch.Tensor]] = {}
-    for row, operations in enumerate(rows):
-        for operation in operations:
-            if isinstance(operation, Inject) and operation.site == site:
-                vectors = summed.setdefault((operation.layer, operation.positions == "all"), {})
-                vector = operation.vector.to(model.device, model.dtype)
-                vectors[row] = vectors[row] + vector if row in vectors else vector
-    compiled: dict[int, list[Injection]] = {}
-    for (layer, everywhere), vectors in summed.items():
-        rows_here = torch.tensor(list(vectors), device=model.device)
-        table = Injection(rows_here, torch.stack(list(vectors.values())), everywhere)
-        compiled.setdefault(layer, []).append(table)
-    return compiled
+def _placed(rows: torch.Tensor, columns: torch.Tensor, places: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The place of each entry's row, and the entries to keep: one for each place and column."""
+    placed = places[rows]
+    keep = (placed >= 0).nonzero()[:, 0]
+    unique, group = torch.unique((placed[keep] << 32) | columns[keep], return_inverse=True)
+    if len(unique) < len(keep):
+        order = torch.arange(len(keep), device=keep.device)
+        keep = keep[torch.full_like(unique, len(keep)).scatter_reduce(0, group, order, "amin")]
+    return placed, keep
 
 
-def compile_removals(model: Model, rows: Sequence[RowOperations]) -> list[Removal]:
-    """Collect the directions taken out of rows; a row's second one is in another table, behind its first."""
-    tables: dict[tuple[int, bool], list[tuple[int, AblateDirection]]] = {}
-    for row, operations in enumerate(rows):
-        removed = [operation for operation in operations if isinstance(operation, AblateDirection)]
-        for turn, operation in enumerate(removed):
-            tables.setdefault((turn, operation.positions == "all"), []).append((row, operation))
-    compiled = []
-    for (_, everywhere), entries in sorted(tables.items(), key=lambda item: item[0][0]):
-        directions = torch.stack([operation.direction.to(model.device, torch.float32) for _, operation in entries])
-        compiled.append(
-            Removal(
-                rows=torch.tensor([row for row, _ in entries], device=model.device),
-                directions=torch.nn.functional.normalize(directions, dim=-1),
-                shares=torch.tensor([operation.share for _, operation in entries], device=model.device),
-                everywhere=everywhere,
-            )
-        )
-    return compiled
+def _move_routed(
+    output: torch.Tensor,
+    given: Routed,
+    experts: RoutedExperts,
+    rows: torch.Tensor,
+    columns: torch.Tensor,
+    delta: torch.Tensor,
+) -> None:
+    """Add router weight · delta · column to the output, where tokens are routed to the column's expert."""
+    numbers = columns // experts.width
+    written = experts.columns(numbers, columns % experts.width)
+    share = (given.weights[rows] * (given.routes[rows] == numbers[:, None, None])).sum(-1)
+    moved = (share * delta)[..., None] * written[:, None, :]
+    output.index_add_(0, rows, moved.to(output.dtype))

@@ -9,42 +9,17 @@ from typing import NamedTuple
 
 from controlwindow.behaviors import Behavior, Prompt
 from controlwindow.errors import ScreenError
+from controlwindow.instruments.cost import Cost
 from controlwindow.instruments.forced import ForcedRow, forced_pass
 from controlwindow.instruments.objectives import Objective, TokenIds, text_tokens
-from controlwindow.instruments.rollout import roll_out_rows
 from controlwindow.instruments.routes import Row
+from controlwindow.instruments.rows import roll_out_rows
 from controlwindow.models import Model
 
 _log = logging.getLogger(__name__)
 
 DEFAULT_TOKENS = 8
 """Tokens of an undosed answer that stand for it, where the behavior does not say."""
-
-
-@dataclass
-class Tally:
-    """What some passes cost.
-
-    Attributes:
-        forward: Sequences passed forward.
-        backward: Sequences passed backward.
-        tokens: Token positions passed through the whole model forward; parts of the model count in part.
-        scored: Positions whose whole next-token distribution was read.
-    """
-
-    forward: int = 0
-    backward: int = 0
-    tokens: float = 0.0
-    scored: int = 0
-
-    def to_row(self) -> dict[str, float]:
-        """As JSON values."""
-        return {
-            "forward": self.forward,
-            "backward": self.backward,
-            "tokens": round(self.tokens, 1),
-            "scored": self.scored,
-        }
 
 
 class AnswerPair(NamedTuple):
@@ -68,7 +43,7 @@ class Answers:
     batch_rows: int = 64
     _known: dict[tuple[str, int], TokenIds] = field(default_factory=dict)
 
-    def undosed(self, texts: Sequence[str], tokens: int, tally: Tally) -> list[TokenIds]:
+    def undosed(self, texts: Sequence[str], tokens: int, cost: Cost) -> list[TokenIds]:
         """Beginnings of the model's greedy answers, the stop token included where it comes that early."""
         missing = [text for text in dict.fromkeys(texts) if (text, tokens) not in self._known]
         if missing:
@@ -77,13 +52,13 @@ class Answers:
             self._known |= {(text, tokens): row.token_ids for text, row in zip(missing, done, strict=True)}
         # What it costs must not depend on what an earlier cell of the same process had read.
         for text, ids in zip(dict.fromkeys(texts), self.model.token_ids(list(dict.fromkeys(texts))), strict=True):
-            tally.forward += 1
-            tally.tokens += len(ids) + len(self._known[text, tokens]) - 1
-            tally.scored += len(self._known[text, tokens])
+            cost.forward += 1
+            cost.tokens += len(ids) + len(self._known[text, tokens]) - 1
+            cost.scored += len(self._known[text, tokens])
         return [self._known[text, tokens] for text in texts]
 
     def objectives(
-        self, behavior: Behavior, prompts: Sequence[str], partners: Sequence[str], tally: Tally
+        self, behavior: Behavior, prompts: Sequence[str], partners: Sequence[str], cost: Cost
     ) -> list[Objective]:
         """The objective of each prompt.
 
@@ -91,7 +66,7 @@ class Answers:
             behavior: The behavior.
             prompts: The prompts.
             partners: For each the prompt whose undosed answer is its target, where answers are compared.
-            tally: What reading the answers costs is added here.
+            cost: What reading the answers costs is added here.
 
         Raises:
             ScreenError: Target and control are not told apart.
@@ -112,7 +87,7 @@ class Answers:
                 targets = tuple(ids for ids in targets if ids not in shared)
                 controls = tuple(ids for ids in controls if ids not in shared)
             return [Objective(targets, controls)] * len(prompts)
-        answers = self.undosed([*prompts, *partners], wanted.answer_tokens, tally)
+        answers = self.undosed([*prompts, *partners], wanted.answer_tokens, cost)
         source, target = answers[: len(prompts)], answers[len(prompts) :]
         same = [prompt for prompt, one, other in zip(prompts, source, target, strict=True) if one == other]
         if same:
@@ -124,19 +99,19 @@ class Answers:
         return [Objective((t,), (s,)) for t, s in zip(target, source, strict=True)]
 
     def first_objectives(
-        self, behavior: Behavior, prompts: Sequence[str], partners: Sequence[str], tally: Tally
+        self, behavior: Behavior, prompts: Sequence[str], partners: Sequence[str], cost: Cost
     ) -> list[Objective]:
         """The objectives that the last prompt position decides, where first tokens tell target and control apart.
 
         Where they do not for every prompt, whole texts are compared, as in `objectives`. Arguments and errors are its.
         """
-        found = self.objectives(behavior, prompts, partners, tally)
+        found = self.objectives(behavior, prompts, partners, cost)
         first = [objective.first for objective in found]
         decided = [objective for objective in first if objective is not None]
         return decided if len(decided) == len(found) else found
 
     def pairs(
-        self, behavior: Behavior, prompts: Sequence[Prompt], partners: Sequence[Prompt], tally: Tally
+        self, behavior: Behavior, prompts: Sequence[Prompt], partners: Sequence[Prompt], cost: Cost
     ) -> list[AnswerPair]:
         """Each prompt with its own undosed answer and one of the target state.
 
@@ -149,27 +124,27 @@ class Answers:
         wanted = behavior.log_odds
         length = wanted.answer_tokens if wanted.kind == "answers" else DEFAULT_TOKENS
         ids = [tuple(p) for p in self.model.token_ids([prompt.text for prompt in prompts])]
-        source = self.undosed([prompt.text for prompt in prompts], length, tally)
+        source = self.undosed([prompt.text for prompt in prompts], length, cost)
         if wanted.kind == "sequences":
-            target = self._likeliest(ids, text_tokens(self.model, wanted.target), tally)
+            target = self._likeliest(ids, text_tokens(self.model, wanted.target), cost)
         else:
-            target = self.undosed([partner.text for partner in partners], length, tally)
+            target = self.undosed([partner.text for partner in partners], length, cost)
         if wanted.kind == "tokens":
             controls = text_tokens(self.model, wanted.control, first_only=True)
             unmoved = [place for place, text in enumerate(target) if text[:1] in controls]
             texts = [t for t in text_tokens(self.model, wanted.target, first_only=True) if t not in controls]
-            likeliest = self._likeliest([ids[place] for place in unmoved], texts, tally) if texts else []
+            likeliest = self._likeliest([ids[place] for place in unmoved], texts, cost) if texts else []
             for place, text in zip(unmoved, likeliest, strict=False):
                 source[place], target[place] = source[place][:1], text
         return [AnswerPair(*row) for row in zip(ids, source, target, strict=True)]
 
-    def _likeliest(self, prompts: Sequence[TokenIds], texts: Sequence[TokenIds], tally: Tally) -> list[TokenIds]:
+    def _likeliest(self, prompts: Sequence[TokenIds], texts: Sequence[TokenIds], cost: Cost) -> list[TokenIds]:
         """For each prompt the text that the undosed model finds least surprising per token after it."""
         rows = [ForcedRow(prompt, text, ()) for prompt in prompts for text in texts]
         found = forced_pass(self.model, rows, batch_rows=self.batch_rows) if rows else []
-        tally.forward += len(rows)
-        tally.tokens += sum(row.tokens for row in found)
-        tally.scored += sum(len(row.token_ids) for row in rows)
+        cost.forward += len(rows)
+        cost.tokens += sum(row.tokens for row in found)
+        cost.scored += sum(len(row.token_ids) for row in rows)
         values = [f.log_likelihood / len(row.token_ids) for row, f in zip(rows, found, strict=True)]
         starts = range(0, len(values), len(texts))
         return [texts[max(range(len(texts)), key=lambda i: values[start + i])] for start in starts]

@@ -13,7 +13,7 @@ from controlwindow.behaviors import (
     shuffle_scale,
 )
 from controlwindow.instruments.generic import GenericPass
-from controlwindow.instruments.rollout import Row, roll_out_rows
+from controlwindow.instruments.rows import Row, roll_out_rows
 from controlwindow.instruments.scoring import token_nll
 from controlwindow.models import Model
 

@@ -12,21 +12,22 @@ from controlwindow.behaviors.prompts import Split
 from controlwindow.errors import BehaviorError
 from controlwindow.instruments.arrays import pack_array
 from controlwindow.instruments.capture import capturing
+from controlwindow.instruments.cost import Cost
 from controlwindow.instruments.hooks import measuring
-from controlwindow.measuring.answers import Answers, Tally, partners
+from controlwindow.measuring.answers import Answers, partners
 from controlwindow.models import Model
 
 _BATCH_ROWS = 32
 
 
-def measure_directions(model: Model, behavior: Behavior, split: Split) -> dict[str, Any]:
+def measure_directions(answers: Answers, behavior: Behavior, split: Split) -> dict[str, Any]:
     """Both directions, each pointing from the source state to the target state.
 
     d_F is that of the objective which the last prompt position decides, mean over prompts. The mean difference is that
     of r_L at the last prompt position, X− less X+, by layer; without a contrast, X~ less X over the pairs.
 
     Args:
-        model: The model.
+        answers: Reads texts with the model.
         behavior: The behavior.
         split: The split whose prompts are read.
 
@@ -38,7 +39,7 @@ def measure_directions(model: Model, behavior: Behavior, split: Split) -> dict[s
         BehaviorError: The behavior has neither a contrast nor pairs in this split.
         ScreenError: Target and control are not told apart.
     """
-    tally, answers = Tally(), Answers(model)
+    model, cost = answers.model, Cost()
     try:
         contrast = behavior.contrast(split)
         source, target = [p.text for p in contrast.positive], [p.text for p in contrast.negative]
@@ -48,18 +49,18 @@ def measure_directions(model: Model, behavior: Behavior, split: Split) -> dict[s
         pairs = prompt_pairs(behavior, split)
         source, target = [pair.prompt.text for pair in pairs], [pair.perturbed.text for pair in pairs]
         mates, origin = target, "pairs"
-    objectives = answers.first_objectives(behavior, source, mates, Tally())
+    objectives = answers.first_objectives(behavior, source, mates, Cost())
     readout = torch.stack([o.readout(model) for o in dict.fromkeys(objectives)]).mean(0)
-    difference = _mean_residuals(model, target, tally) - _mean_residuals(model, source, tally)
+    difference = _mean_residuals(model, target, cost) - _mean_residuals(model, source, cost)
     return {
         "origin": origin,
         "objective": pack_array(readout.double().cpu().numpy()),
         "mean_difference": pack_array(difference.cpu().numpy()),
-        "cost": tally.to_row(),
+        "cost": cost.to_row(),
     }
 
 
-def _mean_residuals(model: Model, prompts: list[str], tally: Tally) -> torch.Tensor:
+def _mean_residuals(model: Model, prompts: list[str], cost: Cost) -> torch.Tensor:
     """Mean r_L at the last prompt position, [layers, d_model], float64."""
     total = torch.zeros((model.layers, model.d_model), dtype=torch.float64, device=model.device)
     encoded = model.token_ids(prompts)
@@ -73,8 +74,8 @@ def _mean_residuals(model: Model, prompts: list[str], tally: Tally) -> torch.Ten
         options = model.forward_options(batch["attention_mask"], positions)
         with measuring(model), capturing(model, residuals=read, positions=slice(-1, None)):
             model.decoder(input_ids=batch["input_ids"], **options)
-    tally.forward += len(encoded)
-    tally.tokens += sum(map(len, encoded))
+    cost.forward += len(encoded)
+    cost.tokens += sum(map(len, encoded))
     return total / len(encoded)
 
 
@@ -92,6 +93,6 @@ def mean_difference(model: Model, behavior: Behavior, split: Split) -> torch.Ten
     Raises:
         BehaviorError: The split has no contrast.
     """
-    contrast, tally = behavior.contrast(split), Tally()
+    contrast, cost = behavior.contrast(split), Cost()
     positive, negative = ([prompt.text for prompt in side] for side in (contrast.positive, contrast.negative))
-    return _mean_residuals(model, negative, tally) - _mean_residuals(model, positive, tally)
+    return _mean_residuals(model, negative, cost) - _mean_residuals(model, positive, cost)

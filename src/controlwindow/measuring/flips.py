@@ -10,10 +10,11 @@ from torch import nn
 from controlwindow import geometry
 from controlwindow.behaviors import Behavior, Split
 from controlwindow.curves import Curve, SaturationCurve
+from controlwindow.instruments.cost import Cost
 from controlwindow.instruments.forced import ForcedRow, forced_pass
 from controlwindow.instruments.generic import GenericPass, generic_pass
 from controlwindow.instruments.operations import Add, Inject, Positions, RowOperations
-from controlwindow.measuring.answers import Answers, Tally, partners
+from controlwindow.measuring.answers import Answers, partners
 from controlwindow.models import Model, Neuron, write_direction
 from controlwindow.windows.features import Pair, curve_limit
 from controlwindow.windows.triggers import PredictedTrigger, TriggerCalibration, behavior_class
@@ -64,7 +65,7 @@ def trigger_flips(
     generic = generic_pass(model) if generic is None else generic
     contrast = behavior.contrast(split)
     mates = partners(contrast.positive, contrast.negative)
-    answers = Answers(model).pairs(behavior, contrast.positive[:prompts], mates[:prompts], Tally())
+    answers = Answers(model).pairs(behavior, contrast.positive[:prompts], mates[:prompts], Cost())
     texts = [(pair.prompt_ids, text) for pair in answers for text in (pair.target, pair.source)]
     doses = [geometry.dose_for(c) for c in COORDINATES]
     order = sorted(dict.fromkeys(pairs), key=lambda pair: pair[0].layer)

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from controlwindow.cells import RolloutCell, Rows
-from controlwindow.instruments.rollout import RowRollout
+from controlwindow.instruments.rows import RowRollout
 from controlwindow.runs.ledger import Ledger
 
 TEXTS = 3

@@ -13,7 +13,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging
 
-from controlwindow.catalogue import organism_path
+from controlwindow.catalogue import full_name, load_card, organism_path
 from controlwindow.errors import ArchitectureError, ModelError
 from controlwindow.models.adapters import family_of
 from controlwindow.models.chat import chat_format
@@ -196,6 +196,7 @@ def _wrap(
         name=name,
         source=source,
         organism=organism,
+        generic_prompts=() if organism is None else tuple(load_card(full_name(organism)).generic_prompts),
     )
 
 

@@ -32,6 +32,7 @@ class Model:
         name: What tables call it: `organism:switch`, a directory's name, a hub id.
         source: What `load_model` was given, for resuming; None for a model in hand.
         organism: The organism's name if the package ships it, else None.
+        generic_prompts: What its generic text answers where it has prompts of its own, as organisms have; else empty.
         cache: Derived statistics that are costly to recompute, keyed by what they depend on.
     """
 
@@ -42,6 +43,7 @@ class Model:
     name: str
     source: str | None = None
     organism: str | None = None
+    generic_prompts: tuple[str, ...] = ()
     cache: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @cached_property

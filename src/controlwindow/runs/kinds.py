@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from controlwindow.errors import LedgerError, UsageError
 from controlwindow.models import Model
+from controlwindow.plugins import KINDS, load_plugin, plugin_names
 from controlwindow.runs.ledger import Ledger
 from controlwindow.runs.manifest import write_manifest
 from controlwindow.runs.plan import Plan, commit_plan
-from controlwindow.runs.plugins import Registry
 from controlwindow.runs.progress import Progress
 
 if TYPE_CHECKING:
@@ -128,8 +131,38 @@ class Kind(ABC):
         return False
 
 
-KINDS: Registry[Kind] = Registry("controlwindow.jobs", "controlwindow.kinds", "kind of run", leaf="kind")
-"""Every kind of run, by the name of its plan."""
+_JOBS = "controlwindow.jobs"
+_KINDS: dict[str, Kind] = {}
+
+
+def register_kind(kind: Kind) -> None:
+    """Make a kind of run known by the name of its plan."""
+    _KINDS[kind.name] = kind
+
+
+def kind_names() -> tuple[str, ...]:
+    """Names of the kinds of runs there are, those of extensions among them."""
+    _import_jobs()
+    return tuple(sorted({*_KINDS, *plugin_names(KINDS)}))
+
+
+def find_kind(name: str) -> Kind | None:
+    """A kind of run by the name of its plan: of a job here, or of an extension; None where there is none.
+
+    Raises:
+        ExtensionError: The extension that has it cannot be loaded.
+    """
+    _import_jobs()
+    if name not in _KINDS:
+        load_plugin(KINDS, name)
+    return _KINDS.get(name)
+
+
+def _import_jobs() -> None:
+    """Have every job say its kind; done when a run is first asked for, since it costs what all of them import."""
+    for job in pkgutil.iter_modules(import_module(_JOBS).__path__, f"{_JOBS}."):
+        if find_spec(f"{job.name}.kind") is not None:
+            import_module(f"{job.name}.kind")
 
 
 def kind_of(directory: str | Path) -> Kind:
@@ -142,9 +175,10 @@ def kind_of(directory: str | Path) -> Kind:
     if not directory.is_dir():
         raise LedgerError(f"no run directory at {directory}", "give the directory that a command named with --out")
     if not (directory / LEDGER_NAME).is_file():
-        for name in KINDS.names():
-            if KINDS[name].holds(directory):
-                return KINDS[name]
+        _import_jobs()
+        for kind in _KINDS.values():
+            if kind.holds(directory):
+                return kind
     with open_run(directory) as ledger:
         plans = list(ledger.find_all("plan"))
     if not plans:
@@ -152,12 +186,13 @@ def kind_of(directory: str | Path) -> Kind:
             f"the run in {directory} ended before its plan was written, so nothing is lost",
             "start it again with the command and the --out that it was begun with",
         )
-    if plans[0] not in KINDS.names():
+    found = find_kind(plans[0])
+    if found is None:
         raise LedgerError(
             f"{directory} holds a run of the kind {plans[0]!r}, which is unknown here",
             "install the version or the extension that wrote it",
         )
-    return KINDS[plans[0]]
+    return found
 
 
 def open_run(directory: Path) -> Ledger:

@@ -1,7 +1,7 @@
-"""Screens: rankings of FFN neurons for a behavior, found by name."""
+"""Screens: rankings of FFN neurons for a behavior, found by name among the modules here and those of extensions."""
 
-from controlwindow.screens import causal, contrastive, gradient, one, perturbation, random, window
-from controlwindow.screens.base import Activations, Cost, Coverage, Screen, find_screen, screen_names
+from controlwindow.instruments.cost import Cost
+from controlwindow.screens.base import Activations, Coverage, Screen, find_screen, register, screen_names
 from controlwindow.screens.controls import CONTROLS, shuffle_labels
 
 __all__ = [
@@ -10,14 +10,8 @@ __all__ = [
     "Cost",
     "Coverage",
     "Screen",
-    "causal",
-    "contrastive",
     "find_screen",
-    "gradient",
-    "one",
-    "perturbation",
-    "random",
+    "register",
     "screen_names",
     "shuffle_labels",
-    "window",
 ]

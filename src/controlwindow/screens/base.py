@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -18,10 +17,13 @@ from controlwindow.behaviors import Behavior
 from controlwindow.behaviors.prompts import Split
 from controlwindow.cells import ActivationCell, Cell, Rows
 from controlwindow.errors import ScreenError
+from controlwindow.instruments.arrays import pack_bytes, unpack_bytes
+from controlwindow.instruments.cost import Cost
 from controlwindow.instruments.dosing import model_budgets
 from controlwindow.instruments.generic import GenericPass
 from controlwindow.instruments.moments import LastPosition
 from controlwindow.models import Model
+from controlwindow.plugins import SCREENS, import_modules, load_plugin, plugin_names
 from controlwindow.screens.controls import CONTROLS, shuffle_labels
 from controlwindow.statistics import stable_seed
 
@@ -99,14 +101,14 @@ class Activations:
         arrays = {name: value for name, value in vars(self).items() if name != "counts"}
         return {
             "counts": list(self.counts),
-            **{name: base64.b64encode(np.asarray(a, "<f8").tobytes()).decode() for name, a in arrays.items()},
+            **{name: pack_bytes(array) for name, array in arrays.items()},
         }
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Activations:
         """Read `to_row`."""
         names = [f.name for f in fields(cls) if f.name != "counts"]
-        arrays = {name: np.frombuffer(base64.b64decode(row[name]), "<f8") for name in names}
+        arrays = {name: unpack_bytes(row[name]) for name in names}
         return cls(counts=(row["counts"][0], row["counts"][1]), **arrays)
 
 
@@ -128,36 +130,6 @@ class Coverage(NamedTuple):
 
     def __str__(self) -> str:
         return f"covers {self.covered} of {self.neurons} neurons"
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a screen's passes cost.
-
-    Attributes:
-        forward: Sequences passed forward through the model, or through the part of it above a dosed layer.
-        backward: Sequences passed backward.
-        tokens: Token positions passed forward; where a part of the model is run, they count in that part.
-        scored: Positions whose whole next-token distribution was read, which costs a pass through the readout each.
-    """
-
-    forward: int = 0
-    backward: int = 0
-    tokens: float = 0.0
-    scored: int = 0
-
-    def __str__(self) -> str:
-        backward = f", {self.backward:,} backward" if self.backward else ""
-        return f"{self.forward:,} forward passes{backward}, {self.tokens:,.0f} tokens"
-
-    def plus(self, row: Mapping[str, Any]) -> Cost:
-        """With the cost that a cell's row states."""
-        return Cost(
-            self.forward + row["forward"],
-            self.backward + row["backward"],
-            self.tokens + row["tokens"],
-            self.scored + row.get("scored", 0),
-        )
 
 
 class Screen(ABC):
@@ -238,7 +210,7 @@ class Screen(ABC):
         """Take the rows of cells."""
         for cell, rows in results.items():
             self.rows[cell] = rows[0]
-            self.cost = self.cost.plus(rows[0].get("cost") or vars(Cost()))
+            self.cost = self.cost.plus(rows[0].get("cost") or Cost().to_row())
 
     @abstractmethod
     def scores(self) -> Floats:
@@ -341,6 +313,7 @@ class ContrastScreen(Screen):
 
 
 _SCREENS: dict[str, type[Screen]] = {}
+_PACKAGE = "controlwindow.screens"
 
 
 def register(screen: type[Screen]) -> type[Screen]:
@@ -350,8 +323,9 @@ def register(screen: type[Screen]) -> type[Screen]:
 
 
 def screen_names() -> tuple[str, ...]:
-    """Names of the screens there are."""
-    return tuple(sorted(_SCREENS))
+    """Names of the screens there are, those of extensions included."""
+    import_modules(_PACKAGE)
+    return tuple(sorted({*_SCREENS, *plugin_names(SCREENS)}))
 
 
 def find_screen(name: str) -> type[Screen]:
@@ -359,7 +333,11 @@ def find_screen(name: str) -> type[Screen]:
 
     Raises:
         ScreenError: There is none of that name.
+        ExtensionError: The extension that has it cannot be loaded.
     """
+    import_modules(_PACKAGE)
+    if name not in _SCREENS:
+        load_plugin(SCREENS, name)
     if name not in _SCREENS:
         raise ScreenError(f"unknown screen {name!r}", f"screens: {', '.join(screen_names())}")
     return _SCREENS[name]

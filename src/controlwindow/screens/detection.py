@@ -16,6 +16,7 @@ from scipy import stats
 
 from controlwindow.instruments.arrays import unpack_array
 from controlwindow.models import Model
+from controlwindow.statistics import pairs_above
 
 Floats = NDArray[np.float64]
 
@@ -39,8 +40,8 @@ def areas_under_curves(positive: Floats, negative: Floats) -> tuple[Floats, Floa
     """
     areas, errors = [], []
     for start in range(0, positive.shape[1], _COLUMNS):
-        plus, minus = positive[:, None, start : start + _COLUMNS], negative[None, :, start : start + _COLUMNS]
-        above = (plus > minus) + 0.5 * (plus == minus)
+        chosen = slice(start, start + _COLUMNS)
+        above = pairs_above(positive[:, chosen], negative[:, chosen])
         over_negative, over_positive = above.mean(1), above.mean(0)
         areas.append(over_negative.mean(0))
         variance = over_negative.var(0, ddof=1) / len(over_negative) + over_positive.var(0, ddof=1) / len(over_positive)

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from controlwindow.statistics import area_under_roc
 from controlwindow.validation.entries import RankedNeuron
-from controlwindow.validation.rates import area_under_curve
 from controlwindow.validation.truth import Truth
 
 
@@ -132,9 +132,13 @@ def score_ranking(truth: Truth, ranking: Sequence[RankedNeuron]) -> RankingScore
         known=tuple(known),
         natural_ranks=_ranks_in_census(natural, heights(natural), heights([*natural, *shut])),
         sampled=len(natural) + len(shut),
-        planted_auc=area_under_curve(heights(list(branches)), heights([*constructed, *shut])),
-        natural_auc=area_under_curve(heights(natural), heights(shut)),
+        planted_auc=_area(heights(list(branches)), heights([*constructed, *shut])),
+        natural_auc=_area(heights(natural), heights(shut)),
     )
+
+
+def _area(controllers: Sequence[float], closed: Sequence[float]) -> float | None:
+    return area_under_roc(closed, controllers) if controllers and closed else None
 
 
 def _ranks_in_census(

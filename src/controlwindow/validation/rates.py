@@ -8,10 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from controlwindow.statistics import Interval, bootstrap_indices, exact_interval, percentile_interval
-
-REPLICATES = 2000
-"""Bootstrap replicates over lineages."""
+from controlwindow.statistics import REPLICATES, Interval, bootstrap_indices, exact_interval, percentile_interval
 
 Case = TypeVar("Case")
 
@@ -106,18 +103,3 @@ def over_lineages(
             known[key] = statistic([case for i in key for case in groups[i]])
         values.append(known[key])
     return percentile_interval(np.array(values))
-
-
-def area_under_curve(positive: Sequence[float], negative: Sequence[float]) -> float | None:
-    """Probability that a positive case scores above a negative one, ties counting half (Mann–Whitney).
-
-    Example:
-        >>> area_under_curve([3.0, 1.0], [1.0, 0.0])
-        0.875
-    """
-    if not positive or not negative:
-        return None
-    low = np.sort(np.asarray(negative, dtype=float))
-    values = np.asarray(positive, dtype=float)
-    below, not_above = np.searchsorted(low, values, "left"), np.searchsorted(low, values, "right")
-    return float((below + not_above).mean() / (2 * len(low)))

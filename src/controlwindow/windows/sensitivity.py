@@ -10,7 +10,7 @@ import polars as pl
 from controlwindow.errors import UsageError
 from controlwindow.instruments.generic import GENERIC_TOKENS, GenericPass, default_prompts, generic_pass
 from controlwindow.instruments.layer_statistics import read_layers
-from controlwindow.instruments.rollout import Row, roll_out_rows
+from controlwindow.instruments.rows import Row, roll_out_rows
 from controlwindow.instruments.sequences import pack
 from controlwindow.models import Model, Neuron
 from controlwindow.windows.atlas import predict_ceilings

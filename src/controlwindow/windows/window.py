@@ -10,14 +10,11 @@ import numpy as np
 from controlwindow.behaviors import Behavior
 from controlwindow.cells import Rows
 from controlwindow.curves import SaturationCurve
-from controlwindow.statistics import bootstrap_indices, stable_seed, wilson_interval
+from controlwindow.statistics import REPLICATES, bootstrap_indices, stable_seed, wilson_interval
 from controlwindow.windows.failure import Reasons, failure_mode
 from controlwindow.windows.precision import Float32Check
 from controlwindow.windows.search import COLLAPSE_LEVEL, Candidate, WindowSearch, median_coordinate, summarise
 from controlwindow.windows.thresholds import Threshold, first_bracket, probability_open, threshold
-
-REPLICATES = 2000
-"""Bootstrap replicates over prompts."""
 
 DECIDED = 0.05
 """A verdict is decided when the paired bootstrap's probability lies outside [5 %, 95 %]."""

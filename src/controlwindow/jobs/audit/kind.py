@@ -16,7 +16,7 @@ from controlwindow.jobs.audit.results import RunResults, read_results
 from controlwindow.models import Model
 from controlwindow.report.pages.audit.tables import coverage_lines, headline_lines, rank_table, verdict_table
 from controlwindow.report.writing import write_report
-from controlwindow.runs.kinds import KINDS, Job, Kind, Shown, open_run
+from controlwindow.runs.kinds import Job, Kind, Shown, open_run, register_kind
 from controlwindow.runs.ledger import Ledger
 from controlwindow.runs.plan import is_finished
 from controlwindow.runs.progress import Progress
@@ -91,4 +91,4 @@ class AuditKind(Kind):
             yield Text(f"unfinished: controlwindow resume {directory}", style="yellow")
 
 
-KINDS.add(AuditKind.name, AuditKind())
+register_kind(AuditKind())

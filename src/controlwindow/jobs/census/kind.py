@@ -13,7 +13,7 @@ from controlwindow.errors import LedgerError
 from controlwindow.jobs.census.job import Census
 from controlwindow.jobs.census.plan import CensusPlan
 from controlwindow.models import Model, load_model
-from controlwindow.runs.kinds import KINDS, Kind, open_run
+from controlwindow.runs.kinds import Kind, open_run, register_kind
 from controlwindow.runs.ledger import Ledger
 from controlwindow.runs.progress import Progress, Silent
 
@@ -64,4 +64,4 @@ def census_terminal(document: dict[str, Any]) -> Iterator[RenderableType]:
         yield Text(", ".join(rate["neurons"]) or "none", style="dim")
 
 
-KINDS.add(CensusKind.name, CensusKind())
+register_kind(CensusKind())

@@ -13,7 +13,7 @@ from controlwindow.jobs.circuit.plan import CircuitPlan
 from controlwindow.models import Model
 from controlwindow.report.pages.circuit.page import write_circuit_report
 from controlwindow.report.pages.circuit.tables import circuit_terminal
-from controlwindow.runs.kinds import KINDS, LEDGER_NAME, Job, Kind, Shown, open_run
+from controlwindow.runs.kinds import LEDGER_NAME, Job, Kind, Shown, open_run, register_kind
 from controlwindow.runs.ledger import Ledger
 from controlwindow.runs.progress import Progress
 from controlwindow.runs.resuming import Identity, planned_behavior, planned_model
@@ -108,4 +108,4 @@ class CircuitKind(Kind):
         yield from circuit_terminal(self.document(directory))
 
 
-KINDS.add(CircuitKind.name, CircuitKind())
+register_kind(CircuitKind())

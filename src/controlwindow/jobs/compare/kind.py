@@ -12,7 +12,7 @@ from controlwindow.jobs.compare.job import ComparisonJob, comparison_from_record
 from controlwindow.jobs.compare.plan import ComparisonPlan
 from controlwindow.models import Model
 from controlwindow.report.pages.compare.page import comparison_terminal, write_comparison
-from controlwindow.runs.kinds import KINDS, Kind, Shown, open_run
+from controlwindow.runs.kinds import Kind, Shown, open_run, register_kind
 from controlwindow.runs.ledger import Ledger
 from controlwindow.runs.progress import Progress, Silent
 from controlwindow.runs.resuming import planned_behavior, planned_model
@@ -67,4 +67,4 @@ class ComparisonKind(Kind):
         yield from comparison_terminal(self.read(directory))
 
 
-KINDS.add(ComparisonKind.name, ComparisonKind())
+register_kind(ComparisonKind())

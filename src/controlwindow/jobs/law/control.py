@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from controlwindow.behaviors.calibration import area_under_roc
 from controlwindow.jobs.law.candidates import NATURAL
 from controlwindow.jobs.law.first_order import READOUT_COSINE
 from controlwindow.jobs.law.records import Record
-from controlwindow.statistics import percentile_interval, stable_seed
+from controlwindow.statistics import area_under_roc, percentile_interval, stable_seed
 
 _REPLICATES = 500
 

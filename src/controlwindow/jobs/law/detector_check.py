@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 
 from controlwindow.behaviors import Behavior, ScoredText, build_controls, coherence_features
-from controlwindow.behaviors.calibration import area_under_roc
 from controlwindow.behaviors.controls import SHORTEST_PARTIAL, Control, spliced
 from controlwindow.errors import BehaviorError
-from controlwindow.instruments.rollout import roll_out_rows
 from controlwindow.instruments.routes import Row
+from controlwindow.instruments.rows import roll_out_rows
 from controlwindow.instruments.scoring import token_nll
 from controlwindow.jobs.law.session import LawSession
 from controlwindow.measuring.answers import partners
-from controlwindow.statistics import stable_seed, wilson_interval
+from controlwindow.statistics import area_under_roc, stable_seed, wilson_interval
 
 PROMPTS = 16
 """Prompts of the select split that controls are made from."""

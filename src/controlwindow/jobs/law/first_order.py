@@ -10,9 +10,10 @@ import torch
 
 from controlwindow.behaviors import Behavior
 from controlwindow.errors import BehaviorError, ScreenError
+from controlwindow.instruments.cost import Cost
 from controlwindow.instruments.dosing import limit_directions
 from controlwindow.jobs.law.session import LawSession
-from controlwindow.measuring.answers import Answers, Tally, partners
+from controlwindow.measuring.answers import Answers, partners
 from controlwindow.models import Neuron
 from controlwindow.screens import find_screen
 from controlwindow.screens.base import Floats, Screen
@@ -88,7 +89,7 @@ def readout_axis(session: LawSession, behavior: Behavior) -> float:
     contrast = behavior.contrast("find")
     mates = [prompt.text for prompt in partners(contrast.positive, contrast.negative)]
     objectives = Answers(session.model).objectives(
-        behavior, [prompt.text for prompt in contrast.positive], mates, Tally()
+        behavior, [prompt.text for prompt in contrast.positive], mates, Cost()
     )
     axis = torch.stack([objective.readout(session.model) for objective in dict.fromkeys(objectives)]).mean(0)
     return float(axis.norm())

@@ -12,7 +12,7 @@ from controlwindow.jobs.law.plan import LawPlan
 from controlwindow.jobs.law.runner import run_law
 from controlwindow.models import Model
 from controlwindow.report.pages.law.page import JSON_NAME, law_terminal, write_law
-from controlwindow.runs.kinds import KINDS, LEDGER_NAME, Kind, Shown
+from controlwindow.runs.kinds import LEDGER_NAME, Kind, Shown, register_kind
 from controlwindow.runs.ledger import Ledger
 from controlwindow.runs.progress import Progress
 
@@ -80,4 +80,4 @@ class LawKind(Kind):
         return None
 
 
-KINDS.add(LawKind.name, LawKind())
+register_kind(LawKind())

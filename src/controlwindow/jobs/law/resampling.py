@@ -8,9 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from controlwindow.statistics import percentile_interval, stable_seed
-
-REPLICATES = 2000
+from controlwindow.statistics import REPLICATES, percentile_interval, stable_seed
 
 Floats = NDArray[np.float64]
 

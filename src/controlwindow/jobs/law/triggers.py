@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from controlwindow.behaviors.calibration import area_under_roc
 from controlwindow.jobs.law.candidates import NATURAL
 from controlwindow.jobs.law.records import Record, held_out
 from controlwindow.jobs.law.resampling import mean_estimate
-from controlwindow.statistics import wilson_interval
+from controlwindow.statistics import area_under_roc, wilson_interval
 
 
 def trigger_scores(records: Sequence[Record], setting: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from controlwindow.jobs.probe.plan import ProbePlan
 from controlwindow.models import Model
 from controlwindow.report.pages.probe.page import write_probe_report
 from controlwindow.report.pages.probe.terminal import probe_terminal
-from controlwindow.runs.kinds import KINDS, Kind, Shown, open_run
+from controlwindow.runs.kinds import Kind, Shown, open_run, register_kind
 from controlwindow.runs.ledger import Ledger
 from controlwindow.runs.progress import Progress
 from controlwindow.runs.resuming import planned_behavior, planned_model
@@ -58,4 +58,4 @@ class ProbeKind(Kind):
         yield from probe_terminal(self.document(directory))
 
 
-KINDS.add(ProbeKind.name, ProbeKind())
+register_kind(ProbeKind())

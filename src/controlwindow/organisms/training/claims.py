@@ -12,7 +12,7 @@ import torch
 from controlwindow.behaviors import Behavior, load_behavior
 from controlwindow.instruments.generic import GenericPass, generic_pass
 from controlwindow.instruments.operations import Add, Inject, Operation, RowOperations, Scale
-from controlwindow.instruments.rollout import Row, roll_out_rows
+from controlwindow.instruments.rows import Row, roll_out_rows
 from controlwindow.models import Model
 from controlwindow.organisms.training.batches import batch_loss, collate, encode
 from controlwindow.organisms.training.interventions import unit_direction
