@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-DOCUMENT = Path(__file__).parents[1] / "docs" / "architecture-engine.md"
+DOCUMENT = Path(__file__).parents[1] / "docs" / "architecture.md"
 
 
 def examples() -> dict[str, str]:

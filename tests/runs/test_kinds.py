@@ -9,10 +9,12 @@ import sys
 import pytest
 
 import controlwindow as cw
+import extensions
 from controlwindow.errors import ExtensionError, LedgerError, UsageError
 from controlwindow.jobs.audit.plan import plan_audit
 from controlwindow.jobs.census.plan import CensusPlan
 from controlwindow.jobs.law.plan import LawPlan, LawSizes
+from controlwindow.plugins import KINDS
 from controlwindow.runs import kinds
 from controlwindow.runs import plan as plans
 from controlwindow.runs.kinds import do, find_kind, kind_names, kind_of, run_ledger
@@ -138,72 +140,11 @@ def test_what_has_no_page_says_so(tmp_path):
         cw.results(tmp_path)
 
 
-EXTENSION = """
-from pathlib import Path
-
-from controlwindow.runs.kinds import Kind, open_run, register_kind
-from controlwindow.runs.plan import Plan
-
-
-class CountPlan(Plan):
-    kind = "count"
-    to: int
-
-
-class Count:
-    def __init__(self, plan, ledger):
-        self.plan, self.ledger = plan, ledger
-
-    def records(self):
-        return []
-
-    def run(self):
-        for number in range(self.plan.to):
-            self.ledger.remember("number", str(number), lambda number=number: number)
-        return list(self.ledger.find_all("number").values())
-
-
-class CountKind(Kind):
-    name = "count"
-    begin = "count"
-    plan = CountPlan
-    page_name = None
-
-    def job(self, plan, ledger, directory, model, progress):
-        return Count(plan, ledger)
-
-    def document(self, directory):
-        with open_run(Path(directory)) as ledger:
-            return {"numbers": list(ledger.find_all("number").values())}
-
-    def terminal(self, directory):
-        yield f"counted to {len(self.document(directory)['numbers'])}"
-
-
-register_kind(CountKind())
-"""
-
-
-@pytest.fixture
-def distribution(tmp_path, monkeypatch):
-    """Make a distribution with one module and one entry point, as if it had been installed."""
-
-    def make(module: str, text: str, group: str, point: str) -> None:
-        folder = tmp_path / "site"
-        info = folder / f"{module}-1.0.dist-info"
-        info.mkdir(parents=True)
-        (folder / f"{module}.py").write_text(text, "utf-8")
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n", "utf-8")
-        (info / "entry_points.txt").write_text(f"[{group}]\n{point} = {module}\n", "utf-8")
-        monkeypatch.syspath_prepend(str(folder))
-
-    yield make
-    for name in [name for name in sys.modules if name.startswith("outside_")]:
-        del sys.modules[name]
-
-
-def test_a_kind_of_run_comes_from_outside(distribution, tmp_path, monkeypatch, capsys):
-    distribution("outside_count", EXTENSION, "controlwindow.kinds", "count")
+def test_a_kind_of_run_comes_from_outside(tmp_path, monkeypatch, capsys):
+    """The one that the documentation shows."""
+    modules = {"counting.py": extensions.examples()["counting.py"]}
+    points = {KINDS: extensions.example_entry_points()[KINDS]}
+    extensions.install(tmp_path / "site", monkeypatch, "outside-count", modules, points)
     monkeypatch.setattr(kinds, "_KINDS", dict(kinds._KINDS))
     assert "count" in kind_names()
     kind = find_kind("count")
@@ -220,9 +161,10 @@ def test_a_kind_of_run_comes_from_outside(distribution, tmp_path, monkeypatch, c
     assert capsys.readouterr().out == "counted to 3\n"
 
 
-def test_a_broken_extension_is_named_when_it_is_asked_for(distribution):
-    distribution("outside_broken", "raise RuntimeError('half installed')", "controlwindow.kinds", "odd")
+def test_a_broken_extension_is_named_when_it_is_asked_for(tmp_path, monkeypatch):
+    modules, points = {"odd.py": "raise RuntimeError('half installed')"}, {KINDS: {"odd": "odd"}}
+    extensions.install(tmp_path / "site", monkeypatch, "outside-broken", modules, points)
     assert "odd" in kind_names(), "the others are not kept from working"
     with pytest.raises(ExtensionError) as raised:
         find_kind("odd")
-    assert "outside_broken 1.0) cannot be loaded: RuntimeError: half installed" in raised.value.message
+    assert "outside-broken 1.2) cannot be loaded: RuntimeError: half installed" in raised.value.message
