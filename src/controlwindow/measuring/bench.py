@@ -17,9 +17,9 @@ from controlwindow.instruments.scoring import token_nll
 from controlwindow.measuring.answers import Answers
 from controlwindow.measuring.neighbours import whole_rows
 from controlwindow.measuring.steering import Steering
+from controlwindow.measuring.store import Store
 from controlwindow.models import Model
 from controlwindow.models.precision import float32_copy
-from controlwindow.runs.ledger import Ledger
 
 _SCORED_ROWS = 128
 
@@ -59,7 +59,7 @@ class Bench(ABC):
     model: Model
     behaviors: Mapping[str, Behavior]
     generic: GenericPass
-    ledger: Ledger
+    ledger: Store
     detector: CoherenceDetector | None = None
     progress: Callable[[int, int], None] | None = None
     sizes: BatchSizes = field(init=False)

@@ -15,7 +15,7 @@ from typing import Any
 
 from controlwindow.cells import RolloutCell, Rows
 from controlwindow.instruments.rows import RowRollout
-from controlwindow.runs.ledger import Ledger
+from controlwindow.measuring.store import Store
 
 TEXTS = 3
 """Most different texts of a prompt that are tried as drafts."""
@@ -28,7 +28,7 @@ class Neighbours:
         ledger: Where measured cells are.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Store) -> None:
         self._ledger = ledger
 
     def nearest(self, cell: RolloutCell, prompts: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
@@ -66,7 +66,7 @@ class Neighbours:
         return found
 
 
-def whole_rows(ledger: Ledger, cell: RolloutCell) -> Rows | None:
+def whole_rows(ledger: Store, cell: RolloutCell) -> Rows | None:
     """A cell's rows with their completions, which sensitive behaviors keep apart; None where either is missing."""
     rows = ledger.rows(cell)
     if rows is None or all("token_ids" in row for row in rows):

@@ -45,8 +45,8 @@ from controlwindow.instruments.operations import (
 )
 from controlwindow.measuring.answers import Answers
 from controlwindow.measuring.directions import mean_difference, measure_directions
+from controlwindow.measuring.store import Store
 from controlwindow.models import Model, Neuron, write_direction
-from controlwindow.runs.ledger import Ledger
 from controlwindow.statistics import stable_seed
 
 RolledOut = RolloutCell | PinCell | SetCell | DirectionCell | PushCell | InterventionCell
@@ -76,7 +76,7 @@ class Steering:
     model: Model
     behaviors: Mapping[str, Behavior]
     generic: GenericPass
-    ledger: Ledger
+    ledger: Store
     answers: Answers
     _directions: dict[DirectionsCell, Mapping[str, Any]] = field(default_factory=dict)
     _differences: dict[str, torch.Tensor] = field(default_factory=dict)
