@@ -18,6 +18,7 @@ from transformers import (
 
 import tiny_families
 import tiny_models
+from controlwindow.catalogue import load_card
 from controlwindow.errors import ArchitectureError, ControlWindowError, ModelError, OrganismError
 from controlwindow.models import load_model
 from controlwindow.models.adapters import FAMILIES, family_of
@@ -273,3 +274,11 @@ def test_output_weight_is_a_view_of_d_model_by_neurons() -> None:
         assert ffn.weight is not None
         assert tuple(ffn.weight.shape) == (model.d_model, model.neurons.widths[0])
         assert ffn.weight.data_ptr() == tiny_models.projection(model, 0).weight.data_ptr()
+
+
+def test_an_organism_brings_its_generic_prompts_and_others_have_none() -> None:
+    shipped = load_model("organism:switch", device="cpu")
+    assert shipped.generic_prompts == tuple(load_card("organism:switch").generic_prompts)
+    assert len(shipped.generic_prompts) == 32
+    in_hand = load_model(shipped.hf_model, tokenizer=shipped.tokenizer)
+    assert in_hand.generic_prompts == ()
