@@ -7,10 +7,10 @@ from typing import Any
 
 from controlwindow.behaviors import Behavior
 from controlwindow.behaviors.prompts import SPLITS
+from controlwindow.jobs.audit.candidates import Selection
 from controlwindow.models import Model
 from controlwindow.models.chat import transcript
 from controlwindow.models.directions import token_effects
-from controlwindow.jobs.audit.candidates import Selection
 from controlwindow.windows.window import Window
 
 

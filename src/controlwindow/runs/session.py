@@ -7,8 +7,8 @@ from dataclasses import asdict
 from controlwindow.behaviors import CoherenceDetector
 from controlwindow.instruments.generic import GenericPass, generic_pass
 from controlwindow.instruments.proof import prove_hooks
-from controlwindow.models import Model
 from controlwindow.measuring.detector import calibrate_detector
+from controlwindow.models import Model
 from controlwindow.runs.ledger import Ledger
 from controlwindow.runs.progress import Progress
 

@@ -20,6 +20,7 @@ from controlwindow.report.pages.law import tables as law_tables
 from controlwindow.report.templating import page_template
 from controlwindow.report.wording import visible
 from controlwindow.report.writing import replace_file
+from controlwindow.runs.ledger import make_directory
 
 JSON_NAME = "law.json"
 
@@ -51,7 +52,7 @@ def write_law(document: Mapping[str, Any], directory: Path, extra: Path | None =
         files[extra] = law_text(document)
     try:
         for path, text in files.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_directory(path.parent)
             replace_file(path, text)
     except OSError as error:
         raise ReportError(
