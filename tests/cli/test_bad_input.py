@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from controlwindow.catalogue import organism_path
+from forging import forge
 
 
 def assert_one_clear_error(outcome, *words: str) -> None:
@@ -212,13 +213,8 @@ def test_another_audit_in_the_directory_is_not_overwritten(command, arguments, r
 def test_a_changed_behavior_is_not_resumed(command, behavior, tmp_path, run_directory):
     copy = tmp_path / "run"
     shutil.copytree(run_directory, copy)
-    connection = sqlite3.connect(copy / "ledger.sqlite")
-    (text,) = connection.execute("SELECT payload FROM event WHERE kind = 'plan'").fetchone()
-    plan = json.loads(text)
-    plan["behaviors"][0]["fingerprint"] = "0" * 64
-    connection.execute("UPDATE event SET payload = ? WHERE kind = 'plan'", (json.dumps(plan),))
-    connection.commit()
-    connection.close()
+    statement = "UPDATE event SET payload = json_set(payload, '$.behaviors[0].fingerprint', ?) WHERE kind = 'plan'"
+    assert forge(copy / "ledger.sqlite", statement, ["0" * 64])
     assert_one_clear_error(command("resume", copy), "changed")
 
 
@@ -239,12 +235,7 @@ def test_options_outside_their_range(command, behavior):
 def test_an_unfinished_run_is_not_mixed_with_other_libraries(command, run_directory, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(run_directory, copy)
-    connection = sqlite3.connect(copy / "ledger.sqlite")
-    connection.execute("DELETE FROM event WHERE kind = 'finished'")
-    (text,) = connection.execute("SELECT payload FROM event WHERE kind = 'versions'").fetchone()
-    connection.execute(
-        "UPDATE event SET payload = ? WHERE kind = 'versions'", (json.dumps({**json.loads(text), "torch": "1.0"}),)
-    )
-    connection.commit()
-    connection.close()
+    assert forge(copy / "ledger.sqlite", "DELETE FROM event WHERE kind = 'finished'")
+    statement = "UPDATE event SET payload = json_set(payload, '$.torch', '1.0') WHERE kind = 'versions'"
+    assert forge(copy / "ledger.sqlite", statement)
     assert_one_clear_error(command("resume", copy), "torch 1.0", "manifest.json")

@@ -11,6 +11,9 @@ from typing import Any
 GOLDEN = Path(__file__).parent
 """Each kind's results lie here as `KIND.json`; `python tests/golden/write.py` writes them anew."""
 
+BOOKKEEPING = ("chunk", "commit", "sensitive")
+"""Events that the ledger writes of itself."""
+
 REFUSAL, LANGUAGE = "L3.N80", "L4.N160"
 """Planted in organism:switch."""
 
@@ -44,7 +47,7 @@ def _contents(path: Path) -> dict[str, Any]:
     connection = sqlite3.connect(path)
     try:
         plans = dict(connection.execute("SELECT name, payload FROM event WHERE kind = 'plan'"))
-        records = Counter(kind for (kind,) in connection.execute("SELECT kind FROM event WHERE kind != 'chunk'"))
+        records = Counter(kind for (kind,) in connection.execute("SELECT kind FROM event") if kind not in BOOKKEEPING)
         cells = Counter(json.loads(key)[0] for (key,) in connection.execute("SELECT key FROM cell"))
     finally:
         connection.close()

@@ -11,6 +11,7 @@ from controlwindow.errors import ReportError
 from controlwindow.report.pages.audit.document import ReportDocument
 from controlwindow.report.pages.audit.page import Page, render_page
 from controlwindow.report.sharing import shareable
+from controlwindow.runs.ledger import make_directory
 
 
 def write_report(
@@ -56,7 +57,7 @@ def write_page(page: Page, directory: Path) -> Path:
     folder = directory / "figures"
     target = directory / "report.html"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_directory(folder)
         names = {f"{stem}.svg" for stem in page.figures}
         for old in folder.glob("*.svg"):
             if old.name not in names:
@@ -79,7 +80,7 @@ def write_svg(path: Path, svg: str) -> None:
         ReportError: The file cannot be written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(path.parent)
         replace_file(path, svg)
     except OSError as error:
         raise ReportError(f"cannot write {path}: {error.strerror or error}", "choose another file") from error

@@ -14,7 +14,7 @@ from controlwindow.measuring.detector import calibrate_detector
 from controlwindow.measuring.engine import Engine
 from controlwindow.models import Model
 from controlwindow.runs.asks import Asks
-from controlwindow.runs.ledger import Ledger
+from controlwindow.runs.ledger import Ledger, settle_sensitivity
 from controlwindow.runs.progress import Progress
 from controlwindow.runs.scheduler import Scheduler
 
@@ -77,7 +77,12 @@ class Prepared:
     chunk_rows: int
 
     def session(self, behaviors: Sequence[Behavior]) -> Session:
-        """Begin to measure behaviors."""
+        """Begin to measure behaviors.
+
+        Raises:
+            LedgerError: A behavior is no longer sensitive that was when the run was begun.
+        """
+        settle_sensitivity(self.ledger, behaviors)
         by_name = {behavior.name: behavior for behavior in behaviors}
         engine = Engine(self.model, by_name, self.generic, self.ledger, self.detector, self.progress.rows)
         scheduler = Scheduler(self.ledger, engine, chunk_rows=self.chunk_rows, progress=self.progress.tick)

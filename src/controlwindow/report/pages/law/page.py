@@ -21,6 +21,7 @@ from controlwindow.report.templating import page_template
 from controlwindow.report.terminal import plain_table
 from controlwindow.report.wording import visible
 from controlwindow.report.writing import replace_file
+from controlwindow.runs.ledger import make_directory
 from controlwindow.values import from_table
 
 JSON_NAME = "law.json"
@@ -53,7 +54,7 @@ def write_law(document: Mapping[str, Any], directory: Path, extra: Path | None =
         files[extra] = law_text(document)
     try:
         for path, text in files.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_directory(path.parent)
             replace_file(path, text)
     except OSError as error:
         raise ReportError(

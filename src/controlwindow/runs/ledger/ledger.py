@@ -1,14 +1,14 @@
-"""The ledger: every plan, prediction and measured row of a run in one SQLite file.
+"""The ledger: records written once, chunks planned before they run, rows committed with the whole chunk or not at all.
 
 Records and chunks share one sequence, so the order of events is part of the evidence: a prediction's sequence number
 lies below that of the first rollout of its neuron. A chunk's rows are committed in one transaction, after its plan
-was; a process killed at any moment leaves whole chunks only. Completions of sensitive behaviors lie in a file of
-their own, readable by its owner alone, so that the ledger can be shared.
+was; a process killed at any moment leaves whole chunks only. Every event's hash covers the events before it, and what
+is read has been held against them. Completions of sensitive behaviors lie in a file of their own, readable by its
+owner alone, so that the ledger can be shared.
 """
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
@@ -21,19 +21,8 @@ from typing import Any, NamedTuple
 
 from controlwindow.cells import Cell, RolloutCell, Rows, cell_from_key, cell_key
 from controlwindow.errors import LedgerError
-
-APPLICATION_ID = 0x43574C31
-SCHEMA_VERSION = 1
-
-_SCHEMA = """
-CREATE TABLE event (sequence INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, name TEXT NOT NULL,
-                    payload TEXT NOT NULL, UNIQUE (kind, name));
-CREATE TABLE chunk (sequence INTEGER PRIMARY KEY REFERENCES event(sequence), done INTEGER NOT NULL DEFAULT 0);
-CREATE TABLE cell (key TEXT PRIMARY KEY, chunk INTEGER NOT NULL REFERENCES chunk(sequence));
-CREATE INDEX cell_neuron ON cell (json_extract(key, '$[1].neuron'));
-CREATE TABLE row (cell TEXT NOT NULL REFERENCES cell(key), place INTEGER NOT NULL, payload TEXT NOT NULL,
-                  PRIMARY KEY (cell, place)) WITHOUT ROWID;
-"""
+from controlwindow.runs.ledger import completions, earlier, files, integrity, schema
+from controlwindow.runs.ledger.schema import as_json
 
 
 class Chunk(NamedTuple):
@@ -46,83 +35,50 @@ class Chunk(NamedTuple):
 class Ledger:
     """One run's ledger. Use as a context manager, or call `close`.
 
+    Opening it holds all that it says against its hashes. Where its directory cannot be written it can be read.
+
     Args:
         path: The file; None keeps everything in memory, for one-off calls.
         create: Make the file; otherwise it must exist.
 
     Raises:
-        LedgerError: Absent, corrupt, foreign, of another version, in use by another process, or the disk is full.
+        LedgerError: Absent, corrupt, changed, foreign, of another version, in use by another process, or the disk is
+            full.
     """
 
     def __init__(self, path: Path | None = None, *, create: bool = False) -> None:
         self.path = path
         self._lock: int | None = None
-        self._completions: sqlite3.Connection | None = None
+        self._apart = completions.CompletionStore(path)
+        self._wrote = False
+        self._from_earlier = False
         if path is None:
             self._connection = sqlite3.connect(":memory:", isolation_level=None)
-            self._connection.executescript(_SCHEMA)
+            schema.create_tables(self._connection)
             return
-        if not create and not path.is_file():
-            raise LedgerError(
-                f"no ledger at {path}", "give a run directory that `controlwindow audit --out` or `window --out` wrote"
-            )
-        with self._guarded():
-            if create:
-                path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(path, isolation_level=None, timeout=10)
-            fresh = create and not self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-            if fresh:
-                self._connection.execute("PRAGMA journal_mode=WAL")
-                self._connection.executescript(
-                    f"BEGIN IMMEDIATE; PRAGMA application_id={APPLICATION_ID}; "
-                    f"PRAGMA user_version={SCHEMA_VERSION}; {_SCHEMA} COMMIT;"
-                )
-            self._check_identity()
-            self._connection.execute("PRAGMA synchronous=FULL")
-
-    def _check_identity(self) -> None:
-        application = self._connection.execute("PRAGMA application_id").fetchone()[0]
-        version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-        if application != APPLICATION_ID:
-            raise LedgerError(
-                f"{self.path} is a database of something else, not a controlwindow ledger",
-                "give a run directory that controlwindow wrote, or another --out",
-            )
-        if version != SCHEMA_VERSION:
-            raise LedgerError(
-                f"{self.path} has ledger version {version}, this controlwindow reads {SCHEMA_VERSION}",
-                "resume it with the version that manifest.json names",
-            )
-        if self._connection.execute("PRAGMA quick_check").fetchone()[0] != "ok":
-            raise LedgerError(f"{self.path} is damaged", "restore it from a copy, or start the run again elsewhere")
-
-    @contextmanager
-    def _guarded(self) -> Iterator[None]:
-        """Turn SQLite's and the system's errors into one error with the repair."""
-        where = self.path if self.path is not None else "the in-memory ledger"
+        self._connection, version = files.open_ledger(path, create=create)
         try:
-            yield
-        except sqlite3.OperationalError as error:
-            text = str(error)
-            if "full" in text or "disk I/O" in text:
-                raise LedgerError(
-                    f"cannot write {where}: {text}",
-                    "free disk space, then run `controlwindow resume` on the run directory: nothing finished is lost",
-                ) from error
-            if "locked" in text:
-                raise LedgerError(f"{where} is in use by another process", "wait for it to end") from error
-            raise LedgerError(f"cannot use {where}: {text}", "check the directory's permissions") from error
-        except sqlite3.DatabaseError as error:
-            raise LedgerError(
-                f"{where} is not a readable ledger: {error}", "restore it from a copy, or start the run again elsewhere"
-            ) from error
-        except OSError as error:
-            hint = "free disk space and try again" if error.errno == errno.ENOSPC else "check the path and permissions"
-            raise LedgerError(f"cannot use {where}: {error.strerror}", hint) from error
+            with files.guarded(path):
+                if version == schema.EARLIER_VERSION:
+                    self._connection, self._from_earlier = earlier.brought_up(self._connection, path), True
+                else:
+                    integrity.verify(self._connection, path)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    @property
+    def without_integrity(self) -> bool:
+        """Whether some or all of it was written by a version that kept no hashes, so that changes are not seen."""
+        return bool(self.find_all(earlier.WITHOUT))
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._guarded():
+        with files.guarded(self.path):
+            self._require_writable()
+            if not self._wrote:
+                files.set_journal(self._connection)
+                self._wrote = True
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
@@ -131,6 +87,19 @@ class Ledger:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
+
+    def _require_writable(self) -> None:
+        if self.path is None:
+            return
+        if not files.may_write(self.path):
+            raise LedgerError(
+                f"{self.path.parent} cannot be written", "copy the run directory to a place where you may write"
+            )
+        if self._from_earlier:
+            earlier.replace(self.path, self._connection)
+            self._connection.close()
+            self._connection, _ = files.open_ledger(self.path, create=False)
+            self._from_earlier = False
 
     def lock(self) -> None:
         """Claim the run for this process, until it ends; readers are not kept out.
@@ -150,9 +119,8 @@ class Ledger:
 
     def close(self) -> None:
         """Close the files and give up the claim on the run."""
-        self._connection.close()
-        if self._completions is not None:
-            self._completions.close()
+        files.close(self._connection, None if self._from_earlier else self.path)
+        self._apart.close()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -174,10 +142,8 @@ class Ledger:
     def record_all(self, records: Sequence[tuple[str, str, Any]]) -> None:
         """Write records in one transaction."""
         with self._transaction() as connection:
-            connection.executemany(
-                "INSERT INTO event (kind, name, payload) VALUES (?, ?, ?)",
-                [(kind, name, _json(payload)) for kind, name, payload in records],
-            )
+            for kind, name, payload in records:
+                _append(connection, kind, name, payload)
 
     def remember(self, kind: str, name: str, compute: Callable[[], Any]) -> Any:
         """A record's payload: what the ledger holds, else what is computed now and recorded before it is used.
@@ -197,7 +163,7 @@ class Ledger:
 
     def find(self, kind: str, name: str) -> Any | None:
         """A record's payload, or None."""
-        with self._guarded():
+        with files.guarded(self.path):
             found = self._connection.execute(
                 "SELECT payload FROM event WHERE kind = ? AND name = ?", (kind, name)
             ).fetchone()
@@ -205,7 +171,7 @@ class Ledger:
 
     def find_all(self, kind: str) -> dict[str, Any]:
         """Every record of a kind by name, in the order written."""
-        with self._guarded():
+        with files.guarded(self.path):
             found = self._connection.execute(
                 "SELECT name, payload FROM event WHERE kind = ? ORDER BY sequence", (kind,)
             ).fetchall()
@@ -213,7 +179,7 @@ class Ledger:
 
     def sequence(self, kind: str, name: str) -> int | None:
         """Where a record stands in the order of events."""
-        with self._guarded():
+        with files.guarded(self.path):
             found = self._connection.execute(
                 "SELECT sequence FROM event WHERE kind = ? AND name = ?", (kind, name)
             ).fetchone()
@@ -227,20 +193,16 @@ class Ledger:
         with self._transaction() as connection:
             for cells in chunks:
                 keys = [cell_key(cell) for cell in cells]
-                number = connection.execute("SELECT coalesce(max(sequence), 0) + 1 FROM event").fetchone()[0]
-                cursor = connection.execute(
-                    "INSERT INTO event (kind, name, payload) VALUES ('chunk', ?, ?)",
-                    (f"{stage}/{number}", _json(keys)),
-                )
-                sequence = int(cursor.lastrowid or 0)
+                number = connection.execute("SELECT events + 1 FROM head").fetchone()[0]
+                sequence = _append(connection, "chunk", f"{stage}/{number}", keys)
                 connection.execute("INSERT INTO chunk (sequence) VALUES (?)", (sequence,))
-                connection.executemany("INSERT INTO cell VALUES (?, ?)", [(key, sequence) for key in keys])
+                connection.executemany("INSERT INTO cell (key, chunk) VALUES (?, ?)", [(key, sequence) for key in keys])
                 planned.append(Chunk(sequence, tuple(cells)))
         return planned
 
     def pending(self, stage: str) -> list[Chunk]:
         """Chunks of a stage that were planned and not committed, in order."""
-        with self._guarded():
+        with files.guarded(self.path):
             found = self._connection.execute(
                 "SELECT sequence, payload FROM event JOIN chunk USING (sequence) "
                 "WHERE done = 0 AND substr(name, 1, length(?)) = ? ORDER BY sequence",
@@ -254,52 +216,107 @@ class Ledger:
         Args:
             chunk: The chunk.
             results: Rows of every cell; the keys "text" and "token_ids" of a row are its completion.
-            sensitive: Completions go to the separate file instead of the ledger.
+            sensitive: Completions of its behaviors go to the separate file instead of the ledger, from now on and those
+                that were written before.
+
+        Raises:
+            LedgerError: It cannot be written, or was never planned or is done already.
         """
-        entries, completions = [], []
-        for cell in chunk.cells:
-            key = cell_key(cell)
-            for place, row in enumerate(results[cell]):
-                public = dict(row)
-                if sensitive:
-                    secret = {name: public.pop(name) for name in ("text", "token_ids") if name in public}
-                    completions.append((key, place, _json(secret)))
-                entries.append((key, place, _json(public)))
+        if sensitive:
+            for behavior in dict.fromkeys(cell.behavior for cell in chunk.cells):
+                self.keep_apart(behavior)
+        name, planned = self._planned(chunk.sequence)
+        parts = [(cell, cell_key(cell), *completions.parted(results[cell])) for cell in chunk.cells]
+        apart = {key: text for cell, key, _, text in parts if text and self.is_sensitive(cell.behavior)}
         # Completions first: a kill in between leaves the chunk undone, and redoing it writes the same completions.
-        if completions:
-            with self._guarded():
-                store = self._completion_store()
-                store.execute("BEGIN IMMEDIATE")
-                store.executemany("INSERT OR REPLACE INTO completion VALUES (?, ?, ?)", completions)
-                store.execute("COMMIT")
+        if apart:
+            with self._apart.writing() as store:
+                for key, secret in apart.items():
+                    completions.put(store, planned, key, secret)
         with self._transaction() as connection:
-            connection.executemany("INSERT INTO row VALUES (?, ?, ?)", entries)
+            written = []
+            for _, key, rows, text in parts:
+                entries = list(enumerate(rows))
+                connection.executemany("INSERT INTO row VALUES (?, ?, ?)", [(key, *entry) for entry in entries])
+                if text and key not in apart:
+                    completions.put(connection, planned, key, text)
+                written.append((int(text is not None), integrity.cell_hash(planned, key, entries)))
+                connection.execute("UPDATE cell SET completions = ?, hash = ? WHERE key = ?", (*written[-1], key))
             connection.execute("UPDATE chunk SET done = 1 WHERE sequence = ?", (chunk.sequence,))
+            _append(connection, integrity.COMMIT, name, {"hash": integrity.chunk_hash(written)})
+
+    def _planned(self, sequence: int) -> tuple[str, str]:
+        """Name and hash of the event that planned a chunk."""
+        with files.guarded(self.path):
+            found = self._connection.execute("SELECT name, hash FROM event WHERE sequence = ?", (sequence,)).fetchone()
+        return found[0], found[1]
+
+    def is_sensitive(self, behavior: str) -> bool:
+        """Whether a behavior's completions lie apart."""
+        return self.sequence(integrity.SENSITIVE, behavior) is not None
+
+    def keep_apart(self, behavior: str) -> None:
+        """Have a behavior's completions in the file apart: those to come, and those that lie in the ledger.
+
+        Raises:
+            LedgerError: One of the files cannot be written.
+        """
+        if self.is_sensitive(behavior):
+            return
+        with files.guarded(self.path):
+            here = self._connection.execute(
+                "SELECT key, event.hash, generated.payload FROM generated JOIN cell ON key = generated.cell "
+                "JOIN event ON sequence = chunk WHERE json_extract(key, '$[1].behavior') = ?",
+                (behavior,),
+            ).fetchall()
+        # Written there before it is removed here: a kill in between leaves both, and doing it again removes these.
+        if here:
+            with self._apart.writing() as store:
+                for key, planned, text in here:
+                    completions.put(store, planned, key, text)
+        with self._transaction() as connection:
+            connection.execute("PRAGMA secure_delete=ON")
+            connection.executemany("DELETE FROM generated WHERE cell = ?", [(key,) for key, *_ in here])
+            _append(connection, integrity.SENSITIVE, behavior, {"moved": len(here)})
+        if here:
+            with files.guarded(self.path):
+                # What was deleted is overwritten in the file, but may still lie in its -wal.
+                self._connection.execute("VACUUM")
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def rows(self, cell: Cell) -> Rows | None:
         """A cell's rows, or None while it is not measured."""
         key = cell_key(cell)
-        with self._guarded():
+        with files.guarded(self.path):
             done = self._connection.execute(
                 "SELECT done FROM cell JOIN chunk ON chunk = sequence WHERE key = ?", (key,)
             ).fetchone()
             if done is None or not done[0]:
                 return None
             found = self._connection.execute("SELECT payload FROM row WHERE cell = ? ORDER BY place", (key,)).fetchall()
-        return [json.loads(payload) for (payload,) in found]
+            generated = completions.get(self._connection, key)
+        rows = [json.loads(payload) for (payload,) in found]
+        if generated is None:
+            return rows
+        return [{**row, **text} for row, text in zip(rows, json.loads(generated.payload), strict=True)]
 
     def completions(self, cell: Cell) -> Rows | None:
-        """The separately stored completions of a cell's rows; None when the file is not here or is another user's."""
-        looked_for = self.path is not None and self._completions is None
-        if looked_for and not os.access(self._completion_path(), os.R_OK | os.W_OK):
+        """The separately stored completions of a cell's rows; None when the file is not here or is another user's.
+
+        Raises:
+            LedgerError: They are not what was written.
+        """
+        if self.path is not None and not self._apart.at_hand():
             return None
-        with self._guarded():
-            found = (
-                self._completion_store()
-                .execute("SELECT payload FROM completion WHERE cell = ? ORDER BY place", (cell_key(cell),))
-                .fetchall()
-            )
-        return [json.loads(payload) for (payload,) in found] or None
+        with files.guarded(self.path):
+            found = self._connection.execute(
+                "SELECT hash, completions FROM (SELECT chunk, completions FROM cell WHERE key = ?) "
+                "JOIN (SELECT sequence, hash FROM event) ON chunk = sequence",
+                (cell_key(cell),),
+            ).fetchone()
+        if found is None or not self.is_sensitive(cell.behavior):
+            return None
+        return self._apart.read(cell_key(cell), found[0], known=bool(found[1]))
 
     def first_rollout(self, neuron: str, behavior: str | None = None) -> int | None:
         """Sequence number of the first chunk planned with rollouts of a neuron, for one behavior or any, or None.
@@ -308,7 +325,7 @@ class Ledger:
         of a pinned neuron count, which the screen `one` makes before candidates are chosen, and those of any later
         kind.
         """
-        with self._guarded():
+        with files.guarded(self.path):
             # The text of a key narrows the search; whether the neuron is one that is changed is the cell's own word.
             found = self._connection.execute(
                 "SELECT chunk, key FROM cell WHERE instr(key, ?) ORDER BY chunk", (json.dumps(neuron),)
@@ -322,7 +339,7 @@ class Ledger:
 
     def rollout_cells(self, behavior: str, neuron: str) -> list[RolloutCell]:
         """Measured rollout cells of a neuron, in the order planned."""
-        with self._guarded():
+        with files.guarded(self.path):
             found = self._connection.execute(
                 "SELECT key FROM cell JOIN chunk ON chunk = sequence WHERE done = 1 "
                 "AND json_extract(key, '$[0]') = 'RolloutCell' AND json_extract(key, '$[1].behavior') = ? "
@@ -333,31 +350,19 @@ class Ledger:
 
     def chunks_done(self) -> int:
         """Number of committed chunks."""
-        with self._guarded():
+        with files.guarded(self.path):
             return int(self._connection.execute("SELECT count(*) FROM chunk WHERE done = 1").fetchone()[0])
 
-    def _completion_path(self) -> Path:
-        assert self.path is not None
-        return self.path.with_name("completions.sqlite")
 
-    def _completion_store(self) -> sqlite3.Connection:
-        if self._completions is None:
-            if self.path is None:
-                self._completions = sqlite3.connect(":memory:", isolation_level=None)
-            else:
-                path = self._completion_path()
-                # Made with its mode before SQLite writes a byte; the journal files inherit it.
-                os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-                os.chmod(path, 0o600)
-                self._completions = sqlite3.connect(path, isolation_level=None, timeout=10)
-                self._completions.execute("PRAGMA journal_mode=WAL")
-                self._completions.execute("PRAGMA synchronous=FULL")
-            self._completions.execute(
-                "CREATE TABLE IF NOT EXISTS completion (cell TEXT, place INTEGER, payload TEXT, "
-                "PRIMARY KEY (cell, place)) WITHOUT ROWID"
-            )
-        return self._completions
+def _append(connection: sqlite3.Connection, kind: str, name: str, payload: Any) -> int:
+    """Write the next event, inside a transaction.
 
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    Returns:
+        Its place in the order of events.
+    """
+    count, previous = connection.execute("SELECT events, hash FROM head").fetchone()
+    sequence, text = int(count) + 1, as_json(payload)
+    digest = integrity.event_hash(previous, sequence, kind, name, text)
+    connection.execute("INSERT INTO event VALUES (?, ?, ?, ?, ?)", (sequence, kind, name, text, digest))
+    connection.execute("UPDATE head SET events = ?, hash = ?", (sequence, digest))
+    return sequence

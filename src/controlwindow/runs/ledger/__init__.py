@@ -1,0 +1,7 @@
+"""The ledger: every plan, prediction and measured row of a run in one SQLite file (docs/ledger.md)."""
+
+from controlwindow.runs.ledger.files import make_directory
+from controlwindow.runs.ledger.ledger import Chunk, Ledger
+from controlwindow.runs.ledger.sensitivity import settle_sensitivity
+
+__all__ = ["Chunk", "Ledger", "make_directory", "settle_sensitivity"]
