@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
@@ -13,6 +14,7 @@ from controlwindow.catalogue import PREFIX, organism_path
 from controlwindow.cli.display import TerminalProgress, output, plain_table, print_json
 from controlwindow.cli.options import DEFAULT_MODEL, JsonOption, SeedOption
 from controlwindow.errors import UsageError
+from controlwindow.jobs.law.call import rescore as rescore_law
 from controlwindow.jobs.law.call import validate as run_validation
 from controlwindow.jobs.law.plan import LawSizes
 from controlwindow.report.pages.law.tables import aims_table
@@ -66,6 +68,10 @@ def validate(
     write: Annotated[
         Path | None, typer.Option(help="Also write the law document here, as in docs/results/law.json.")
     ] = None,
+    rescore: Annotated[
+        Path | None,
+        typer.Option(help="Score the records of this law document anew and write it; nothing is rolled out."),
+    ] = None,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -73,6 +79,9 @@ def validate(
 
     No MODEL stands for organism:switch. A directory that already holds the same validation is gone on with.
     """
+    if rescore is not None:
+        _show(rescore_law(rescore, models or (), write), rescore if write is None else write, as_json)
+        return
     find_screen(screen)
     if tier not in TIERS:
         raise UsageError(f"unknown tier {tier!r}", f"use one of {', '.join(TIERS)}")
@@ -97,6 +106,11 @@ def validate(
     )
     with TerminalProgress() as progress:
         document = run_validation(chosen, behavior or [], out, sizes=sizes, jobs=jobs, write=write, progress=progress)
+    _show(document, out / "law.html", as_json)
+
+
+def _show(document: Mapping[str, Any], written: Path, as_json: bool) -> None:
+    """The aims in the terminal, or the whole document as JSON."""
     if as_json:
         print_json(document)
         return
@@ -110,4 +124,4 @@ def validate(
         f"[dim]{models_read} models, {document['lineages']} lineages, {document['held_out_neurons']} held-out neurons; "
         f"order proved by the ledgers for {document['order']['forecasts']} forecasts"
     )
-    console.print(Text(f"page: {out / 'law.html'}"), soft_wrap=True)
+    console.print(Text(f"written: {written}"), soft_wrap=True)

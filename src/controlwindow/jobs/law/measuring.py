@@ -162,6 +162,7 @@ def pair_record(
         mode = failure_mode(ceiling.value is not None, reasons, plateau)
     return {
         "neuron": candidate.neuron,
+        "column": assignment.column or candidate.neuron,
         "branch": candidate.branch,
         "behavior": behavior.name,
         "role": assignment.role,
