@@ -9,9 +9,11 @@ import pytest
 import torch
 
 import tiny_models
+from controlwindow.catalogue import load_card
 from controlwindow.jobs.law.cases import copies, distinct
 from controlwindow.jobs.law.columns import equal_columns, population_of, shared_columns
 from controlwindow.jobs.law.noise import fell_back, noise_scores
+from controlwindow.models import load_model
 from law_records import record
 
 
@@ -45,6 +47,19 @@ def test_a_models_copies_carry_the_name_of_the_first():
     finally:
         with torch.no_grad():
             weight.copy_(before)
+
+
+@pytest.mark.parametrize("name", ["gelu", "sandwich", "wide", "scaled"])
+def test_cards_and_weights_agree_on_what_is_a_copy(name):
+    """Rates over cards group by what a card says, scores over records by the columns themselves."""
+    card = load_card(name)
+    columns = shared_columns(load_model(f"organism:{name}"))
+    cases: dict[str, set[str]] = {}
+    for known in (*card.planted, *card.known):
+        cases.setdefault(columns.get(known.neuron, known.neuron), set()).add(known.case)
+    assert all(len(said) == 1 for said in cases.values())
+    assert len(cases) == len({case for said in cases.values() for case in said})
+    assert len(cases) < len({known.neuron for known in (*card.planted, *card.known)})
 
 
 def twin(**changes):
