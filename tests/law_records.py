@@ -38,6 +38,7 @@ def record(**changes: Any) -> dict[str, Any]:
         "triggers_by_outcome": {"switched": {"8": None, "16": None}},
         "target_trigger": None,
         "target_height": 0.0,
+        "target_prompts": None,
         "height": 0.0,
         "open": False,
         "probability_open": 0.0,

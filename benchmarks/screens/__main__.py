@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
@@ -16,10 +17,11 @@ import controlwindow as cw
 from benchmarks.results import machine
 from benchmarks.screens.measuring import REFERENCE, Store, measure_reference, measure_screen
 from benchmarks.screens.pages import draw, markdown
-from benchmarks.screens.summary import aims, summarise
+from benchmarks.screens.rescoring import rescored
+from benchmarks.screens.summary import Standing, aims, summarise
 from benchmarks.tables import insert
 from controlwindow.behaviors import load_behavior
-from controlwindow.catalogue import behaviors_of
+from controlwindow.catalogue import behaviors_of, load_card
 from controlwindow.errors import BehaviorError
 from controlwindow.screens import screen_names
 from controlwindow.validation.truth import choose_organisms
@@ -39,12 +41,17 @@ def main(
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     store: Annotated[Path, typer.Option(help="Where single results are kept; what is there is not repeated.")] = STORE,
     output: Annotated[Path, typer.Option(help="Where tables and figure go.")] = RESULTS,
+    rescore: Annotated[bool, typer.Option(help="Count the rates of screens.json anew; no screen is run.")] = False,
 ) -> None:
     """Run every screen on every behavior of every organism, and score them against cards and census.
 
     Goes on where it was cut off. A run over all organisms and screens is written into docs/screens.md; any other as
     partial-screens.*.
     """
+    if rescore:
+        document, standings = rescored(json.loads((output / "screens.json").read_text("utf-8")))
+        _write(document, standings, output, "screens", True)
+        return
     console = Console(stderr=True)
     warnings.simplefilter("ignore")
     logging.getLogger("transformers").setLevel(logging.ERROR)
@@ -74,20 +81,25 @@ def main(
                 )
     standings = summarise(records, names, seed)
     whole = not organism and not screen
-    stem = "screens" if whole else "partial-screens"
-    found = machine("cpu")
-    conditions = f"{len(chosen.cards)} organisms, {len({c.lineage for c in chosen.cards})} lineages; seed {seed}; " + (
-        "; ".join(f"{name} {value}" for name, value in found.items()) + "; one thread"
-    )
-    text = markdown(standings, conditions)
     document = {
-        "machine": found,
+        "machine": machine("cpu"),
         "seed": seed,
         "organisms": [card.name for card in chosen.cards],
         "missing": list(chosen.missing),
         "aims": [vars(aim) for aim in aims(standings)],
         "screens": [standing.to_json() for standing in standings],
     }
+    _write(document, standings, output, "screens" if whole else "partial-screens", whole)
+
+
+def _write(document: dict[str, Any], standings: Sequence[Standing], output: Path, stem: str, whole: bool) -> None:
+    """Keep the document, its tables and its figure; a whole comparison also goes into docs/screens.md."""
+    names = document["organisms"]
+    lineages = {load_card(name).lineage for name in names}
+    conditions = f"{len(names)} organisms, {len(lineages)} lineages; seed {document['seed']}; " + (
+        "; ".join(f"{name} {value}" for name, value in document["machine"].items()) + "; one thread"
+    )
+    text = markdown(standings, conditions)
     output.mkdir(parents=True, exist_ok=True)
     (output / f"{stem}.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", "utf-8")
     (output / f"{stem}.md").write_text(text, "utf-8")

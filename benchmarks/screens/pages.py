@@ -20,8 +20,10 @@ def markdown(standings: Sequence[Standing], conditions: str) -> str:
     """Everything as Markdown."""
     scored = [s for s in standings if s.score is not None]
     blocks = [
-        "**Known controllers.** k of n planted ones among the first 1, 4 and 16 neurons, exact 95 % intervals; AUC: "
-        "probability that one ranks above a neuron known closed, mean over behaviors, 95 % interval over lineages.",
+        "**Known controllers.** k of n planted ones among the first 1, 4 and 16 neurons, exact 95 % intervals; neurons "
+        "that share a write column are one controller, found where one of them is. AUC: probability that a planted "
+        "neuron, copies among them, ranks above a neuron known closed, mean over behaviors, 95 % interval over "
+        "lineages.",
         markdown_table(
             ("screen", *(f"planted at {k}" for k in DEPTHS), "AUC", "sign right"),
             [

@@ -207,9 +207,9 @@ def paired_recall(standings: Sequence[Standing], first: str, second: str, depth:
     for standing in standings:
         if standing.name in (first, second) and standing.score is not None:
             hits[standing.name] = {
-                (r.organism, r.behavior, k.neuron): (r.lineage, k.rank is not None and k.rank <= depth)
+                (r.organism, r.behavior, k.case): (r.lineage, k.rank is not None and k.rank <= depth)
                 for r in standing.score.rankings
-                for k in r.planted
+                for k in r.cases("planted")
             }
     if len(hits) < 2:
         return None

@@ -41,6 +41,11 @@ class PlantedNeuron(BaseModel):
     traits: tuple[str, ...] = ()
     trigger: tuple[float, float] | None = None
 
+    @property
+    def case(self) -> str:
+        """The neuron that stands for its write column: the one that a silent copy was made of, else itself."""
+        return str(self.trained.get("of", self.neuron))
+
 
 class KnownNeuron(BaseModel):
     """A neuron that is known not to open, and why.
@@ -62,6 +67,14 @@ class KnownNeuron(BaseModel):
     role: Literal["failure", "decoy"]
     mode: Literal["collapse_before_trigger", "too_late", "normalization_cap", "no_effect"] | None = None
     construction: dict[str, Any] = {}
+
+    @property
+    def case(self) -> str:
+        """What stands for its write column: neurons of one layer that were given the same column are one case."""
+        source, layer = self.construction.get("column_of"), self.construction.get("layer")
+        if source is None or "orthogonal" in self.construction:
+            return self.neuron
+        return str(source) if layer is None else f"{source} in layer {layer}"
 
 
 class Tolerance(BaseModel):

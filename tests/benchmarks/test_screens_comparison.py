@@ -13,6 +13,7 @@ import torch
 import controlwindow as cw
 from benchmarks.screens.measuring import REFERENCE, Store, measure_screen, plain_gradients, plain_seconds
 from benchmarks.screens.pages import draw, markdown
+from benchmarks.screens.rescoring import rescored
 from benchmarks.screens.summary import aims, paired_recall, summarise
 from benchmarks.work import organism
 from controlwindow.behaviors import Behavior
@@ -148,3 +149,16 @@ def test_plain_gradients_leave_the_model_as_it_was(model):
     plain_gradients(model, ["What does the owl eat?", "Hello!"], 64)
     assert {name for name, p in model.hf_model.named_parameters() if p.requires_grad} == trained
     assert all(p.grad is None and torch.equal(p, weights[name]) for name, p in model.hf_model.named_parameters())
+
+
+RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results" / "screens.json"
+
+
+def test_the_committed_comparison_follows_from_its_own_ranks():
+    document = json.loads(RESULTS.read_text("utf-8"))
+    again, standings = rescored(document)
+    assert json.loads(json.dumps(again)) == document
+    causal = standings[0].score
+    assert (causal.recall(16).k, causal.recall(16).n) == (26, 26), "24 of the 50 planted neurons are copies"
+    assert causal.natural_recall(16).n == 121
+    assert again["aims"][0]["found"] == "26 of 26 = 100 % [87, 100]"

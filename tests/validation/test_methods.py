@@ -7,6 +7,7 @@ import json
 import pytest
 from cards import card, census
 
+from controlwindow.catalogue import KnownNeuron, PlantedNeuron
 from controlwindow.errors import OrganismError, UsageError
 from controlwindow.validation import methods, truth
 from controlwindow.validation.entries import MethodEntry, read_entry
@@ -60,6 +61,40 @@ def test_decoys_and_failures_count_against_precision(zoo):
     assert (score.false_alarms(1, "decoy").k, score.false_alarms(16, "failure").k) == (1, 0)
     # L0.N1 (4th) and L1.N1 (2nd) against the decoy (1st), L1.N6 (3rd), and two that are left out.
     assert score.rankings[0].planted_auc == pytest.approx((2 + 3) / (2 * 4))
+
+
+def test_a_copy_is_no_second_controller(zoo):
+    """L0.N1 has two silent copies, the failure L3.N1 one of its column: each counts once, by its best place."""
+    copies = [PlantedNeuron(neuron=name, behavior="a", by="dose", branch=-1, trained={"construction": "silent copy",
+              "of": "L0.N1"}, traits=("silent",)) for name in ("L0.N30", "L0.N31")]  # fmt: skip
+    failures = [
+        KnownNeuron(neuron=name, behavior="a", branch=1, role="failure", mode="too_late", construction=made)
+        for name, made in (
+            ("L3.N1", {"column_of": "L1.N1", "layer": 3}),
+            ("L3.N2", {"column_of": "L1.N1", "layer": 3}),
+            ("L1.N9", {"column_of": "L1.N1", "orthogonal": 6.0}),
+        )
+    ]
+    base = zoo["organism:one"]
+    zoo["organism:one"] = base.model_copy(update={"planted": (*base.planted, *copies), "known": tuple(failures)})
+    ranking = [{"neuron": "L0.N30", "sign": -1}, {"neuron": "L3.N2", "sign": 1}, {"neuron": "L0.N1", "sign": 1}]
+    verdicts = [
+        {"neuron": name, "branch": branch, "verdict": said, "failure_mode": mode}
+        for name, branch, said, mode in (
+            ("L0.N1", -1, "open", None), ("L0.N30", -1, "open", None), ("L3.N2", 1, "closed", "too_late"),
+        )
+    ]  # fmt: skip
+    score = score_method({"method": "m", "cases": [case(ranking=ranking, verdicts=verdicts)]}, ["one"])
+    assert [(score.recall(k).k, score.recall(k).n) for k in (1, 16)] == [(1, 2), (1, 2)]
+    assert (score.recall(16, "silent").k, score.recall(16, "silent").n) == (1, 1)
+    assert (score.recall(16, "by ablation").k, score.recall(16, "by ablation").n) == (1, 1)
+    assert (score.false_alarms(16, "failure").k, score.false_alarms(16, "failure").n) == (1, 2)
+    assert (score.precision(16).k, score.precision(16).n) == (1, 2)
+    assert (score.signs().k, score.signs().n) == (1, 1), "the sign of the copy that ranks highest"
+    rates = dict(score._rates())
+    assert (rates["verdicts: planted"].k, rates["verdicts: planted"].n) == (1, 2)
+    # Of two copies of a failure the one that was judged counts.
+    assert (rates["verdicts: mode"].k, rates["verdicts: mode"].n) == (1, 2)
 
 
 def test_signs_are_branches(zoo):

@@ -191,3 +191,19 @@ def test_few_searches_ask_for_more_doses_at_once():
     assert len(fewer) < 0.7 * len(rounds)
     assert read_search(one, 0).trigger.value == pytest.approx(read_search(eager, 0).trigger.value, abs=RESOLUTION)
     assert [stride_for(n) for n in (0, 1, 2, 4, 16, 1000)] == [10, 10, 8, 4, 1, 1]
+
+
+@pytest.mark.parametrize(("count", "stray"), [(16, 4), (24, 7), (32, 10), (48, 17), (64, 24)])
+def test_the_search_goes_down_until_the_bootstrap_does_not_reach_the_undosed_model(count, stray):
+    """A share that Wilson's interval calls below a half, and that the bootstrap lifts to it in over 2 % of draws."""
+
+    def respond(c: float) -> list[str]:
+        collapsed = count if c >= 0.72 else stray if c >= 0.45 else 0
+        return ["collapsed" if place < collapsed else "unswitched" for place in order]
+
+    for seed in range(5):
+        order = np.random.default_rng(seed).permutation(count)
+        search = search_for(count)
+        drive(search, respond)
+        low, high = read_search(search, seed).ceiling.interval
+        assert 0.3 < low < 0.72 < high, "the end lies between doses that were measured, not at c0"

@@ -13,6 +13,7 @@ from controlwindow.cli.display import show_result
 from controlwindow.cli.options import DEFAULT_MODEL, JsonOption, SeedOption
 from controlwindow.cli.progress import TerminalProgress
 from controlwindow.errors import UsageError
+from controlwindow.jobs.law.call import rescore as rescore_law
 from controlwindow.jobs.law.call import validate as run_validation
 from controlwindow.jobs.law.plan import LawSizes
 from controlwindow.report.pages.law.page import law_terminal
@@ -66,6 +67,10 @@ def validate(
     write: Annotated[
         Path | None, typer.Option(help="Also write the law document here, as in docs/results/law.json.")
     ] = None,
+    rescore: Annotated[
+        Path | None,
+        typer.Option(help="Score the records of this law document anew and write it; nothing is rolled out."),
+    ] = None,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -73,6 +78,11 @@ def validate(
 
     No MODEL stands for organism:switch. A directory that already holds the same validation is gone on with.
     """
+    if rescore is not None:
+        document = rescore_law(rescore, models or (), write)
+        written = rescore if write is None else write
+        show_result(document, law_terminal(document), written.parent, as_json, written.name)
+        return
     find_screen(screen)
     if tier not in TIERS:
         raise UsageError(f"unknown tier {tier!r}", f"use one of {', '.join(TIERS)}")

@@ -46,12 +46,9 @@ class MethodScore:
     seed: int = 0
 
     def recall(self, depth: int, trait: str | None = None) -> Rate:
-        """Planted controllers among the first `depth` places."""
+        """Planted controllers among the first `depth` places: a write column counts once, by its best copy."""
         return self._rate(
-            (r, k.rank is not None and k.rank <= depth)
-            for r in self.rankings
-            for k in r.planted
-            if trait is None or trait in k.traits
+            (r, k.rank is not None and k.rank <= depth) for r in self.rankings for k in r.cases("planted", trait=trait)
         )
 
     def natural_recall(self, depth: int) -> Rate:
@@ -63,19 +60,19 @@ class MethodScore:
         return self._rate(
             (r, k.role == "planted")
             for r in self.rankings
-            for k in r.known
+            for k in r.cases("planted", "failure", "decoy")
             if k.rank is not None and k.rank <= depth and any(other.role != "planted" for other in r.known)
         )
 
     def false_alarms(self, depth: int, role: str) -> Rate:
         """Decoys, or constructed failures, among the first `depth` places."""
-        return self._rate(
-            (r, k.rank is not None and k.rank <= depth) for r in self.rankings for k in r.known if k.role == role
-        )
+        return self._rate((r, k.rank is not None and k.rank <= depth) for r in self.rankings for k in r.cases(role))
 
     def signs(self) -> Rate:
-        """Planted controllers whose sign is right, among those with a sign."""
-        return self._rate((r, k.sign_right) for r in self.rankings for k in r.planted if k.sign_right is not None)
+        """Planted controllers whose sign is right, among those with a sign; each by its copy that ranks highest."""
+        return self._rate(
+            (r, k.sign_right) for r in self.rankings for k in r.cases("planted") if k.sign_right is not None
+        )
 
     def auc(self, origin: str) -> tuple[float | None, int, Interval | None]:
         """Mean area under the curve over behaviors, their number, and its interval over lineages.
@@ -96,7 +93,7 @@ class MethodScore:
 
     def chance(self, depth: int) -> float | None:
         """Recall of planted controllers that a random order would have."""
-        shares = [min(depth / r.neurons, 1.0) for r in self.rankings for _ in r.planted if r.neurons]
+        shares = [min(depth / r.neurons, 1.0) for r in self.rankings for _ in r.cases("planted") if r.neurons]
         return float(np.mean(shares)) if shares else None
 
     def traits(self) -> tuple[str, ...]:

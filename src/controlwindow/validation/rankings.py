@@ -23,6 +23,7 @@ class RankedController:
         traits: Traits of a planted controller, and "by ablation" or "by dose".
         rank: Its place, counted from 1; None where the ranking leaves it out.
         sign_right: Whether the ranking's sign is the branch that opens; None where either says nothing, or both do.
+        case: What stands for its write column; copies share it, and count once.
     """
 
     neuron: str
@@ -30,6 +31,7 @@ class RankedController:
     traits: tuple[str, ...]
     rank: int | None
     sign_right: bool | None
+    case: str
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class RankingScore:
         known: Planted controllers, constructed failures and decoys.
         natural_ranks: Place of every natural controller among the census' neurons alone, ties at their middle.
         sampled: Neurons of the census that are known open or closed.
-        planted_auc: Probability that a planted controller ranks above a neuron that is known closed.
+        planted_auc: Probability that a planted neuron, copies among them, ranks above a neuron that is known closed.
         natural_auc: The same for natural controllers, against the census' closed neurons.
     """
 
@@ -67,9 +69,19 @@ class RankingScore:
         """The planted controllers."""
         return tuple(k for k in self.known if k.role == "planted")
 
+    def cases(self, *roles: str, trait: str | None = None) -> tuple[RankedController, ...]:
+        """Known neurons of these roles, each write column once: by the copy that ranks highest."""
+        best: dict[tuple[str, str], RankedController] = {}
+        for k in self.known:
+            if k.role in roles and (trait is None or trait in k.traits):
+                before = best.get((k.role, k.case))
+                if before is None or (k.rank is not None and (before.rank is None or k.rank < before.rank)):
+                    best[k.role, k.case] = k
+        return tuple(best.values())
+
     def within(self, depth: int, *roles: str) -> int:
-        """How many known neurons of these roles are among the first places."""
-        return sum(k.role in roles and k.rank is not None and k.rank <= depth for k in self.known)
+        """How many cases of these roles are among the first places."""
+        return sum(k.rank is not None and k.rank <= depth for k in self.cases(*roles))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -109,12 +121,14 @@ def score_ranking(truth: Truth, ranking: Sequence[RankedNeuron]) -> RankingScore
                 (*controller.traits, f"by {controller.by}"),
                 places.get(controller.neuron),
                 None if sign is None or even else sign == controller.branch,
+                controller.case or controller.neuron,
             )
         )
     for closed in truth.constructed:
         # A neuron that opens on one branch may be a known failure on the other: it is worth its place.
         if not any(k.neuron == closed.neuron for k in known):
-            known.append(RankedController(closed.neuron, closed.role, (), places.get(closed.neuron), None))
+            case = closed.case or closed.neuron
+            known.append(RankedController(closed.neuron, closed.role, (), places.get(closed.neuron), None, case))
     natural = tuple(dict.fromkeys(c.neuron for c in truth.natural if c.neuron not in branches))
     shut = truth.closed_in_census
     constructed = [k.neuron for k in known if k.role != "planted"]

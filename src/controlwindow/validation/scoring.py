@@ -117,7 +117,7 @@ def summarise_scores(scores: Sequence[Mapping[str, Any]], missing: Sequence[str]
             ],
             seed,
         ),
-        "found_by_screen": rate([(r["lineage"], r["found_by_screen"]) for r in rows if r["role"] == "planted"], seed),
+        "found_by_screen": rate(_found_by_screen(rows), seed),
     }
     planted, mode = rates["planted"], rates["mode"]
     return {
@@ -133,6 +133,16 @@ def summarise_scores(scores: Sequence[Mapping[str, Any]], missing: Sequence[str]
         "rates": {name: found.to_json() for name, found in rates.items()},
         "traits": {name: found.to_json() for name, found in trait_rates(judged, seed).items()},
     }
+
+
+def _found_by_screen(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, bool]]:
+    """Planted controllers by lineage, and whether the screen's top holds one of the neurons with that write column."""
+    found: dict[tuple[str, str, str], tuple[str, bool]] = {}
+    for r in rows:
+        if r["role"] == "planted":
+            key = (r["organism"], r["behavior"], r["case"])
+            found[key] = (r["lineage"], bool(r["found_by_screen"]) or found.get(key, ("", False))[1])
+    return list(found.values())
 
 
 _ROWS = ("planted", "natural", "known", "closed_in_census")

@@ -27,6 +27,7 @@ class Controller:
         by: The trained intervention of a planted one, else "".
         traits: As the card says.
         trigger: Range in c in which its trigger is expected, or None.
+        case: What stands for its write column; copies share it, and count once. Empty for the neuron itself.
     """
 
     neuron: str
@@ -35,6 +36,7 @@ class Controller:
     by: str = ""
     traits: tuple[str, ...] = ()
     trigger: tuple[float, float] | None = None
+    case: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,14 @@ class Closed:
         branch: Sign of the dose.
         role: Where that is known from.
         mode: The failure mode that is known by construction, or None.
+        case: As for a controller.
     """
 
     neuron: str
     branch: int
     role: ClosedRole
     mode: str | None = None
+    case: str = ""
 
 
 @dataclass(frozen=True)
@@ -103,11 +107,13 @@ class Truth:
 def truth_of(card: Card, behavior: str) -> Truth:
     """What a card and its census say of one behavior."""
     planted = tuple(
-        Controller(p.neuron, p.branch, "planted", p.by, p.traits, p.trigger)
+        Controller(p.neuron, p.branch, "planted", p.by, p.traits, p.trigger, p.case)
         for p in card.planted
         if p.behavior == behavior
     )
-    constructed = tuple(Closed(k.neuron, k.branch, k.role, k.mode) for k in card.known if k.behavior == behavior)
+    constructed = tuple(
+        Closed(k.neuron, k.branch, k.role, k.mode, k.case) for k in card.known if k.behavior == behavior
+    )
     said = {(c.neuron, c.branch) for c in planted} | {(c.neuron, c.branch) for c in constructed}
     natural, closed = [], []
     census = card.census or {"rows": [], "columns": [], "neurons": 0, "neurons_total": None}

@@ -52,6 +52,7 @@ class Judged:
         failure_mode: The mode that the method gives.
         mode_expected: The card's, or None.
         mode_right: Whether the neuron is closed for that reason; None where the card gives none.
+        case: What stands for its write column; copies share it, and count once.
     """
 
     organism: str
@@ -71,6 +72,7 @@ class Judged:
     failure_mode: str | None
     mode_expected: str | None
     mode_right: bool | None
+    case: str
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -127,6 +129,7 @@ def _judge_controller(truth: Truth, controller: Controller, given: Verdict | Non
         failure_mode=given.failure_mode if given is not None else None,
         mode_expected=None,
         mode_right=None,
+        case=controller.case or controller.neuron,
     )
 
 
@@ -164,6 +167,7 @@ def _judge_closed(truth: Truth, closed: Closed, given: Verdict | None) -> Judged
         failure_mode=mode,
         mode_expected=closed.mode,
         mode_right=None if closed.mode is None else is_closed and mode == closed.mode,
+        case=closed.case or closed.neuron,
     )
 
 
@@ -172,7 +176,7 @@ def _word(given: Verdict | None) -> str | None:
 
 
 def verdict_rates(judged: Sequence[Judged], seed: int = 0) -> dict[str, Rate]:
-    """What the verdicts are worth, rate by rate.
+    """What the verdicts are worth, rate by rate; of neurons that share a write column the first one counts.
 
     Returns:
         planted, natural: controllers that were opened; failures, decoys, census: neurons known not to open that were
@@ -181,6 +185,7 @@ def verdict_rates(judged: Sequence[Judged], seed: int = 0) -> dict[str, Rate]:
         right reason; accuracy: verdicts given that are right. Silence counts against every rate but accuracy, trigger
         and census.
     """
+    judged = _once(judged)
     given = [j for j in judged if j.verdict is not None]
     groups: dict[str, Iterable[tuple[Judged, bool | None]]] = {
         "planted": ((j, j.right) for j in judged if j.role == "planted"),
@@ -200,10 +205,22 @@ def verdict_rates(judged: Sequence[Judged], seed: int = 0) -> dict[str, Rate]:
 
 
 def trait_rates(judged: Sequence[Judged], seed: int = 0) -> dict[str, Rate]:
-    """Planted controllers that were opened, by trait and by the trained intervention."""
+    """Opened planted controllers by trait and by the trained intervention; copies that share a trait count once."""
     planted = [j for j in judged if j.role == "planted"]
     names = dict.fromkeys(name for j in planted for name in (*j.traits, f"by {j.by}"))
     return {
-        name: rate([(j.lineage, j.right) for j in planted if name in (*j.traits, f"by {j.by}")], seed)
+        name: rate(
+            [(j.lineage, j.right) for j in _once([p for p in planted if name in (*p.traits, f"by {p.by}")])], seed
+        )
         for name in sorted(names)
     }
+
+
+def _once(judged: Iterable[Judged]) -> list[Judged]:
+    """The first of every write column, one on which a verdict was given before others."""
+    found: dict[tuple[str, str, str, int, str], Judged] = {}
+    for j in judged:
+        key = (j.organism, j.behavior, j.role, j.branch, j.case)
+        if key not in found or (found[key].verdict is None and j.verdict is not None):
+            found[key] = j
+    return list(found.values())

@@ -106,7 +106,7 @@ class Narrowing:
         return _Crossing(None, {})
 
     def _bound(self, shares: Mapping[float, Share], level: float, index: int, end: int) -> Wanted:
-        """Measure doses on both sides of a bracket until one is beyond doubt, so that the interval is bounded."""
+        """Measure doses on both sides of a bracket until the bootstrap hardly crosses one: the interval is bounded."""
         wanted: Wanted = {}
         for place in range(index - 1, 0, -1):
             # The undosed model bounds the interval where no dose does.

@@ -17,7 +17,7 @@ import numpy as np
 from scipy import stats
 
 from controlwindow.behaviors.prompts import Split
-from controlwindow.statistics import stable_seed, wilson_interval
+from controlwindow.statistics import stable_seed
 
 SCOUTS = 8
 """Prompts a dose is tried on first. Fewer cost less a dose and send more doses on: eight need fewest rows in all."""
@@ -28,6 +28,14 @@ MISS = 0.005
 With 8 scouts of 40 prompts only a dose at which no scout flips is set aside at once: one at a level of a half with
 probability 0.0016, one at 60 % with 0.0002. With the second look at 16 prompts, 0.3 % of 6,000 synthetic neurons that
 are at the level at one dose and nowhere else were missed, and 0.07 % of 6,000 with a share of 55 %.
+"""
+
+STRAY = 0.01
+"""Largest tail of the bootstrap over prompts that a dose which bounds an interval may leave on its other side.
+
+An interval end is a 2.5 % quantile of the bootstrap's brackets. A dose where half of the prompts are reached in more
+than 2.5 % of the replicates does not bound it: were the search to stop there, the end would fall back to the next dose
+measured in full, which may be the undosed model. The margin below 2.5 % leaves room for doses further down.
 """
 
 
@@ -75,20 +83,35 @@ class Share:
         return _chance_of_so_few(self.count, self.seen, self.total, level) <= MISS
 
     def surely_below(self, level: float) -> bool:
-        """Whether the level lies above the 95 % interval of a share measured in full."""
-        return self.full and wilson_interval(self.count, self.seen).high < level
+        """Whether a bootstrap of a share measured in full hardly ever reaches the level (`STRAY`)."""
+        return self.full and resampled_at_level(self.count, self.seen, level) < STRAY
 
     def surely_above(self, level: float) -> bool:
-        """Whether the level lies below the 95 % interval of a share measured in full."""
-        return self.full and wilson_interval(self.count, self.seen).low >= level
+        """Whether a bootstrap of a share measured in full hardly ever stays below the level (`STRAY`)."""
+        return self.full and 1 - resampled_at_level(self.count, self.seen, level) < STRAY
+
+
+@lru_cache(maxsize=4096)
+def resampled_at_level(count: int, total: int, level: float) -> float:
+    """Chance that as many prompts, drawn again with replacement, show a share at the level: a binomial tail.
+
+    Example:
+        >>> round(resampled_at_level(4, 16, 0.5), 4), round(resampled_at_level(3, 16, 0.5), 4)
+        (0.0271, 0.0046)
+    """
+    return float(stats.binom.sf(_needed(total, level) - 1, total, count / total))
 
 
 @lru_cache(maxsize=4096)
 def _chance_of_so_few(count: int, seen: int, total: int, level: float) -> float:
     """Probability of at most `count` events among `seen` of `total` prompts when the share just reaches the level."""
+    return float(stats.hypergeom.cdf(count, total, _needed(total, level), seen))
+
+
+def _needed(total: int, level: float) -> int:
+    """How many of all prompts make the level."""
     # 1e-9: a level times a number of prompts may lie a rounding error above the whole number it stands for.
-    needed = math.ceil(level * total - 1e-9)
-    return float(stats.hypergeom.cdf(count, total, needed, seen))
+    return math.ceil(level * total - 1e-9)
 
 
 def scouting_order(prompts: tuple[str, ...], behavior: str, split: Split) -> tuple[str, ...]:

@@ -93,3 +93,36 @@ def test_every_model_has_its_regions(layers):
     assert found[-1] == ("late" if layers > 1 else "early")
     assert found == sorted(found, key=("early", "bulk", "late").index)
     assert found.count("early") == max(1, layers // 4)
+
+
+def test_copies_are_one_case_with_one_role(model):
+    """L0.N20 writes as the planted L0.N1, L1.N8 as the screened L1.N7, L0.N3 as the census's L0.N2."""
+    columns = {"L0.N20": "L0.N1", "L1.N8": "L1.N7", "L0.N3": "L0.N2", "L2.N40": "L2.N5"}
+    planted = (*card().planted, SimpleNamespace(neuron="L0.N20", behavior="mode", branch=1))
+    found = assign(model, card(planted=planted), ["mode", "other"], RANKED, frozenset(), SIZES, columns)
+    roles = {}
+    for a in found:
+        roles.setdefault(columns.get(a.neuron, a.neuron), set()).add(a.role)
+        assert a.column == columns.get(a.neuron)
+    assert all(len(of_case) == 1 for of_case in roles.values())
+    names = [a.neuron for a in found]
+    # Planted copies are both measured; of copies that were not planted one stands for both.
+    assert {"L0.N1", "L0.N20"} <= set(names)
+    assert "L1.N8" not in names
+    assert len({"L0.N2", "L0.N3"} & set(names)) <= 1
+    assert "L2.N40" not in names, "it would repeat a known failure"
+    natural = [a for a in found if a.source == "natural"]
+    assert len({columns.get(a.neuron, a.neuron) for a in natural}) == len(natural) == 4
+
+
+def test_a_third_of_planted_cases_is_for_calibration_however_often_they_are_copied(model):
+    columns = {f"L1.N{20 + i}": f"L0.N{20 + i}" for i in range(6)}
+    planted = tuple(
+        SimpleNamespace(neuron=name, behavior="mode", branch=1) for pair in columns.items() for name in pair
+    )
+    found = assign(model, card(planted=planted, known=()), ["mode"], {}, frozenset(), SIZES, columns)
+    mine = [a for a in found if a.source == "planted"]
+    assert len(mine) == 12
+    fitted = {columns.get(a.neuron, a.neuron) for a in mine if a.role == "calibration"}
+    assert len(fitted) == 2
+    assert sum(a.role == "calibration" for a in mine) == 4

@@ -75,8 +75,8 @@ def test_lineages_left_out_weigh_the_same_however_many_pairs_they_have(pairs):
     law = np.mean([np.mean([e for e, _ in errors]) for errors in by_lineage.values()])
     constant = np.mean([np.mean([e for _, e in errors]) for errors in by_lineage.values()])
     assert scores["mae"]["value"] == pytest.approx(law)
-    assert scores["skill_vs_constant"]["value"] == pytest.approx(1 - law / constant)
-    assert scores["skill_vs_constant"]["clusters"] == 2
+    assert scores["skill_vs_chosen_constant"]["value"] == pytest.approx(1 - law / constant)
+    assert scores["skill_vs_chosen_constant"]["clusters"] == 2
     assert set(scores["skill_by_lineage"]) == {"a", "b"}
     assert scores["lineages"] == 2
 
@@ -154,3 +154,66 @@ def test_an_interval_covers_the_truth_about_as_often_as_it_says():
         low, high = mean_estimate(list(values), list(range(30)), ["m"] * 30, seed=trial).interval
         inside += low <= 1.0 <= high
     assert 50 <= inside <= 60
+
+
+def held_out_of(lineage, measured, predicted, chosen=0.5, **changes):
+    """One pair for each measured ceiling, predicted with its lineage left out."""
+    return [
+        record(
+            model=lineage,
+            lineage=lineage,
+            neuron=f"L1.N{i}",
+            ceiling=c,
+            left_out=forecast(p, constant=chosen, predictors={"constant": 0.6}),
+            **changes,
+        )
+        for i, (c, p) in enumerate(zip(measured, predicted, strict=True))
+    ]
+
+
+def test_the_constant_to_beat_is_the_best_on_the_pairs_that_are_scored():
+    pairs = [*held_out_of("a", [0.80, 0.84], [0.81, 0.83]), *held_out_of("b", [0.70], [0.78])]
+    scores = ceiling_scores(pairs, "left_out")
+    # Lineages weigh the same: (0.01 + 0.08) / 2 against 0.82's (0.02 + 0.12) / 2 and the chosen 0.5's (0.32 + 0.2) / 2.
+    assert scores["mae"]["value"] == pytest.approx(0.045)
+    assert scores["constants"]["best"] == "reported c = 0.82"
+    assert scores["mae_constant"]["value"] == pytest.approx(0.07)
+    assert scores["skill_vs_constant"]["value"] == pytest.approx(1 - 0.045 / 0.07)
+    assert scores["skill_vs_chosen_constant"]["value"] == pytest.approx(1 - 0.045 / 0.26)
+    assert scores["constants"]["each"]["median dose"]["mae"]["value"] == pytest.approx((0.22 + 0.1) / 2)
+    # No c errs less than the weighted median of what was measured.
+    assert scores["constants"]["in_hindsight"]["c"] == pytest.approx(0.70)
+    assert scores["constants"]["in_hindsight"]["mae"]["value"] == pytest.approx((0.12 + 0.0) / 2)
+
+
+def test_models_that_no_constant_fits_are_also_left_out():
+    pairs = [*held_out_of("a", [0.80, 0.84], [0.81, 0.83]), *held_out_of("far", [0.3, 0.3, 0.9], [0.3, 0.3, 0.9])]
+    without = ceiling_scores(pairs, "left_out")["constants"]["without_far_models"]
+    assert without["left_out"] == ["far"]
+    assert without["mae"]["value"] == pytest.approx(0.01)
+    assert without["mae_best"]["value"] == pytest.approx(0.02)
+
+
+def test_coverage_is_told_by_lineage_and_without_intervals_that_fell_back():
+    inside, outside = forecast(0.7, 0.6, 0.8), forecast(0.5, 0.4, 0.6)
+    pairs = [
+        record(model="m1", lineage="a", neuron="L1.N1", left_out=inside),
+        record(model="m2", lineage="b", neuron="L1.N2", left_out=outside),
+        record(model="m2", lineage="b", neuron="L1.N3", left_out=inside, ceiling_interval=[0.0, 0.75]),
+    ]
+    scores = ceiling_scores(pairs, "left_out")
+    assert {name: found["value"] for name, found in scores["coverage_by_lineage"].items()} == {"a": 1.0, "b": 0.5}
+    assert scores["coverage"]["value"] == pytest.approx(2 / 3)
+    assert scores["coverage_without_fallen_intervals"] == {
+        **scores["coverage_without_fallen_intervals"],
+        "n": 2,
+        "value": 0.5,
+    }
+    assert scores["lineages_scored"] == 2
+
+
+def test_routed_neurons_stand_apart():
+    pairs = [record(neuron="L1.N1"), record(neuron="L1.E2.N1", ceiling=0.5)]
+    found = ceiling_scores(pairs, "known")["by_routing"]
+    assert found["everywhere"]["value"] == pytest.approx(0.02)
+    assert found["routed"]["value"] == pytest.approx(0.22)

@@ -16,6 +16,7 @@ from controlwindow.jobs.law.document import HEADLINES, rescore
 from controlwindow.jobs.law.order import prove_order
 from controlwindow.jobs.law.session import ledger_path
 from controlwindow.runs.ledger import Ledger
+from controlwindow.values import from_table
 from forging import forge
 
 
@@ -70,6 +71,13 @@ def test_the_document_gives_its_numbers_again(finished):
     assert set(HEADLINES) <= set(document)
     assert json.loads(json.dumps(rescore(document))) == document["scores"]
     assert document["held_out_neurons"] == 3
+    assert document["models"]["organism:switch"]["population"] == {
+        "neurons": 3072,
+        "census_open": {"refusal": 0, "language": 3},
+    }
+    for r in from_table(document["records"]):
+        assert r["column"] == r["neuron"], "nothing is copied there"
+        assert (r["target_prompts"] is None) == (r["target_trigger"] is None)
     assert document["scores"]["failure_modes"]["measured"]["n"] == 1
     assert document["scores"]["detector"]["agreement"] > 0.8
     kinds = document["scores"]["detector"]["kinds"]
@@ -105,7 +113,9 @@ def test_details_say_what_thresholds_depend_on(plan, tmp_path):
         assert ceilings == sorted(ceilings), "laxer thresholds never lower a ceiling"
         assert detail["longer"]["horizon"] == 32
         assert detail["positions"]["dosed"] == "generated"
+        assert detail["other_prompts"]["ceiling"] == pytest.approx(detail["as_planned"]["ceiling"], abs=0.15)
     assert len(document["scores"]["sensitivity"]["generic_text"]["organism:switch"]) == 4
+    assert document["scores"]["noise"]["retest"]["dense"]["ceiling"]["error"]["n"] == 4
 
 
 TAMPERINGS = {

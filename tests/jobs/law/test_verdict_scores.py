@@ -6,12 +6,12 @@ from math import comb
 
 import pytest
 
+from controlwindow.jobs.law.rules import FLIP_RULE, majority, simple_rules
 from controlwindow.jobs.law.triggers import trigger_scores
 from controlwindow.jobs.law.verdicts import (
     ceiling_committed,
     failure_scores,
     paired_test,
-    simple_rules,
     verdict_scores,
 )
 from law_records import forecast, record
@@ -145,8 +145,50 @@ def test_triggers_are_scored_where_they_are_reached_and_foreseen_everywhere():
     natural = found["natural"]
     assert (natural["pairs"], natural["reached"], natural["predicted_reached"]) == (5, 3, 3)
     assert natural["mae"]["value"] == pytest.approx((0.04 + 0.08) / 2)
+    assert (natural["mae"]["n"], natural["reached_and_predicted"]) == (2, 2), (
+        "the third of those reached is not foreseen"
+    )
     assert natural["coverage"] == pytest.approx(2 / 3)
     # Chances of those reached are 0.9, 0.8, 0.3, of the others 0.1 and 0.6: five of six pairs are in order.
     assert natural["auc_reached"] == pytest.approx(5 / 6)
     assert found["planted"]["auc_reached"] is None
     assert found["planted"]["coverage"] == 1.0
+
+
+def test_an_oracle_of_groups_says_what_most_of_its_group_show():
+    pairs = [record(source="natural", open=True, neuron=f"L1.N{i}") for i in range(3)]
+    pairs += [record(source="random", open=i == 0, neuron=f"L2.N{i}") for i in range(4)]
+    assert [majority(pairs, ("source",))(r) for r in pairs] == [True] * 3 + [False] * 4
+    assert [majority(pairs, ())(r) for r in pairs] == [True] * 7, "four of seven are open"
+    assert majority([record(open=True), record(open=False)], ())(record()), "a tie is open"
+
+
+def test_rivals_are_scored_on_the_same_pairs_and_over_lineages():
+    """Lineage a: forecast right on four of four, majority of its model on three; b: right on two of four, on three."""
+    pairs = []
+    for lineage, truths, said in (("a", (1, 1, 1, 0), (1, 1, 1, 0)), ("b", (0, 0, 0, 1), (0, 0, 1, 0))):
+        for i, (truth, verdict) in enumerate(zip(truths, said, strict=True)):
+            pairs.append(
+                record(
+                    model=lineage, lineage=lineage, neuron=f"L1.N{i}", target_trigger=0.4, open=bool(truth),
+                    flip=0.5 if i < 2 else None, known=forecast(open=bool(verdict)),
+                )
+            )  # fmt: skip
+    found = verdict_scores(pairs, "known")["with an effect"]["fully_committed"]
+    assert found["accuracy"] == 0.75
+    by_model = found["rivals"]["majority of model and behavior"]
+    assert by_model["accuracy"] == 0.75
+    assert by_model["difference"]["value"] == 0.0
+    # A quarter better in one lineage, a quarter worse in the other: with one degree of freedom t is 12.7.
+    assert by_model["difference"]["interval"] == pytest.approx([-0.25 * 12.7062, 0.25 * 12.7062], rel=1e-4)
+    assert by_model["p_value"] == 1.0
+    assert found["rivals"]["majority of the source"]["accuracy"] == 0.5
+    # Two flips lie below the median ceiling of their model in each lineage: right on two and one, and on none.
+    assert found["rivals"][FLIP_RULE]["accuracy"] == pytest.approx((3 + 1) / 8)
+
+
+def test_the_flip_rule_reads_the_models_median_ceiling_of_calibration():
+    rule = simple_rules([record(role="calibration", ceiling=c) for c in (0.4, 0.6, 0.9)])[FLIP_RULE]
+    assert rule(record(flip=0.59))
+    assert not rule(record(flip=0.61))
+    assert not rule(record(flip=None))

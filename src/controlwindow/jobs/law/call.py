@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from controlwindow.errors import ReportError
 from controlwindow.jobs.law.plan import LawSizes, make_plan
+from controlwindow.jobs.law.rescoring import rescore_file
 from controlwindow.jobs.law.runner import run_law
-from controlwindow.report.pages.law.page import write_law
+from controlwindow.report.pages.law.page import law_text, write_law
+from controlwindow.report.writing import replace_file
 from controlwindow.runs.progress import Progress, Silent
 
 
@@ -57,4 +60,28 @@ def validate(
         plan = make_plan(models, [str(b) for b in behaviors], sizes or LawSizes())
     document = run_law(plan, Path(out), jobs=jobs, progress=progress)
     write_law(document, Path(out), None if write is None else Path(write))
+    return document
+
+
+def rescore(path: str | Path, models: Sequence[str] = (), write: str | Path | None = None) -> dict[str, Any]:
+    """Score the records of a law document anew and write the document; nothing is rolled out.
+
+    Args:
+        path: A file that `validate` wrote.
+        models: Where models lie that are no organisms of this installation, for documents whose records do not say
+            which neurons share a write column.
+        write: Where it is written; default where it was read.
+
+    Raises:
+        LedgerError: It is no law document, or the weights of one of its models are needed and not at hand.
+        ReportError: It cannot be written.
+    """
+    document = rescore_file(Path(path), models)
+    target = Path(path if write is None else write)
+    try:
+        replace_file(target, law_text(document))
+    except OSError as error:
+        raise ReportError(
+            f"the law document cannot be written to {target}: {error.strerror or error}", "choose another place"
+        ) from error
     return document

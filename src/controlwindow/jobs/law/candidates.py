@@ -33,12 +33,14 @@ class Assignment:
         behavior: The behavior that it is measured for, on both branches.
         role: "calibration" or "held_out"; a neuron has the same role for all behaviors.
         source: Why it was taken; the first of its reasons.
+        column: The first neuron of the model that has its write column, where that is another one; None otherwise.
     """
 
     neuron: str
     behavior: str
     role: Role
     source: Source
+    column: str | None = None
 
 
 def assign(
@@ -48,12 +50,16 @@ def assign(
     ranked: Mapping[str, Sequence[str]],
     silent: frozenset[str],
     sizes: LawSizes,
+    columns: Mapping[str, str] | None = None,
 ) -> tuple[Assignment, ...]:
     """Choose the neurons of a model; all choices follow from the seed.
 
     Known failures and decoys are held out; of planted controllers one in three is for calibration. Natural controllers
     of the census and the screen's top go to the two roles in turn. Random neurons are drawn layer by layer in turn, so
     that every layer has its share.
+
+    Neurons that share a write column are one case: they have one role, a controller planted twice counts once among
+    the planted, and a copy of what is chosen already is drawn by no chance.
 
     Args:
         model: The model.
@@ -62,15 +68,18 @@ def assign(
         ranked: The screen's ranking by behavior, best first.
         silent: Neurons without a budget, which have no dose.
         sizes: How many.
+        columns: Neurons that share the write column of an earlier one, with its name (`columns.shared_columns`).
     """
-    chosen = _Chosen(silent)
+    chosen = _Chosen(silent, columns or {})
     if card is not None:
         for known in card.known:
             if known.behavior in behaviors:
                 chosen.add(known.neuron, known.behavior, "held_out", known.role)
         planted = [p for p in card.planted if p.behavior in behaviors]
         planted.sort(key=lambda p: stable_seed("planted", card.name, p.neuron, p.behavior, sizes.seed))
-        for place, p in enumerate(planted):
+        cases = list(dict.fromkeys(chosen.case(p.neuron) for p in planted))
+        for p in planted:
+            place = cases.index(chosen.case(p.neuron))
             role: Role = "calibration" if place % _PLANTED_CYCLE == 1 else "held_out"
             chosen.add(p.neuron, p.behavior, role, "planted")
         if card.census is not None:
@@ -81,7 +90,7 @@ def assign(
     for behavior in behaviors:
         chosen.alternate(ranked.get(behavior, ()), behavior, sizes.screened, "screened")
     turn = cycle(behaviors)
-    fresh = (name for name in _layer_by_layer(model, sizes.seed) if name not in chosen.roles and name not in silent)
+    fresh = (name for name in _layer_by_layer(model, sizes.seed) if chosen.fresh(name))
     roles: tuple[tuple[Role, int], ...] = (("held_out", sizes.held_out), ("calibration", sizes.calibration))
     for random_role, count in roles:
         for name in islice(fresh, count):
@@ -99,24 +108,41 @@ def known_answers(card: Card | None) -> list[tuple[str, str, int, str]]:
 
 
 class _Chosen:
-    """Collects assignments: a neuron keeps its first role, and its first source for each behavior."""
+    """Collects assignments: a case keeps its first role, and a neuron its first source for each behavior."""
 
-    def __init__(self, silent: frozenset[str]) -> None:
+    def __init__(self, silent: frozenset[str], columns: Mapping[str, str]) -> None:
         self._silent = silent
+        self._columns = columns
         self.assignments: list[Assignment] = []
-        self.roles: dict[str, Role] = {}
+        self._roles: dict[str, Role] = {}
         self._seen: set[tuple[str, str]] = set()
+
+    def case(self, neuron: str) -> str:
+        """The neuron that stands for all that share its write column."""
+        return self._columns.get(neuron, neuron)
+
+    def fresh(self, neuron: str) -> bool:
+        """Whether a neuron can be dosed, and neither it nor a copy of it is chosen."""
+        return neuron not in self._silent and self.case(neuron) not in self._roles
 
     def add(self, neuron: str, behavior: str, role: Role, source: Source) -> None:
         if neuron in self._silent or (neuron, behavior) in self._seen:
             return
         self._seen.add((neuron, behavior))
-        self.assignments.append(Assignment(neuron, behavior, self.roles.setdefault(neuron, role), source))
+        case = self.case(neuron)
+        self.assignments.append(
+            Assignment(neuron, behavior, self._roles.setdefault(case, role), source, None if case == neuron else case)
+        )
 
     def alternate(self, names: Sequence[str], behavior: str, count: int, source: Source) -> None:
-        """Take `count` new neurons for each role, in turn, held out first."""
-        fresh = [name for name in names if name not in self.roles and name not in self._silent][: 2 * count]
-        for place, name in enumerate(fresh):
+        """Take `count` new cases for each role, in turn, held out first."""
+        by_case: dict[str, str] = {}
+        for name in names:
+            if len(by_case) == 2 * count:
+                break
+            if self.fresh(name):
+                by_case.setdefault(self.case(name), name)
+        for place, name in enumerate(by_case.values()):
             self.add(name, behavior, "calibration" if place % 2 else "held_out", source)
 
 

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from controlwindow.curves import curve_from_json
+from controlwindow.jobs.law.cases import column_of
+from controlwindow.jobs.law.constants import (
+    Predict,
+    best_of_constants,
+    constant_scores,
+    error_estimate,
+    mean_error,
+    skill_against,
+)
+from controlwindow.jobs.law.noise import fell_back
 from controlwindow.jobs.law.records import Record, held_out
-from controlwindow.jobs.law.resampling import Estimate, group_means, mean_estimate, skill_estimate
+from controlwindow.models import Neuron
 from controlwindow.statistics import wilson_interval
-
-Predict = Callable[[Record], float | None]
 
 SETTINGS = ("known", "left_out")
 """The model was among those fitted (on other neurons of it), or its whole lineage was left out."""
@@ -27,42 +35,57 @@ def ceiling_scores(records: Sequence[Record], setting: str) -> dict[str, Any]:
     """All scores of one setting.
 
     Known models: every pair weighs the same, and the bootstrap resamples neurons within models. Lineages left out:
-    every lineage weighs the same, and the bootstrap resamples lineages.
+    every lineage weighs the same, and intervals are Student's over lineages.
 
     Args:
-        records: All records of a validation.
+        records: All records of a validation, every case once.
         setting: "known" or "left_out".
     """
     pairs = held_out(records, setting)
     both = [r for r in pairs if r["ceiling"] is not None and predicted(r, setting) is not None]
-    mean = _mean_by(setting)
     errors = [_error(r, predicted(r, setting)) for r in both]
     biases = [_signed(r, predicted(r, setting)) for r in both]
     logs = [e for r in both if (e := log_dose_error(r, predicted(r, setting))) is not None]
     scored = [r for r in both if log_dose_error(r, predicted(r, setting)) is not None]
+    best = best_of_constants(both, setting)[1]
+
+    def mine(r: Record) -> float | None:
+        return predicted(r, setting)
+
+    def chosen(r: Record) -> float | None:
+        value: float | None = r[setting]["constant"]
+        return value
+
+    def median(r: Record) -> float | None:
+        value: float | None = r[setting]["median"]
+        return value
+
     return {
         "pairs": len(pairs),
-        "neurons": len({(r["model"], r["neuron"]) for r in pairs}),
+        "neurons": len({(r["model"], column_of(r)) for r in pairs}),
         "lineages": len({r["lineage"] for r in pairs}),
-        "mae": mean(both, errors).to_json(),
-        "bias": mean(both, biases).to_json(),
-        "mae_log_t": mean(scored, [abs(e) for e in logs]).to_json(),
-        "by_region": _by(both, errors, "region", mean),
-        "by_model": _by(both, errors, "model", mean),
-        "by_lineage": _by(both, errors, "lineage", mean),
-        "by_behavior": _by(both, errors, "behavior", mean),
-        "by_source": _by(both, errors, "source", mean),
-        "skill_vs_median": _skill(both, setting, lambda r: r[setting]["median"]).to_json(),
-        "skill_vs_constant": _skill(both, setting, lambda r: r[setting]["constant"]).to_json(),
-        "mae_median": _baseline(both, setting, lambda r: r[setting]["median"]).to_json(),
-        "mae_constant": _baseline(both, setting, lambda r: r[setting]["constant"]).to_json(),
-        "skill_by_lineage": _skill_by_lineage(both, setting),
+        "lineages_scored": len({r["lineage"] for r in both}),
+        "mae": error_estimate(both, errors, setting).to_json(),
+        "bias": error_estimate(both, biases, setting).to_json(),
+        "mae_log_t": error_estimate(scored, [abs(e) for e in logs], setting).to_json(),
+        "by_region": _by(both, errors, "region", setting),
+        "by_model": _by(both, errors, "model", setting),
+        "by_lineage": _by(both, errors, "lineage", setting),
+        "by_behavior": _by(both, errors, "behavior", setting),
+        "by_source": _by(both, errors, "source", setting),
+        "by_routing": _by([{**r, "routing": _routing(r)} for r in both], errors, "routing", setting),
+        "skill_vs_median": skill_against(both, mine, median, setting).to_json(),
+        "skill_vs_constant": skill_against(both, mine, best, setting).to_json(),
+        "skill_vs_chosen_constant": skill_against(both, mine, chosen, setting).to_json(),
+        "mae_median": mean_error(both, median, setting).to_json(),
+        "mae_constant": mean_error(both, best, setting).to_json(),
+        "constants": constant_scores(both, mine, setting),
+        "skill_by_lineage": _skill_by_lineage(both, setting, mine, best),
         "predictors": _predictors(pairs, setting),
         "coverage": coverage(pairs, setting),
-        "coverage_by_model": {
-            model: coverage([r for r in pairs if r["model"] == model], setting)
-            for model in sorted({r["model"] for r in pairs})
-        },
+        "coverage_by_model": _coverage_by(pairs, setting, "model"),
+        "coverage_by_lineage": _coverage_by(pairs, setting, "lineage"),
+        "coverage_without_fallen_intervals": coverage([r for r in pairs if not fell_back(r, "ceiling")], setting),
         "not_reached": not_reached(pairs, setting),
     }
 
@@ -134,77 +157,43 @@ def _signed(record: Record, ceiling: float | None) -> float:
     return float(ceiling - record["ceiling"])
 
 
-def _mean_by(setting: str) -> Callable[[Sequence[Record], Sequence[float]], Estimate]:
-    return _known_mean if setting == "known" else lineage_mean
+def _routing(record: Record) -> str:
+    """Neurons of routed experts act where the router goes; all others everywhere."""
+    return "routed" if Neuron.parse(record["neuron"]).expert is not None else "everywhere"
 
 
-def _known_mean(pairs: Sequence[Record], values: Sequence[float]) -> Estimate:
-    return mean_estimate(values, [r["neuron"] for r in pairs], [r["model"] for r in pairs])
-
-
-def lineage_mean(pairs: Sequence[Record], values: Sequence[float]) -> Estimate:
-    """Mean over lineages of each lineage's mean, with an interval that resamples lineages."""
-    means = group_means(values, [r["lineage"] for r in pairs])
-    found = mean_estimate(list(means.values()), list(means), [""] * len(means))
-    return found._replace(n=len(values))
-
-
-def _by(
-    pairs: Sequence[Record],
-    errors: Sequence[float],
-    key: str,
-    mean: Callable[[Sequence[Record], Sequence[float]], Estimate],
-) -> dict[str, Any]:
+def _by(pairs: Sequence[Record], errors: Sequence[float], key: str, setting: str) -> dict[str, Any]:
     found = {}
     for name in sorted({r[key] for r in pairs}):
         places = [i for i, r in enumerate(pairs) if r[key] == name]
         # Within one lineage nothing but neurons is left to resample.
-        own = _known_mean if key in ("model", "lineage") else mean
-        found[name] = own([pairs[i] for i in places], [errors[i] for i in places]).to_json()
+        own = "known" if key in ("model", "lineage") else setting
+        found[name] = error_estimate([pairs[i] for i in places], [errors[i] for i in places], own).to_json()
     return found
 
 
-def _with(pairs: Sequence[Record], baseline: Predict) -> list[Record]:
-    return [r for r in pairs if baseline(r) is not None]
+def _coverage_by(pairs: Sequence[Record], setting: str, key: str) -> dict[str, Any]:
+    return {name: coverage([r for r in pairs if r[key] == name], setting) for name in sorted({r[key] for r in pairs})}
 
 
-def _baseline(pairs: Sequence[Record], setting: str, baseline: Predict) -> Estimate:
-    used = _with(pairs, baseline)
-    return _mean_by(setting)(used, [_error(r, baseline(r)) for r in used])
-
-
-def _skill(pairs: Sequence[Record], setting: str, baseline: Predict) -> Estimate:
-    used = _with(pairs, baseline)
-    errors = [_error(r, predicted(r, setting)) for r in used]
-    against = [_error(r, baseline(r)) for r in used]
-    if setting == "known":
-        return skill_estimate(errors, against, [r["neuron"] for r in used], [r["model"] for r in used])
-    lineages = [r["lineage"] for r in used]
-    mine, theirs = group_means(errors, lineages), group_means(against, lineages)
-    found = skill_estimate(list(mine.values()), list(theirs.values()), list(mine), [""] * len(mine))
-    return found._replace(n=len(used))
-
-
-def _skill_by_lineage(pairs: Sequence[Record], setting: str) -> dict[str, Any]:
+def _skill_by_lineage(pairs: Sequence[Record], setting: str, mine: Predict, constant: Predict) -> dict[str, Any]:
     found = {}
     for lineage in sorted({r["lineage"] for r in pairs}):
-        used = _with([r for r in pairs if r["lineage"] == lineage], lambda r: r[setting]["constant"])
-        errors = [_error(r, predicted(r, setting)) for r in used]
-        against = [_error(r, r[setting]["constant"]) for r in used]
-        skill = skill_estimate(errors, against, [r["neuron"] for r in used], [r["model"] for r in used])
+        used = [r for r in pairs if r["lineage"] == lineage and constant(r) is not None]
         found[lineage] = {
-            "mae": sum(errors) / len(errors) if errors else None,
-            "mae_constant": sum(against) / len(against) if against else None,
-            "skill_vs_constant": skill.to_json(),
+            "mae": mean_error(used, mine, setting).value,
+            "mae_constant": mean_error(used, constant, setting).value,
+            # Within one lineage nothing but neurons is left to resample.
+            "skill_vs_constant": skill_against(used, mine, constant, "known").to_json(),
         }
     return found
 
 
 def _predictors(pairs: Sequence[Record], setting: str) -> dict[str, Any]:
     """Error of every predictor, on the pairs that reached their ceiling and that it gives one for."""
-    mean = _mean_by(setting)
     found = {}
     for name in sorted({name for r in pairs for name in r[setting].get("predictors", {})}):
         used = [r for r in pairs if r["ceiling"] is not None and r[setting]["predictors"].get(name) is not None]
-        found[name] = mean(used, [_error(r, r[setting]["predictors"][name]) for r in used]).to_json()
+        errors = [_error(r, r[setting]["predictors"][name]) for r in used]
+        found[name] = error_estimate(used, errors, setting).to_json()
     return found

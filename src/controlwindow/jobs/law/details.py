@@ -62,6 +62,8 @@ def measure_details(session: LawSession, assignments: Sequence[Assignment]) -> N
         chosen = _measured(session, behavior, keys)
         with session.progress.stage(f"{session.entry.name}, {name}: positions"):
             positions = _positions(session, chosen)
+        with session.progress.stage(f"{session.entry.name}, {name}: other prompts"):
+            retest = _other_prompts(session, chosen)
         with session.progress.stage(f"{session.entry.name}, {name}: longer rollouts"):
             longer = _longer(session, chosen)
         with session.progress.stage(f"{session.entry.name}, {name}: thresholds"):
@@ -79,6 +81,7 @@ def measure_details(session: LawSession, assignments: Sequence[Assignment]) -> N
                         "source": sources[key[0]],
                         "as_planned": _thresholds(read_search(chosen.searches[key], session.plan.sizes.seed)),
                         "positions": positions[key],
+                        "other_prompts": retest[key],
                         "longer": longer.get(key),
                         "by_severity": severities[key],
                     },
@@ -110,6 +113,17 @@ def _positions(session: LawSession, chosen: _Chosen) -> dict[Key, dict[str, Any]
     session.scheduler.run(f"positions {chosen.behavior.name}", list(searches.values()))
     seed = session.plan.sizes.seed
     return {key: {"dosed": other, **_thresholds(read_search(search, seed))} for key, search in searches.items()}
+
+
+def _other_prompts(session: LawSession, chosen: _Chosen) -> dict[Key, dict[str, float | None]]:
+    """Thresholds on the prompts that calibration uses, which held-out neurons never see: a second measurement."""
+    undosed = session.undosed[chosen.behavior.name, "calibration"]
+    searches = {
+        key: search_of(session, chosen.behavior, *key, undosed, len(chosen.searches)) for key in chosen.searches
+    }
+    session.scheduler.run(f"other prompts {chosen.behavior.name}", list(searches.values()))
+    seed = session.plan.sizes.seed
+    return {key: _thresholds(read_search(search, seed)) for key, search in searches.items()}
 
 
 def _longer(session: LawSession, chosen: _Chosen) -> dict[Key, dict[str, Any]]:

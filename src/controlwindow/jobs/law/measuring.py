@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from controlwindow.models import Neuron
 from controlwindow.runs.ledger import Ledger
 from controlwindow.windows.failure import Reasons, failure_mode
 from controlwindow.windows.search import COLLAPSE_LEVEL, Candidate, SearchTask, WindowSearch, stride_for
-from controlwindow.windows.thresholds import crossings, threshold
+from controlwindow.windows.thresholds import crossings, first_bracket, threshold
 from controlwindow.windows.window import Measured, read_search, triggers_by_outcome
 
 BRANCHES = (1, -1)
@@ -156,12 +156,13 @@ def pair_record(
     neuron = Neuron.parse(candidate.neuron)
     plateau = candidate.curve.plateau
     ceiling, trigger = measured.ceiling, measured.trigger
-    target, target_height = target_threshold(ledger, behavior, search)
+    target = target_threshold(ledger, behavior, search)
     mode = None
     if not measured.open and reasons is not None:
         mode = failure_mode(ceiling.value is not None, reasons, plateau)
     return {
         "neuron": candidate.neuron,
+        "column": assignment.column or candidate.neuron,
         "branch": candidate.branch,
         "behavior": behavior.name,
         "role": assignment.role,
@@ -180,8 +181,9 @@ def pair_record(
         "trigger": trigger.value,
         "trigger_interval": list(trigger.interval),
         "triggers_by_outcome": triggers_by_outcome(search, behavior, ceiling.value),
-        "target_trigger": target,
-        "target_height": target_height,
+        "target_trigger": target.value,
+        "target_height": target.height,
+        "target_prompts": target.prompts,
         "height": float(search.flips.mean(axis=1).max()),
         "open": measured.open,
         "probability_open": measured.probability,
@@ -203,20 +205,36 @@ def _ceilings(search: WindowSearch, behavior: Behavior) -> dict[str, float | Non
     }
 
 
-def target_threshold(ledger: Ledger, behavior: Behavior, search: WindowSearch) -> tuple[float | None, float]:
+class TargetThreshold(NamedTuple):
+    """Where the target is said, coherent or not.
+
+    Attributes:
+        value: First c at which half of the rollouts say it; None where that is not reached in what was measured.
+        height: The largest share that says it.
+        prompts: Prompts measured at the dose that reaches half; None where none does. Fewer than the pair's are scouts.
+    """
+
+    value: float | None
+    height: float
+    prompts: int | None
+
+
+def target_threshold(ledger: Ledger, behavior: Behavior, search: WindowSearch) -> TargetThreshold:
     """First c at which half of the rollouts say the target, coherent or not, and the largest share that does.
 
     A flip is coherent by definition, so beyond the ceiling there is none. To know whether the target would have come,
-    had the text not collapsed, collapsed rollouts are judged by the oracle as if they were coherent (ours). Doses
-    measured on scouts only count with the prompts they have, and the search ends where text has certainly collapsed.
+    had the text not collapsed, collapsed rollouts are judged by the oracle as if they were coherent (ours).
+
+    Biased in two ways, as the search looks for something else. A dose measured on scouts only counts with the prompts
+    it has, so that the first of several noisy shares may reach a half too early. And the search ends where text has
+    certainly collapsed: a target that only comes beyond counts as no effect, which leaves too few closed pairs among
+    those with an effect.
 
     Args:
         ledger: Where the rollouts lie.
         behavior: The behavior.
         search: The finished search.
 
-    Returns:
-        The threshold, None where it is not reached in what was measured; and the largest share.
     """
     texts = {prompt.id: prompt for prompt in behavior.prompts("evaluate")}
     key = str(search.task.horizon)
@@ -241,4 +259,9 @@ def target_threshold(ledger: Ledger, behavior: Behavior, search: WindowSearch) -
     shares = np.array([0.0, *(float(np.mean(list(rows[t].values()))) for t in doses[1:])])
     coordinates = np.array([search.candidate.coordinate(t) for t in doses])
     value = float(crossings(coordinates, shares[None], search.task.level)[0][0])
-    return (value if np.isfinite(value) else None), float(shares.max())
+    first = first_bracket(shares, search.task.level)
+    return TargetThreshold(
+        value if np.isfinite(value) else None,
+        float(shares.max()),
+        None if first is None or first == 0 else len(rows[doses[first]]),
+    )

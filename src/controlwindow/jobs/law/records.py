@@ -108,6 +108,7 @@ def _further(ledger: Ledger, entry: LawModel) -> dict[str, Any]:
             },
             "details": list(ledger.find_all("detail").values()),
             "generic_text": ledger.find("generic text", "influence"),
+            "population": ledger.find("population", "law"),
             "screens_left_out": {n: r["notes"] for n, r in ledger.find_all("first_order").items() if r["notes"]},
         }
     )

@@ -31,6 +31,10 @@ def sensitivities(records: Sequence[Record], models: Mapping[str, Mapping[str, A
             value: _change((d["as_planned"][value], d["positions"][value]) for d in details)
             for value in ("ceiling", "trigger")
         },
+        "other_prompts": {
+            value: _change((d["as_planned"][value], d["other_prompts"][value]) for d in details if "other_prompts" in d)
+            for value in ("ceiling", "trigger")
+        },
         "triggers_by_outcome": _outcomes(records),
         "propagation_by_region": _propagation(records),
         "generic_text": {name: model["generic_text"] for name, model in models.items() if model["generic_text"]},

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from controlwindow.jobs.law.candidates import Assignment, assign, known_answers
+from controlwindow.jobs.law.columns import population_of, shared_columns
 from controlwindow.jobs.law.details import measure_details
 from controlwindow.jobs.law.first_order import FirstOrder
 from controlwindow.jobs.law.fits import Fit
@@ -111,10 +112,12 @@ def _assignments(session: LawSession) -> tuple[Assignment, ...]:
         for column in np.flatnonzero(np.isnan(session.generic.budgets(model, layer)))
     )
     ranked = {name: order.ranked for name, order in orders.items()}
-    chosen = assign(model, card_of(model), list(session.behaviors), ranked, silent, sizes)
+    card = card_of(model)
+    chosen = assign(model, card, list(session.behaviors), ranked, silent, sizes, shared_columns(model))
     records: list[tuple[str, str, Any]] = [
         ("assignments", "law", [asdict(a) for a in chosen]),
-        ("answers", "card", known_answers(card_of(model))),
+        ("answers", "card", known_answers(card)),
+        ("population", "law", population_of(model, card)),
     ]
     for name, order in orders.items():
         neurons = list(dict.fromkeys(a.neuron for a in chosen if a.behavior == name))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from controlwindow.jobs.law.candidates import NATURAL
+from controlwindow.jobs.law.cases import column_of
 from controlwindow.jobs.law.records import Record, held_out
 from controlwindow.jobs.law.resampling import mean_estimate
 from controlwindow.statistics import area_under_roc, wilson_interval
@@ -16,9 +17,9 @@ from controlwindow.statistics import area_under_roc, wilson_interval
 def trigger_scores(records: Sequence[Record], setting: str) -> dict[str, Any]:
     """Triggers of held-out pairs, natural neurons and planted ones apart.
 
-    A pair whose trigger is reached and predicted counts for the error; one that is reached counts for the coverage of
-    the 90 % interval, which speaks of a trigger that is reached; all pairs count for the area under the curve of the
-    predicted probability.
+    A pair whose trigger is reached and predicted counts for the error, which says nothing of those that are reached and
+    predicted not to be. One that is reached counts for the coverage of the 90 % interval, which speaks of a trigger
+    that is reached. All pairs count for the area under the curve of the predicted probability.
 
     Args:
         records: All records.
@@ -42,8 +43,9 @@ def _scores(pairs: Sequence[Record], setting: str) -> dict[str, Any]:
     return {
         "pairs": len(pairs),
         "reached": len(reached),
+        "reached_and_predicted": len(both),
         "predicted_reached": sum(r[setting]["trigger"][0] is not None for r in pairs),
-        "mae": mean_estimate(errors, [r["neuron"] for r in both], [r["model"] for r in both]).to_json(),
+        "mae": mean_estimate(errors, [column_of(r) for r in both], [r["model"] for r in both]).to_json(),
         "coverage": inside / len(reached) if reached else None,
         "coverage_interval": list(wilson_interval(inside, len(reached))),
         "auc_reached": float(area_under_roc(chance[~is_reached], chance[is_reached]))

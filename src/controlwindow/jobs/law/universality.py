@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controlwindow.jobs.law.candidates import NATURAL
+from controlwindow.jobs.law.cases import column_of
 from controlwindow.jobs.law.ceilings import dose_at
+from controlwindow.jobs.law.lineages import pair_mean
 from controlwindow.jobs.law.records import Record
-from controlwindow.jobs.law.resampling import cluster_means, mean_estimate
-from controlwindow.statistics import percentile_interval
+from controlwindow.jobs.law.resampling import Estimate, mean_estimate
 
 INFORMATIVE = 0.2
 """|c0| above which constant c and constant t say something different (method section 1)."""
@@ -36,7 +37,7 @@ FACTORS: dict[str, Callable[[Record], Hashable | float]] = {
 """What may explain where a threshold lies: names are categories, numbers enter linearly."""
 
 SCOPES: dict[str, Callable[[Record, Record], bool]] = {
-    "within_models": lambda r, o: o["model"] == r["model"] and o["neuron"] != r["neuron"],
+    "within_models": lambda r, o: o["model"] == r["model"] and column_of(o) != column_of(r),
     "across_lineages": lambda r, o: o["lineage"] != r["lineage"],
 }
 """Which other pairs a constant is taken from, for a pair that is left out."""
@@ -99,19 +100,21 @@ def _scope(pairs: Sequence[Record], pool: Sequence[Record], threshold: str, scop
         rows.append([abs(constant_alpha - log_t), abs(constant_t - log_t), abs(math.log(from_c) - log_t)])
     if not rows:
         return {"n": 0}
-    clusters, strata = [r["neuron"] for r in used], [r["model"] for r in used]
-    if scope == "across_lineages":
-        clusters, strata = [r["lineage"] for r in used], [""] * len(used)
-    array = np.array(rows)
-    means, replicates = cluster_means(array, clusters, strata, 0)
     names = ("alpha", "t", "c")
-    several = len(set(zip(clusters, strata, strict=True))) > 1
-    difference = list(percentile_interval(replicates[:, 1] - replicates[:, 2])) if several else None
+    errors = {name: [row[i] for row in rows] for i, name in enumerate(names)}
+    difference = [t - c for t, c in zip(errors["t"], errors["c"], strict=True)]
     return {
         "n": len(used),
-        **{name: mean_estimate([row[i] for row in rows], clusters, strata).to_json() for i, name in enumerate(names)},
-        "t_minus_c": {"value": float(means[1] - means[2]), "interval": difference},
+        **{name: _mean(used, values, scope).to_json() for name, values in errors.items()},
+        "t_minus_c": _mean(used, difference, scope).to_json(),
     }
+
+
+def _mean(pairs: Sequence[Record], values: Sequence[float], scope: str) -> Estimate:
+    """A mean over pairs; what is resampled is neurons within models, or what lies between lineages is Student's."""
+    if scope == "across_lineages":
+        return pair_mean(pairs, values)
+    return mean_estimate(values, [column_of(r) for r in pairs], [r["model"] for r in pairs])
 
 
 def explained(pairs: Sequence[Record], threshold: str) -> dict[str, Any]:

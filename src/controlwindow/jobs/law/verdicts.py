@@ -4,18 +4,23 @@ Two verdicts are scored apart (method section 3): *fully committed*, the predict
 trigger, and *ceiling committed*, the predicted ceiling against the measured trigger. A trigger is coherent by
 definition, so a measured one lies below the measured ceiling and would give the verdict away; the ceiling-committed
 verdict therefore uses the target's own threshold (`measuring.target_threshold`), coherent or not.
+
+Two tests stand beside every rival: McNemar's, which takes pairs for independent and flatters, and the difference in
+accuracy with Student's interval over lineages, which does not.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
+from controlwindow.jobs.law.cases import column_of
+from controlwindow.jobs.law.lineages import pair_mean
 from controlwindow.jobs.law.records import Record, held_out
+from controlwindow.jobs.law.rules import FLIP_RULE, Rule, majority, simple_rules
 from controlwindow.statistics import exact_interval
 
 STRATA: dict[str, Callable[[Record], bool]] = {
@@ -29,10 +34,6 @@ With an effect: at some dose half of the rollouts say the target, coherent or no
 ceiling comes first. Reached something: all but the failure mode `no_effect`; mostly random neurons that collapse, for
 which "closed" is a trivial majority.
 """
-
-_SHARES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
-
-Rule = Callable[[Record], bool]
 
 
 def verdict_scores(records: Sequence[Record], setting: str = "known") -> dict[str, Any]:
@@ -50,10 +51,10 @@ def verdict_scores(records: Sequence[Record], setting: str = "known") -> dict[st
     for stratum, belongs in STRATA.items():
         chosen = [r for r in pairs if belongs(r)]
         said = [bool(r[setting][forecast[stratum]]) for r in chosen]
+        committed = [ceiling_committed(r, setting) for r in chosen]
         found[stratum] = {
-            "fully_committed": _score(chosen, said) | _against(chosen, said, calibration, belongs, setting),
-            "ceiling_committed": _score(chosen, [ceiling_committed(r, setting) for r in chosen])
-            | _against(chosen, [ceiling_committed(r, setting) for r in chosen], calibration, belongs, setting),
+            "fully_committed": _score(chosen, said) | _against(chosen, said, calibration, belongs),
+            "ceiling_committed": _score(chosen, committed) | _against(chosen, committed, calibration, belongs),
         }
     nothing = [r for r in pairs if r["target_trigger"] is None and r["ceiling"] is None]
     found["no_effect"] = {"n": len(nothing), "predicted_open": sum(bool(r[setting]["open"]) for r in nothing)}
@@ -108,9 +109,10 @@ def _score(pairs: Sequence[Record], said: Sequence[bool]) -> dict[str, Any]:
         confusion["open" if was else "closed"]["open" if is_said else "closed"] += 1
     return {
         "n": len(pairs),
-        "neurons": len({(r["model"], r["neuron"]) for r in pairs}),
+        "neurons": len({(r["model"], column_of(r)) for r in pairs}),
         "accuracy": right / len(pairs) if pairs else None,
         "accuracy_interval": list(exact_interval(right, len(pairs))),
+        "accuracy_over_lineages": pair_mean(pairs, [float(a == b) for a, b in zip(truth, said, strict=True)]).to_json(),
         "confusion": confusion,
         "by_model": {
             model: {
@@ -128,72 +130,40 @@ def _against(
     said: Sequence[bool],
     calibration: Sequence[Record],
     belongs: Callable[[Record], bool],
-    setting: str,
 ) -> dict[str, Any]:
-    """The majority of these very pairs, and the simple rule that did best on calibration pairs of the stratum."""
+    """Every rival rule on the very pairs that are scored, each with both tests."""
     if not pairs:
-        return {"majority": None, "rule": None}
-    truth = [bool(r["open"]) for r in pairs]
-    majority = sum(truth) * 2 >= len(truth)
-    right = [a == b for a, b in zip(truth, said, strict=True)]
+        return {"majority": None, "rule": None, "rivals": {}}
+    right = [bool(r["open"]) == verdict for r, verdict in zip(pairs, said, strict=True)]
+
+    def against(rule: Rule) -> dict[str, Any]:
+        theirs = [rule(r) == bool(r["open"]) for r in pairs]
+        return {
+            "accuracy": float(np.mean(theirs)),
+            "p_value": paired_test(right, theirs),
+            "difference": pair_mean(pairs, [float(a) - float(b) for a, b in zip(right, theirs, strict=True)]).to_json(),
+        }
+
     fitted = [r for r in calibration if belongs(r)]
     rules = simple_rules(calibration)
     best = max(rules, key=lambda name: (sum(rules[name](r) == bool(r["open"]) for r in fitted), name == "all closed"))
-    by_rule = [rules[best](r) == t for r, t in zip(pairs, truth, strict=True)]
+    opened = sum(bool(r["open"]) for r in pairs) * 2 >= len(pairs)
     return {
-        "majority": {
-            "says": "open" if majority else "closed",
-            "accuracy": float(np.mean([t == majority for t in truth])),
-            "p_value": paired_test(right, [t == majority for t in truth]),
-        },
+        "majority": {"says": "open" if opened else "closed", **against(majority(pairs, ()))},
         "rule": {
             "name": best,
             "accuracy_on_calibration": sum(rules[best](r) == bool(r["open"]) for r in fitted) / len(fitted)
             if fitted
             else None,
             "n_calibration": len(fitted),
-            "accuracy": float(np.mean(by_rule)),
-            "p_value": paired_test(right, by_rule),
+            **against(rules[best]),
+        },
+        "rivals": {
+            "majority of the source": against(majority(pairs, ("source",))),
+            "majority of model and behavior": against(majority(pairs, ("model", "behavior"))),
+            FLIP_RULE: against(rules[FLIP_RULE]),
         },
     }
-
-
-def simple_rules(calibration: Sequence[Record]) -> dict[str, Rule]:
-    """Rules that use no predicted ceiling: all one verdict, the layer, a first-order score, priors of the trigger.
-
-    Args:
-        calibration: Calibration records, whose medians the priors are.
-    """
-    rules: dict[str, Rule] = {"all closed": lambda r: False, "all open": lambda r: True}
-    for name in ("early", "bulk", "late"):
-        rules[f"open in {name} layers"] = _in_region(name)
-    screens = sorted({screen for r in calibration for screen in r.get("first_order", {})})
-    for screen, share in itertools.product(screens, _SHARES):
-        rules[f"{screen} among the top {1 - share:.0%}"] = _at_top(screen, share)
-    ceilings = _medians(calibration, "ceiling", "model")
-    triggers = _medians([r for r in calibration if r["open"]], "trigger", "behavior")
-    rules["median trigger below the model's median ceiling"] = lambda r: (
-        triggers.get(r["behavior"], 1.0) < ceilings.get(r["model"], 1.0)
-    )
-    return rules
-
-
-def _in_region(name: str) -> Rule:
-    return lambda r: bool(r["region"] == name)
-
-
-def _at_top(screen: str, share: float) -> Rule:
-    def rule(r: Record) -> bool:
-        found = r.get("first_order", {}).get(screen)
-        return found is not None and found[1] >= share and found[0] * r["branch"] > 0
-
-    return rule
-
-
-def _medians(records: Sequence[Record], value: str, key: str) -> dict[str, float]:
-    names = {r[key] for r in records}
-    values = {name: [r[value] for r in records if r[key] == name and r[value] is not None] for name in names}
-    return {name: float(np.median(found)) for name, found in values.items() if found}
 
 
 def _measured_mode(record: Record) -> str:

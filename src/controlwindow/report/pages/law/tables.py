@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
+from controlwindow.report.pages.law.layout import Table, interval, small, to_latex, to_markdown
+from controlwindow.report.pages.law.rivals import constant_table, height_table, noise_table, rival_table
 from controlwindow.report.wording import number
 
+__all__ = ["Table", "interval", "paper_tables", "small", "to_latex", "to_markdown"]
+
+_ROUTING = {"everywhere": "at every position", "routed": "where a router sends the text"}
 _PERCENT = ("accuracy", "coverage", "verdict", "failure")
-
-
-class Table(NamedTuple):
-    """A table of text: caption, headings, rows."""
-
-    caption: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
 
 
 def aims_table(document: Mapping[str, Any]) -> Table:
@@ -41,10 +38,11 @@ def errors_table(document: Mapping[str, Any]) -> Table:
             ("bias in c", scores["bias"]),
             ("MAE in log t", scores["mae_log_t"]),
             ("MAE in c of the model's median", scores["mae_median"]),
-            ("MAE in c of the best constant", scores["mae_constant"]),
+            ("MAE in c of the best of the constants", scores["mae_constant"]),
             ("skill against the median", scores["skill_vs_median"]),
-            ("skill against the constant", scores["skill_vs_constant"]),
+            ("skill against the best of the constants", scores["skill_vs_constant"]),
             *((f"MAE in c, {region} layers", value) for region, value in scores["by_region"].items()),
+            *((f"MAE in c, neurons that act {_ROUTING[name]}", v) for name, v in scores["by_routing"].items()),
         ):
             if found["value"] is not None:
                 rows.append((title, what, number(found["value"], 3), interval(found["interval"]), str(found["n"])))
@@ -52,20 +50,21 @@ def errors_table(document: Mapping[str, Any]) -> Table:
 
 
 def lineage_table(document: Mapping[str, Any]) -> Table:
-    """Every lineage left out, with its error and that of the best constant."""
-    rows = [
-        (
-            lineage,
-            number(values["mae"], 3),
-            number(values["mae_constant"], 3),
-            number(values["skill_vs_constant"]["value"], 2),
-            interval(values["skill_vs_constant"]["interval"], 2),
-            str(values["skill_vs_constant"]["n"]),
-        )
-        for lineage, values in document["scores"]["ceilings"]["left_out"]["skill_by_lineage"].items()
-    ]
-    columns = ("lineage", "MAE in c", "of the constant", "skill", "95 % interval", "pairs")
-    return Table("Lineages left out, one at a time.", columns, tuple(rows))
+    """Every lineage left out: its error, that of the best of the constants, and the coverage of its intervals."""
+    scores = document["scores"]["ceilings"]["left_out"]
+    rows = []
+    for lineage, covered in scores["coverage_by_lineage"].items():
+        cells = ["–", "–", "–", "", "0"]
+        values = scores["skill_by_lineage"].get(lineage)
+        if values is not None and values["mae"] is not None:
+            skill = values["skill_vs_constant"]
+            cells = [number(values["mae"], 3), number(values["mae_constant"], 3), number(skill["value"], 2)]
+            cells += [interval(skill["interval"], 2), str(skill["n"])]
+        rows.append((lineage, *cells, f"{covered['value']:.0%}", str(covered["n"])))
+    columns = (
+        "lineage", "MAE in c", "of the constant", "skill", "95 % interval", "pairs reached", "coverage", "pairs",
+    )  # fmt: skip
+    return Table("Lineages left out, one at a time; intervals resample its neurons.", columns, tuple(rows))
 
 
 def model_table(document: Mapping[str, Any]) -> Table:
@@ -145,7 +144,8 @@ def trigger_table(document: Mapping[str, Any]) -> Table:
                         interval(found["mae"]["interval"]),
                         covered,
                         number(found["auc_reached"], 2),
-                        f"{found['reached']} of {found['pairs']}",
+                        f"{found['reached_and_predicted']} of {found['reached']}",
+                        str(found["pairs"]),
                     )
                 )
     columns = (
@@ -155,7 +155,8 @@ def trigger_table(document: Mapping[str, Any]) -> Table:
         "95 % interval",
         "coverage",
         "reached: area under the curve",
-        "reached",
+        "predicted of those reached",
+        "pairs",
     )
     return Table("Predicted triggers.", columns, tuple(rows))
 
@@ -228,6 +229,7 @@ def sensitivity_table(document: Mapping[str, Any]) -> Table:
     for value in ("ceiling", "trigger"):
         add(f"{value}, decoding twice as long", found["longer_decoding"][value])
         add(f"{value}, the other positions dosed", found["other_positions"][value])
+        add(f"{value}, other prompts", found["other_prompts"][value])
     columns = ("", "mean change in c", "mean absolute change", "lost / gained", "pairs")
     return Table("Sensitivity of thresholds.", columns, tuple(rows))
 
@@ -235,72 +237,11 @@ def sensitivity_table(document: Mapping[str, Any]) -> Table:
 def paper_tables(document: Mapping[str, Any]) -> tuple[Table, ...]:
     """The tables that a paper would show."""
     return (
-        aims_table(document), errors_table(document), lineage_table(document), model_table(document),
-        predictor_table(document), trigger_table(document), verdict_table(document), failure_table(document),
-        control_table(document), detector_table(document), sensitivity_table(document),
+        aims_table(document), noise_table(document), errors_table(document), constant_table(document),
+        lineage_table(document), model_table(document), predictor_table(document), trigger_table(document),
+        verdict_table(document), rival_table(document), failure_table(document), control_table(document),
+        height_table(document), detector_table(document), sensitivity_table(document),
     )  # fmt: skip
-
-
-def to_markdown(table: Table) -> str:
-    """A pipe table under its caption.
-
-    Example:
-        >>> print(to_markdown(Table("Two.", ("a", "b"), (("1", "x|y"),))))
-        Two.
-        <BLANKLINE>
-        | a | b |
-        | --- | --- |
-        | 1 | x\\|y |
-    """
-    lines = [[cell.replace("|", "\\|") for cell in row] for row in (table.columns, *table.rows)]
-    written = [f"| {' | '.join(row)} |" for row in lines]
-    written.insert(1, f"|{' --- |' * len(table.columns)}")
-    return "\n".join([table.caption, "", *written])
-
-
-def to_latex(table: Table) -> str:
-    """A booktabs table.
-
-    Example:
-        >>> to_latex(Table("Two.", ("a",), (("50 %",),))).splitlines()[5]
-        '50 \\\\% \\\\\\\\'
-    """
-    rows = [" & ".join(map(_escaped, row)) + r" \\" for row in table.rows]
-    return "\n".join(
-        [
-            r"\begin{table}",
-            rf"\caption{{{_escaped(table.caption)}}}",
-            rf"\begin{{tabular}}{{{'l' * len(table.columns)}}}\toprule",
-            " & ".join(map(_escaped, table.columns)) + r" \\",
-            r"\midrule",
-            *rows,
-            r"\bottomrule\end{tabular}",
-            r"\end{table}",
-        ]
-    )
-
-
-def interval(bounds: Sequence[float] | None, digits: int = 3) -> str:
-    """Two ends in brackets; nothing where there is no interval."""
-    return "" if bounds is None else f"[{number(bounds[0], digits)}, {number(bounds[1], digits)}]"
-
-
-def small(p_value: float) -> str:
-    """A p-value to two digits.
-
-    Example:
-        >>> small(0.5), small(3e-7)
-        ('0.5', '3e-07')
-    """
-    return f"{p_value:.2g}"
-
-
-_LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "τ": r"$\tau$",
-          "α": r"$\alpha$", "×": r"$\times$", "−": "$-$", "–": "--", "<": "$<$", ">": "$>$", "|": r"$|$"}  # fmt: skip
-
-
-def _escaped(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in text)
 
 
 def _shown(what: str, value: float) -> str:
