@@ -22,6 +22,7 @@ from controlwindow.runs.progress import Progress
 from controlwindow.runs.results import LEDGER_NAME, RunResults, open_run, read_results
 from controlwindow.runs.resuming import planned_behavior, planned_model
 from controlwindow.screens import find_screen
+from controlwindow.secrecy import hides_neurons, shareable_manifest
 from controlwindow.windows.window import Window
 
 BehaviorLike = str | Path | Behavior
@@ -180,7 +181,13 @@ def write_manifest(ledger: Ledger, directory: Path) -> None:
             for name, record in ledger.find_all("behavior").items()
         },
     }
-    write_json(manifest, directory / "manifest.json")
+    behaviors = ledger.find_all("behavior").values()
+    hide = hides_neurons(
+        sensitive=any(record["sensitive"] for record in behaviors),
+        organism=model["organism"],
+        include_neurons=plan["include_neurons"],
+    )
+    write_json(shareable_manifest(manifest, hide=hide), directory / "manifest.json")
 
 
 def measure_window(

@@ -13,6 +13,7 @@ from controlwindow.errors import LedgerError
 from controlwindow.runs.ledger import Ledger
 from controlwindow.runs.manifest import write_json
 from controlwindow.runs.plan import BehaviorReference, library_versions, refuse_other_libraries
+from controlwindow.secrecy import hides_neurons, shareable_manifest
 
 
 class BehaviorPlan(BaseModel):
@@ -118,4 +119,9 @@ def write_behavior_manifest(ledger: Ledger, directory: Path, kind: str) -> None:
             behavior["name"]: {"fingerprint": behavior["fingerprint"], "splits": behavior["split_fingerprints"]}
         },
     }
-    write_json(manifest, directory / "manifest.json")
+    hide = hides_neurons(
+        sensitive=behavior["sensitive"],
+        organism=models["model"]["organism"],
+        include_neurons=plan["include_neurons"],
+    )
+    write_json(shareable_manifest(manifest, hide=hide), directory / "manifest.json")

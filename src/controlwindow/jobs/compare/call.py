@@ -139,7 +139,7 @@ def write_comparison_report(directory: str | Path, *, include_neurons: bool = Fa
     """
     found = read_comparison(directory)
     with open_run(Path(directory)) as ledger:
-        return write_comparison(found, Path(directory), hide=_hides(ledger, include_neurons))
+        return write_comparison(found, Path(directory), include_neurons=include_neurons, **_secrecy(ledger))
 
 
 def is_comparison_run(directory: str | Path) -> bool:
@@ -158,14 +158,16 @@ def _run(job: ComparisonJob, directory: Path | None, include_neurons: bool) -> C
         write_behavior_manifest(job.ledger, directory, KIND)
     found = job.run()
     if directory is not None:
-        write_comparison(found, directory, hide=_hides(job.ledger, include_neurons))
+        write_comparison(found, directory, include_neurons=include_neurons, **_secrecy(job.ledger))
     return found
 
 
-def _hides(ledger: Ledger, include_neurons: bool) -> bool:
-    """Whether the page withholds neurons: of sensitive behaviors on models that are no organisms."""
-    sensitive = any(behavior["sensitive"] for behavior in ledger.find_all("behavior").values())
-    return sensitive and not (ledger.find("model", "model") or {})["organism"] and not include_neurons
+def _secrecy(ledger: Ledger) -> dict[str, bool]:
+    """What decides whether the page withholds neurons."""
+    return {
+        "sensitive": any(behavior["sensitive"] for behavior in ledger.find_all("behavior").values()),
+        "organism": (ledger.find("model", "model") or {})["organism"],
+    }
 
 
 def _plan(ledger: Ledger) -> dict[str, Any]:

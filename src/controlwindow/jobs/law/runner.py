@@ -18,7 +18,9 @@ from controlwindow.jobs.law.fits import Evidence, Fit, fit_all, fit_names, fit_o
 from controlwindow.jobs.law.order import describe, prove_order
 from controlwindow.jobs.law.plan import LawPlan, LawSizes, ModelPlan, make_plan
 from controlwindow.jobs.law.records import collect
+from controlwindow.jobs.law.secrecy import secret_behaviors
 from controlwindow.jobs.law.stages import calibrate_model, hold_out_model
+from controlwindow.report.pages.law.document import shareable_law
 from controlwindow.runs.progress import Progress, Silent
 
 
@@ -34,7 +36,7 @@ def run_law(
     """Calibrate, fit, commit forecasts, measure and score; arguments and errors as `controlwindow.validate`.
 
     Returns:
-        The law document.
+        The law document, without what names neurons of sensitive behaviors on models that are no organisms.
     """
     progress = progress or Silent()
     with progress.stage("reading the models"):
@@ -52,7 +54,8 @@ def run_law(
             "start again with another --out",
         )
     with progress.stage("scoring"):
-        return law_document(collect(plan, out), proof.to_json())
+        document = law_document(collect(plan, out), proof.to_json())
+        return shareable_law(document, secret_behaviors(plan, out))
 
 
 def _each(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from controlwindow.report.wording import number, percent, plural
+from controlwindow.secrecy import WITHHELD
 
 NAMES = {
     "ablate": "ablate",
@@ -41,9 +42,10 @@ def reach(document: Mapping[str, Any]) -> str:
         return ""
     most = max(lines, key=lambda line: line["flips"])
     low, high = most["interval"]
-    name = NAMES[most["setting"]["intervention"]]
+    name, chosen = NAMES[most["setting"]["intervention"]], setting(most["setting"])
+    where = "" if chosen == WITHHELD else f" ({chosen})"
     return (
-        f"{name[0].upper()}{name[1:]} ({setting(most['setting'])}) flips most: {percent(most['flips'])} "
+        f"{name[0].upper()}{name[1:]}{where} flips most: {percent(most['flips'])} "
         f"[{percent(low)}, {percent(high)}] of {plural(most['n'], 'eligible prompt')} coherently, while "
         f"{percent(1 - most['coherent'])} of its rollouts collapse."
     )
@@ -79,6 +81,8 @@ def shape(document: Mapping[str, Any]) -> str:
         f"if spread evenly over {number(found['effective'], 0)}."
     )
     if found["compensated"] is None:
+        if document.get("withheld"):
+            return text
         return text + " Ablating the circuit has no direct effect on F to be compensated."
     low, high = found["compensated_interval"]
     if found["compensated"] < 0:
@@ -127,8 +131,8 @@ def budget(document: Mapping[str, Any]) -> str:
 
 def setting(found: Mapping[str, Any]) -> str:
     """One setting in words, without the intervention's name."""
-    if found["layer"] is None:
-        return "withheld"
+    if found["size"] is None:
+        return WITHHELD
     if found["layer"] >= 0:
         return f"layer {found['layer']}, {number(found['strength'])} ‖r‖"
     size = f"k = {found['size']}"
