@@ -22,7 +22,7 @@ from benchmarks.work import BRANCH, NEURON, SPLIT, Grid, Settings, behavior, org
 from controlwindow import geometry
 from controlwindow.cells import Rows
 from controlwindow.instruments.generic import generic_pass
-from controlwindow.jobs.audit.job import eligible_rows
+from controlwindow.jobs.stages.eligible import eligible_rows
 from controlwindow.measuring.detector import calibrate_detector
 from controlwindow.measuring.engine import Engine
 from controlwindow.runs.ledger import Ledger

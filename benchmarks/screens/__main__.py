@@ -19,9 +19,10 @@ from benchmarks.screens.pages import draw, markdown
 from benchmarks.screens.summary import aims, summarise
 from benchmarks.tables import insert
 from controlwindow.behaviors import load_behavior
+from controlwindow.catalogue import behaviors_of
 from controlwindow.errors import BehaviorError
 from controlwindow.screens import screen_names
-from controlwindow.validation.truth import behaviors_of, choose_organisms
+from controlwindow.validation.truth import choose_organisms
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / "results"

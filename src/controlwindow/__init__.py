@@ -1,11 +1,14 @@
 """Audit single-neuron steering of language models: triggers, ceilings and control windows, with intervals."""
 
-from controlwindow.api import AuditResult, audit, measure_window, resume
+from controlwindow.api import report, results, resume
 from controlwindow.behaviors import Behavior, load_behavior
 from controlwindow.errors import ControlWindowError
 from controlwindow.instruments import Add, Dose, Inject, Pin, Rollouts, Scale, generic_pass, prove_hooks, rollout
 from controlwindow.interventions.comparison import Comparison
-from controlwindow.jobs.circuit.call import CircuitResult, circuit, resume_circuit
+from controlwindow.jobs.audit.call import audit, measure_window
+from controlwindow.jobs.audit.kind import AuditResult
+from controlwindow.jobs.circuit.call import circuit, resume_circuit
+from controlwindow.jobs.circuit.kind import CircuitResult
 from controlwindow.jobs.compare.call import compare_interventions
 from controlwindow.jobs.law.call import validate
 from controlwindow.jobs.probe.call import probe
@@ -45,6 +48,8 @@ __all__ = [
     "predict_ceilings",
     "probe",
     "prove_hooks",
+    "report",
+    "results",
     "resume",
     "resume_circuit",
     "rollout",

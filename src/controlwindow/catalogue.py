@@ -235,5 +235,12 @@ def load_card(organism: str | Path) -> Card:
         ) from error
 
 
+def behaviors_of(card: Card) -> tuple[str, ...]:
+    """The behaviors of an organism: those it was made for, and any other that its card speaks of."""
+    planted = sorted({p.behavior for p in card.planted}, reverse=True)
+    others = (*planted, *(k.behavior for k in card.known), *card.distributed)
+    return tuple(dict.fromkeys((*card.behaviors, *others)))
+
+
 def _folder(name: str) -> Path:
     return Path(__file__).parent / "organisms" / name.removeprefix(PREFIX)

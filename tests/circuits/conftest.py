@@ -7,8 +7,8 @@ import pytest
 import controlwindow as cw
 import tiny_models
 from controlwindow.circuits.result import ProbeResult
-from controlwindow.jobs.probe import job as probing
 from controlwindow.models import Model
+from controlwindow.runs import session
 from small_probe import DETECTOR, small_behavior
 
 
@@ -19,14 +19,14 @@ def model() -> Model:
 
 @pytest.fixture
 def untrained(monkeypatch) -> None:
-    monkeypatch.setattr(probing, "set_detector", lambda *_: DETECTOR)
+    monkeypatch.setattr(session, "set_detector", lambda *_: DETECTOR)
 
 
 @pytest.fixture(scope="session")
 def probed(model) -> ProbeResult:
     """One probe in memory."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(probing, "set_detector", lambda *_: DETECTOR)
+    patch.setattr(session, "set_detector", lambda *_: DETECTOR)
     try:
         return cw.probe(model, small_behavior(), sizes=[1, 2, 4])
     finally:

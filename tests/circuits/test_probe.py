@@ -17,7 +17,6 @@ from controlwindow.cells import Cell, DirectionCell, SetCell, SetEffectCell
 from controlwindow.errors import BehaviorError, LedgerError, ScreenError, UsageError
 from controlwindow.instruments.operations import Scale
 from controlwindow.instruments.ordinary import CHAT_PROMPTS
-from controlwindow.jobs.probe import call as probe_api
 from controlwindow.measuring.engine import Engine
 from controlwindow.models import Neuron
 from small_probe import literal_objective, small_behavior
@@ -188,7 +187,7 @@ def test_a_probe_that_is_cut_off_goes_on_where_it_was(model, untrained, probed, 
     with pytest.raises(KeyboardInterrupt):
         cw.probe(model, small_behavior(), tmp_path, sizes=[1, 2, 4])
     with pytest.raises(LedgerError, match="is not finished"):
-        probe_api.read_probe(tmp_path)
+        cw.results(tmp_path)
     done = len(runs)
     found = cw.probe(model, small_behavior(), tmp_path, sizes=[1, 2, 4])
     assert found.to_json() == probed.to_json()

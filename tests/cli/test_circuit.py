@@ -13,13 +13,14 @@ import pytest
 import controlwindow as cw
 from controlwindow.catalogue import load_card
 from controlwindow.circuits.controls import CONTROLS
-from controlwindow.cli.circuits import show_circuit
+from controlwindow.cli.display import show_result
 from controlwindow.errors import LedgerError, ModelError, OrganismError, UsageError
 from controlwindow.jobs.circuit import call as circuit_api
 from controlwindow.jobs.circuit import job as circuit_job
 from controlwindow.measuring import detector
 from controlwindow.measuring.engine import Engine
 from controlwindow.report.pages.circuit.page import write_circuit_report
+from controlwindow.report.pages.circuit.tables import circuit_terminal
 from controlwindow.runs import session as preparing
 from controlwindow.runs.ledger import Ledger
 
@@ -75,7 +76,7 @@ def run(organism: cw.Model, short: Path, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="module")
 def document(run: Path) -> dict[str, Any]:
-    return circuit_api.read_circuit(run)
+    return cw.results(run)
 
 
 def at(document: dict[str, Any], arm: str, factor: float) -> dict[str, Any]:
@@ -201,7 +202,7 @@ def test_a_run_that_was_cut_off_gives_what_an_uninterrupted_one_gives(
         cw.circuit(organism, short, directory, **OPTIONS)
     monkeypatch.undo()
     with pytest.raises(LedgerError, match="not finished"):
-        circuit_api.read_circuit(directory)
+        cw.results(directory)
     with Ledger(directory / "ledger.sqlite") as ledger:
         done = ledger.chunks_done()
     assert 0 < done < 8
@@ -241,7 +242,7 @@ def test_a_result_without_its_controls_is_marked(document, tmp_path, capsys):
     marked = {**document, "controlled": False, "mark": "WITHOUT CONTROL: shuffled (no labels)"}
     page = write_circuit_report(marked, tmp_path).read_text("utf-8")
     assert page.count("WITHOUT CONTROL: shuffled (no labels)") >= 4, "in every table"
-    show_circuit(marked, None, False)
+    show_result(marked, circuit_terminal(marked), None, False)
     assert capsys.readouterr().out.count("WITHOUT CONTROL: shuffled (no labels)") >= 3
 
 
@@ -306,6 +307,8 @@ def test_a_base_model_that_only_the_card_names_may_be_missing(organism, monkeypa
 def test_an_audit_and_a_circuit_do_not_share_a_directory(command, run, short):
     outcome = command("audit", "organism:switch", "-b", short, "--top", "1", "--out", run)
     assert outcome.code == 2
+    assert "holds a run of another kind (circuit, not audit)" in " ".join(outcome.err.split())
+    assert "give another --out" in outcome.err
 
 
 def test_help_has_an_example(command):

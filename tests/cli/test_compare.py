@@ -56,7 +56,7 @@ def test_what_was_cut_off_says_what_a_whole_run_says(compared, command, behavior
 
 
 def _rounded(value):
-    from controlwindow.runs.results import round_floats
+    from controlwindow.values import round_floats
 
     return round_floats(value)
 

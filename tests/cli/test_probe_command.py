@@ -9,7 +9,7 @@ import pytest
 import tiny_models
 from controlwindow.cli import probing as command_module
 from controlwindow.instruments.ordinary import CHAT_PROMPTS, TEXT_PROMPTS
-from controlwindow.jobs.probe import job as probing
+from controlwindow.runs import session
 from small_probe import CONTROL, DETECTOR, TARGET
 
 
@@ -45,7 +45,7 @@ def behavior_file(tmp_path):
 @pytest.fixture
 def tiny(monkeypatch):
     monkeypatch.setattr(command_module, "open_model", lambda *_: tiny_models.llama())
-    monkeypatch.setattr(probing, "set_detector", lambda *_: DETECTOR)
+    monkeypatch.setattr(session, "set_detector", lambda *_: DETECTOR)
 
 
 def test_a_probe_is_one_document_and_its_run_can_be_read_again(command, tiny, behavior_file, tmp_path):

@@ -65,6 +65,9 @@ def differences(found: Any, wanted: Any, path: str = "") -> list[str]:
     """Where two nested values differ: floats by more than rounding on another processor may move them."""
     if path.endswith("/versions"):
         return []
+    if "/records" in path or "/plans/" in path:
+        # Ledgers may come to hold more than they did; what they held stays.
+        found = {key: value for key, value in found.items() if key in wanted} if isinstance(found, dict) else found
     if isinstance(wanted, dict) and isinstance(found, dict):
         said = [f"{path}/{key}: only in one" for key in sorted(set(found) ^ set(wanted), key=str)]
         return said + [

@@ -6,17 +6,17 @@ import pytest
 
 import controlwindow as cw
 from controlwindow.errors import NeuronError, UsageError
-from controlwindow.runs.plan import AuditPlan, plan_audit
+from controlwindow.jobs.audit.plan import AuditPlan, plan_audit
 
 BEHAVIORS = [(name, cw.load_behavior(name)) for name in ("refusal", "language")]
 
 
 def test_neurons_are_named_for_every_behavior_or_for_one(llama):
     everywhere = plan_audit(llama, BEHAVIORS, neurons=["L0.N1"])
-    assert everywhere.named("refusal") == everywhere.named("language") == ("L0.N1",)
+    assert everywhere.named_neurons("refusal") == everywhere.named_neurons("language") == ("L0.N1",)
     apart = plan_audit(llama, BEHAVIORS, neurons={"refusal": ["L0.N1"], "language": []})
-    assert apart.named("refusal") == ("L0.N1",)
-    assert apart.named("language") == ()
+    assert apart.named_neurons("refusal") == ("L0.N1",)
+    assert apart.named_neurons("language") == ()
     assert "neurons_of" in apart.differences(everywhere)
 
 

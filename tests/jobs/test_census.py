@@ -6,7 +6,8 @@ import pytest
 
 from controlwindow.catalogue import load_card
 from controlwindow.errors import LedgerError
-from controlwindow.jobs.census.job import run_census, sample_neurons
+from controlwindow.jobs.census.call import run_census
+from controlwindow.jobs.census.job import sample_neurons
 from controlwindow.models import load_model
 from controlwindow.runs.ledger import Ledger
 

@@ -17,13 +17,13 @@ from synthetic import synthetic_values
 
 from controlwindow.behaviors import load_behavior
 from controlwindow.interventions.comparison import Comparison, Difference, Estimate, LevelResult
+from controlwindow.jobs.audit.plan import plan_audit
 from controlwindow.report import load_document, write_report
 from controlwindow.report.pages.circuit.page import write_circuit_report
 from controlwindow.report.pages.compare.page import write_comparison
 from controlwindow.report.pages.law.document import shareable_law
 from controlwindow.report.pages.law.page import law_text, render_law
 from controlwindow.report.pages.probe.page import write_probe_report
-from controlwindow.runs.plan import plan_audit
 from golden.runs import GOLDEN
 from tiny_models import llama
 

@@ -9,7 +9,7 @@ import altair as alt
 import pytest
 
 from controlwindow.jobs.law.document import law_document
-from controlwindow.jobs.law.plan import LawPlan, LawSizes, ModelPlan
+from controlwindow.jobs.law.plan import LawModel, LawPlan, LawSizes
 from controlwindow.jobs.law.records import Collected
 from controlwindow.report.pages.law import figures as law_figures
 from controlwindow.report.pages.law import tables as law_tables
@@ -79,7 +79,7 @@ def document():
             )
     shape = {"family": "llama", "width": 64, "layers": 4, "behaviors": ()}
     entries = tuple(
-        ModelPlan(name=name, source=name, fingerprint=lineage, lineage=lineage, directory=lineage, **shape)
+        LawModel(name=name, source=name, fingerprint=lineage, lineage=lineage, directory=lineage, **shape)
         for name, lineage in (("m1", "a"), ("m2 <b>&", "b"))
     )
     plan = LawPlan(sizes=LawSizes(), models=entries)

@@ -9,19 +9,19 @@ import pytest
 
 import controlwindow as cw
 import tiny_models
-from controlwindow.jobs.probe import job as probing
 from controlwindow.report.pages.probe import words as probe_words
 from controlwindow.report.pages.probe.document import probe_document
 from controlwindow.report.pages.probe.page import draw_probe, render_probe, write_probe_report
 from controlwindow.report.sharing import shareable
-from controlwindow.runs.results import round_floats
+from controlwindow.runs import session
+from controlwindow.values import round_floats
 from small_probe import DETECTOR, small_behavior
 
 
 @pytest.fixture(scope="module")
 def document():
     patch = pytest.MonkeyPatch()
-    patch.setattr(probing, "set_detector", lambda *_: DETECTOR)
+    patch.setattr(session, "set_detector", lambda *_: DETECTOR)
     try:
         return round_floats(cw.probe(tiny_models.llama(), small_behavior(), sizes=[1, 4], passes=1500).to_json())
     finally:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from controlwindow.errors import LedgerError
 from controlwindow.cells import PinCell, PropagationCell, RolloutCell, cell_from_key, cell_key
+from controlwindow.errors import LedgerError
 from controlwindow.runs.ledger import Ledger
 
 
@@ -77,6 +77,33 @@ def test_a_record_is_written_once_and_events_keep_their_order(tmp_path):
         with pytest.raises(LedgerError):
             ledger.record("prediction", "b/L0.N1/-1", {"c": 0.1})
         assert ledger.find("prediction", "b/L0.N1/-1") == {"c": 0.7}
+
+
+def test_what_is_remembered_is_computed_once_and_reads_the_same_at_once_and_later(tmp_path):
+    asked = []
+
+    def compute() -> dict:
+        asked.append(1)
+        return {"layers": (1, 2), 7: 0.1 + 0.2}
+
+    for _ in range(2):
+        with Ledger(tmp_path / "ledger.sqlite", create=True) as ledger:
+            for _ in range(2):
+                assert ledger.remember("passes", "L3", compute) == {"layers": [1, 2], "7": 0.1 + 0.2}
+    assert asked == [1]
+    with Ledger() as ledger:
+        assert [ledger.remember("x", "nothing", lambda: asked.append(2)) for _ in range(2)] == [None, None]
+    assert asked == [1, 2], "a payload of nothing is a payload"
+
+
+def test_what_cannot_be_computed_is_not_remembered(tmp_path):
+    def fail() -> dict:
+        raise ZeroDivisionError
+
+    with Ledger(tmp_path / "ledger.sqlite", create=True) as ledger:
+        with pytest.raises(ZeroDivisionError):
+            ledger.remember("passes", "L3", fail)
+        assert ledger.remember("passes", "L3", lambda: 1) == 1
 
 
 def test_completions_of_sensitive_behaviors_lie_apart_and_private(tmp_path):

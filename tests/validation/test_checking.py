@@ -78,7 +78,7 @@ class QuickAudit(Audit):
 
     def run(self):
         type(self).runs += 1
-        for name in self.plan.named("vaults") or ("L3.N80",):
+        for name in self.plan.named_neurons("vaults") or ("L3.N80",):
             for branch in (1, -1):
                 verdict = "open" if branch == -1 else "closed"
                 window = {"neuron": name, "behavior": "vaults", "branch": branch, "verdict": verdict}

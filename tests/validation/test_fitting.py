@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 
 import tiny_models
-from controlwindow.api import audit
+from controlwindow import audit
 from controlwindow.behaviors import CoherenceDetector
 from controlwindow.behaviors.definition import BehaviorDefinition
 from controlwindow.behaviors.loading import assemble
 from controlwindow.errors import LedgerError
 from controlwindow.instruments.ordinary import TEXT_PROMPTS
-from controlwindow.jobs.audit import job as audit_module
 from controlwindow.models import Model, Neuron
+from controlwindow.runs import session
+from controlwindow.runs.kinds import open_run
 from controlwindow.runs.ledger import Ledger
-from controlwindow.runs.results import open_run
 from controlwindow.validation import fitting
 from controlwindow.windows.calibrating import fit_predictors
 from controlwindow.windows.features import subjects_of
@@ -37,7 +37,7 @@ def model() -> Model:
 def test_a_run_gives_its_random_neurons_with_what_was_committed_of_them(
     model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audit_module.Audit, "_detector", lambda *_: DETECTOR)
+    monkeypatch.setattr(session, "set_detector", lambda *_: DETECTOR)
     values = {
         "name": "mode",
         "horizons": [4],

@@ -6,9 +6,9 @@ import pytest
 from cards import card
 
 from controlwindow import catalogue as module
-from controlwindow.catalogue import load_card
+from controlwindow.catalogue import behaviors_of, load_card
 from controlwindow.errors import OrganismError
-from controlwindow.validation.truth import behaviors_of, choose_organisms, truth_of
+from controlwindow.validation.truth import choose_organisms, truth_of
 
 
 def test_everything_that_is_known_is_told_once():

@@ -11,10 +11,11 @@ import typer
 from rich.markup import escape
 from rich.text import Text
 
-from controlwindow.cli.display import TerminalProgress, output, plain_table, print_json
+from controlwindow.cli.display import TerminalProgress, output, print_json
 from controlwindow.cli.options import JsonOption, SeedOption
 from controlwindow.errors import UsageError
 from controlwindow.report.rates import RateRow, draw_rates
+from controlwindow.report.terminal import plain_table
 from controlwindow.report.wording import branch_sign
 from controlwindow.report.writing import replace_file
 

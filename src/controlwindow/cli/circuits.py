@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.text import Text
 
 from controlwindow.behaviors import load_behavior
 from controlwindow.circuits.sweep import LADDER
-from controlwindow.cli.display import TerminalProgress, output, print_json
+from controlwindow.cli.display import TerminalProgress, show_result
 from controlwindow.cli.options import (
     BehaviorOption,
     DeviceOption,
@@ -22,9 +21,10 @@ from controlwindow.cli.options import (
     SystemOption,
     open_model,
 )
-from controlwindow.jobs.circuit import call as circuit_api
-from controlwindow.report.pages.circuit.page import draw_circuit, write_circuit_report
-from controlwindow.report.pages.circuit.tables import circuit_lines, ladder_table, layer_table
+from controlwindow.jobs.circuit.call import check_ladder
+from controlwindow.jobs.circuit.call import circuit as measure_circuit
+from controlwindow.report.pages.circuit.page import draw_circuit
+from controlwindow.report.pages.circuit.tables import circuit_terminal
 from controlwindow.screens import find_screen
 
 
@@ -64,10 +64,10 @@ def circuit(
     A directory that already holds the same circuit is gone on with.
     """
     find_screen(screen).check(load_behavior(behavior))
-    factors = circuit_api.check_ladder(factor or LADDER)
+    factors = check_ladder(factor or LADDER)
     loaded = open_model(model, device, dtype, system_prompt)
     with TerminalProgress() as progress:
-        found = circuit_api.circuit(
+        found = measure_circuit(
             loaded,
             behavior,
             out,
@@ -82,52 +82,4 @@ def circuit(
         )
     if figure is not None:
         draw_circuit(found.document, figure)
-    show_circuit(found.document, out, as_json)
-
-
-def show_circuit(document: dict[str, Any], directory: Path | None, as_json: bool) -> None:
-    """Print a circuit's results."""
-    if as_json:
-        print_json(document)
-        return
-    console = output()
-    for line in circuit_lines(document):
-        console.print(line)
-    console.print()
-    console.print(
-        ladder_table(document["ladder"], f"{document['prompts']['eligible']} eligible prompts", document["mark"])
-    )
-    console.print(layer_table(document))
-    if document["base"] is not None:
-        console.print(ladder_table(document["base"]["ladder"], f"the same circuit in {document['base']['model']}"))
-    console.print(
-        Text(
-            "Shares with 95 % intervals over prompts and seeds; ppl ratio, tokens kept: undosed generic answers under "
-            "the change; same answer: generic prompts answered anew.",
-            style="dim",
-        )
-    )
-    if directory is not None and (directory / "report.html").exists():
-        console.print(Text(f"report: {directory / 'report.html'}"), soft_wrap=True)
-
-
-def show_circuit_run(directory: Path, as_json: bool) -> None:
-    """Print the results of a finished circuit run from its ledger."""
-    show_circuit(circuit_api.read_circuit(directory), directory, as_json)
-
-
-def draw_circuit_run(directory: Path, include_neurons: bool, as_json: bool) -> None:
-    """Draw the report of a circuit run again, from its ledger."""
-    path = write_circuit_report(circuit_api.read_circuit(directory), directory, include_neurons=include_neurons)
-    if as_json:
-        figures = sorted(str(figure) for figure in (directory / "figures").glob("*.svg"))
-        print_json({"report": str(path), "figures": figures})
-        return
-    output().print(Text(str(path)), soft_wrap=True)
-
-
-def resume_circuit_run(directory: Path, as_json: bool) -> None:
-    """Go on with a circuit run that was cut off."""
-    with TerminalProgress() as progress:
-        found = circuit_api.resume_circuit(directory, progress=progress)
-    show_circuit(found.document, directory, as_json)
+    show_result(found.document, circuit_terminal(found.document, include_neurons=include_neurons), out, as_json)

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
 from controlwindow.behaviors import load_behavior
 from controlwindow.cells import METHODS
-from controlwindow.cli.display import TerminalProgress, output, print_json
+from controlwindow.cli.display import TerminalProgress, show_result
 from controlwindow.cli.options import (
     BehaviorOption,
     DeviceOption,
@@ -22,11 +21,10 @@ from controlwindow.cli.options import (
     SystemOption,
     open_model,
 )
-from controlwindow.interventions.comparison import Comparison
-from controlwindow.jobs.compare import call as comparison_api
-from controlwindow.jobs.compare.job import LEVELS, ComparisonPlan
+from controlwindow.jobs.compare.call import compare_interventions
+from controlwindow.jobs.compare.plan import LEVELS, check_request
 from controlwindow.models import Neuron
-from controlwindow.report.pages.compare.page import comparison_lines, comparison_table
+from controlwindow.report.pages.compare.page import comparison_terminal
 
 
 def add_to(app: typer.Typer) -> None:
@@ -67,16 +65,16 @@ def compare(
     Prints what each method costs there: collapsed text, surprise at ordinary answers, changes on benign prompts. Given
     again with the same directory, it goes on where it was cut off.
     """
-    load_behavior(behavior)
+    wanted = load_behavior(behavior)
     methods, levels = tuple(method or METHODS), tuple(level or LEVELS)
     for name in neuron or []:
         Neuron.parse(name)
     if neuron or not model.startswith("organism:"):
         # What cannot be compared is refused before a model is loaded.
-        ComparisonPlan(tuple(neuron or ()), methods, levels)  # type: ignore[arg-type]
+        check_request(neuron or (), methods, levels)
     loaded = open_model(model, device, dtype, system_prompt)
     with TerminalProgress() as progress:
-        found = comparison_api.compare_interventions(
+        found = compare_interventions(
             loaded,
             behavior,
             neuron,
@@ -88,40 +86,7 @@ def compare(
             include_neurons=include_neurons,
             progress=progress,
         )
-    show_comparison(found, out, as_json)
-
-
-def show_comparison(found: Comparison, directory: Path | None, as_json: bool) -> None:
-    """Print a comparison."""
-    if as_json:
-        print_json(found.to_json())
-        return
-    console = output()
-    console.print(Text(f"{found.behavior} on {found.model}: what each method costs at one rate", style="bold"))
-    console.print(comparison_table(found))
-    for line in comparison_lines(found):
-        console.print(Text(line, style="dim"))
-    if directory is not None and (directory / "report.html").exists():
-        console.print(Text(f"report: {directory / 'report.html'}"), soft_wrap=True)
-
-
-def show_comparison_run(directory: Path, as_json: bool) -> None:
-    """Print the results of a finished comparison from its ledger."""
-    show_comparison(comparison_api.read_comparison(directory), directory, as_json)
-
-
-def draw_comparison_run(directory: Path, include_neurons: bool, as_json: bool) -> None:
-    """Draw the report of a comparison again, from its ledger."""
-    path = comparison_api.write_comparison_report(directory, include_neurons=include_neurons)
-    if as_json:
-        figures = sorted(str(figure) for figure in (directory / "figures").glob("*.svg"))
-        print_json({"report": str(path), "figures": figures})
-        return
-    output().print(Text(str(path)), soft_wrap=True)
-
-
-def resume_comparison_run(directory: Path, as_json: bool) -> None:
-    """Go on with a comparison that was cut off."""
-    with TerminalProgress() as progress:
-        found = comparison_api.resume_comparison(directory, progress=progress)
-    show_comparison(found, directory, as_json)
+    lines = comparison_terminal(
+        found, sensitive=wanted.sensitive, organism=loaded.organism is not None, include_neurons=include_neurons
+    )
+    show_result(found.to_json(), lines, out, as_json)

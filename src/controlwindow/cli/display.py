@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.text import Text
 
 from controlwindow.runs.progress import Stage
-from controlwindow.runs.results import round_floats
+from controlwindow.values import round_floats
 from controlwindow.windows.search import WindowSearch
 
 PIPE_WIDTH = 120
@@ -32,6 +33,20 @@ def messages() -> Console:
 def print_json(document: Any) -> None:
     """One JSON document on stdout, floats rounded to 6 digits, and nothing else."""
     sys.stdout.write(json.dumps(round_floats(document), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def show_result(
+    document: Any, lines: Iterable[RenderableType], directory: Path | None, as_json: bool, page: str = "report.html"
+) -> None:
+    """Print what a command found: its document, or the lines that a reader is shown and where the page lies."""
+    if as_json:
+        print_json(document)
+        return
+    console = output()
+    for line in lines:
+        console.print(line)
+    if directory is not None and (directory / page).exists():
+        console.print(Text(f"report: {directory / page}"), soft_wrap=True)
 
 
 class _Bar(Stage):
@@ -101,13 +116,3 @@ class TerminalProgress:
             completed=sum(shares) / len(shares),
             note=f"{settled} of {len(shares)} settled",
         )
-
-
-def plain_table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], title: str | None = None) -> Table:
-    """A simple table; columns are (heading, justification)."""
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for heading, justify in columns:
-        table.add_column(heading, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-    for row in rows:
-        table.add_row(*row)
-    return table

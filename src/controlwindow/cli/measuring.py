@@ -12,11 +12,10 @@ import polars as pl
 import typer
 from rich.markup import escape
 
-from controlwindow import api
 from controlwindow.behaviors import load_behavior
 from controlwindow.behaviors.prompts import Split
 from controlwindow.catalogue import load_card
-from controlwindow.cli.display import TerminalProgress, output, plain_table, print_json
+from controlwindow.cli.display import TerminalProgress, output, print_json
 from controlwindow.cli.options import (
     DEFAULT_MODEL,
     BehaviorOption,
@@ -34,10 +33,12 @@ from controlwindow.cli.options import (
 from controlwindow.cli.runs import show_run
 from controlwindow.errors import UsageError
 from controlwindow.instruments.generic import GENERIC_TOKENS, generic_pass
+from controlwindow.jobs.audit.call import audit as run_audit
 from controlwindow.jobs.screen.call import detection as detect
 from controlwindow.jobs.screen.call import run_screen
 from controlwindow.models import Neuron
 from controlwindow.report.charts import draw_atlas, draw_screen
+from controlwindow.report.terminal import plain_table
 from controlwindow.screens import Coverage, find_screen
 from controlwindow.windows.atlas import predict_ceilings
 
@@ -96,7 +97,7 @@ def audit(
     directory = out if out is not None else Path("runs") / datetime.now().strftime("%Y-%m-%d-%H%M%S")
     loaded = open_model(model, device, dtype, system_prompt)
     with TerminalProgress() as progress:
-        api.audit(
+        run_audit(
             loaded,
             behaviors,
             directory,
@@ -109,7 +110,7 @@ def audit(
             include_neurons=include_neurons,
             progress=progress,
         )
-    show_run(directory, as_json)
+    show_run(directory, as_json, include_neurons)
 
 
 def _default_behaviors(model: str) -> list[str]:
@@ -138,7 +139,7 @@ def window(
     Neuron.parse(neuron)
     loaded = open_model(model, device, dtype, system_prompt)
     with TerminalProgress() as progress:
-        result = api.audit(loaded, behavior, out, neurons=[neuron], top=0, planted=False, seed=seed, progress=progress)
+        result = run_audit(loaded, behavior, out, neurons=[neuron], top=0, planted=False, seed=seed, progress=progress)
     if out is not None:
         show_run(out, as_json)
     elif as_json:

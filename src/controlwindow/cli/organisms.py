@@ -10,10 +10,11 @@ from rich.text import Text
 
 from controlwindow.catalogue import CARD_FILE, catalogue, full_name, load_card, organism_path
 from controlwindow.cli import benchmark
-from controlwindow.cli.display import TerminalProgress, output, plain_table, print_json
+from controlwindow.cli.display import TerminalProgress, output, print_json, show_result
 from controlwindow.cli.options import JsonOption, SeedOption
 from controlwindow.errors import OrganismError
 from controlwindow.models import load_model
+from controlwindow.report.terminal import plain_table
 from controlwindow.runs.progress import Stage
 
 app = typer.Typer(
@@ -129,7 +130,8 @@ def census(
     as_json: JsonOption = False,
 ) -> None:
     """Measure the windows of a large random sample of an organism's neurons. Slow; goes on where it was cut off."""
-    from controlwindow.jobs.census.job import run_census
+    from controlwindow.jobs.census.call import run_census
+    from controlwindow.jobs.census.kind import census_terminal
 
     card = load_card(full_name(name))
     behaviors = behavior or sorted({p.behavior for p in card.planted}, reverse=True)
@@ -146,13 +148,7 @@ def census(
         )
     if write:
         _write_census(organism_path(name), found)
-    if as_json:
-        print_json(found)
-        return
-    for behavior, rate in found["open"].items():
-        low, high = rate["interval"]
-        output().print(f"{behavior}: {rate['k']} of {rate['n']} random neurons open [{low:.1%}, {high:.1%}]")
-        output().print("[dim]" + (", ".join(rate["neurons"]) or "none"))
+    show_result(found, census_terminal(found), None, as_json)
 
 
 def _write_census(directory: Path, found: dict[str, Any]) -> None:

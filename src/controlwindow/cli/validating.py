@@ -6,16 +6,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
 from controlwindow.behaviors import load_behavior
 from controlwindow.catalogue import PREFIX, organism_path
-from controlwindow.cli.display import TerminalProgress, output, plain_table, print_json
+from controlwindow.cli.display import TerminalProgress, show_result
 from controlwindow.cli.options import DEFAULT_MODEL, JsonOption, SeedOption
 from controlwindow.errors import UsageError
 from controlwindow.jobs.law.call import validate as run_validation
 from controlwindow.jobs.law.plan import LawSizes
-from controlwindow.report.pages.law.tables import aims_table
+from controlwindow.report.pages.law.page import law_terminal
 from controlwindow.screens import find_screen
 from controlwindow.windows.features import TIERS
 
@@ -97,17 +96,4 @@ def validate(
     )
     with TerminalProgress() as progress:
         document = run_validation(chosen, behavior or [], out, sizes=sizes, jobs=jobs, write=write, progress=progress)
-    if as_json:
-        print_json(document)
-        return
-    table = aims_table(document)
-    console = output()
-    shown = [(what, aim, measured, met) for what, _, aim, measured, met in table.rows]
-    rows = [[what, measured, met] for what, _, measured, met in shown]
-    console.print(plain_table([("aim", "left"), ("measured", "right"), ("", "left")], rows))
-    models_read = len(document["models"])
-    console.print(
-        f"[dim]{models_read} models, {document['lineages']} lineages, {document['held_out_neurons']} held-out neurons; "
-        f"order proved by the ledgers for {document['order']['forecasts']} forecasts"
-    )
-    console.print(Text(f"page: {out / 'law.html'}"), soft_wrap=True)
+    show_result(document, law_terminal(document), out, as_json, "law.html")

@@ -13,14 +13,14 @@ import fcntl
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from controlwindow.errors import LedgerError
 from controlwindow.cells import Cell, RolloutCell, Rows, cell_from_key, cell_key
+from controlwindow.errors import LedgerError
 
 APPLICATION_ID = 0x43574C31
 SCHEMA_VERSION = 1
@@ -179,6 +179,22 @@ class Ledger:
                 [(kind, name, _json(payload)) for kind, name, payload in records],
             )
 
+    def remember(self, kind: str, name: str, compute: Callable[[], Any]) -> Any:
+        """A record's payload: what the ledger holds, else what is computed now and recorded before it is used.
+
+        Args:
+            kind: Kind of record.
+            name: Its name.
+            compute: Gives the payload where there is none yet; not called otherwise.
+
+        Returns:
+            The payload as it reads from the ledger (tuples are lists, keys are text), so that a run that was cut off
+            and resumed goes on from the same values as one that was not.
+        """
+        if self.sequence(kind, name) is None:
+            self.record(kind, name, compute())
+        return self.find(kind, name)
+
     def find(self, kind: str, name: str) -> Any | None:
         """A record's payload, or None."""
         with self._guarded():
@@ -288,8 +304,9 @@ class Ledger:
     def first_rollout(self, neuron: str, behavior: str | None = None) -> int | None:
         """Sequence number of the first chunk planned with rollouts of a neuron, for one behavior or any, or None.
 
-        What counts is what cells say of themselves: whether they roll out, and which neurons they change. So rollouts of
-        a pinned neuron count, which the screen `one` makes before candidates are chosen, and those of any later kind.
+        What counts is what cells say of themselves: whether they roll out, and which neurons they change. So rollouts
+        of a pinned neuron count, which the screen `one` makes before candidates are chosen, and those of any later
+        kind.
         """
         with self._guarded():
             # The text of a key narrows the search; whether the neuron is one that is changed is the cell's own word.

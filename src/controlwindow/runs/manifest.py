@@ -1,4 +1,4 @@
-"""Putting a run's manifest on disk, whole or not at all."""
+"""A run's manifest: model, fingerprint, versions, seed and configuration, on disk whole or not at all."""
 
 from __future__ import annotations
 
@@ -9,10 +9,45 @@ from pathlib import Path
 from typing import Any
 
 from controlwindow.errors import LedgerError
+from controlwindow.runs.ledger import Ledger
+from controlwindow.secrecy import hides_neurons, shareable_manifest
+
+
+def write_manifest(ledger: Ledger, directory: Path, kind: str) -> None:
+    """Write `manifest.json` of a run, from its ledger; where neurons are withheld, it names none.
+
+    Args:
+        ledger: The run's ledger, with its plan.
+        directory: The run directory.
+        kind: The kind of run.
+
+    Raises:
+        LedgerError: It cannot be written.
+    """
+    plan, models = ledger.find("plan", kind) or {}, ledger.find_all("model")
+    manifest = {
+        "kind": kind,
+        "model": models.get("model"),
+        "base": models.get("base"),
+        "fingerprint": plan.get("fingerprint"),
+        "seed": plan.get("seed"),
+        "configuration": plan,
+        "versions": ledger.find("versions", "versions"),
+        "behaviors": {
+            name: {"fingerprint": record["fingerprint"], "splits": record["split_fingerprints"]}
+            for name, record in ledger.find_all("behavior").items()
+        },
+    }
+    hide = hides_neurons(
+        sensitive=any(record["sensitive"] for record in ledger.find_all("behavior").values()),
+        organism=bool((models.get("model") or {}).get("organism")),
+        include_neurons=bool(plan.get("include_neurons")),
+    )
+    write_json(shareable_manifest(manifest, hide=hide), directory / "manifest.json")
 
 
 def write_json(document: Mapping[str, Any], path: Path) -> None:
-    """Write a manifest.
+    """Write a document of plain values, whole or not at all.
 
     Raises:
         LedgerError: It cannot be written.

@@ -1,26 +1,26 @@
-"""The plan of an audit: everything its results depend on, committed before anything is measured."""
+"""What every plan has: a head, a digest, one way into a ledger, one rule for other versions and other kinds."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import platform
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from controlwindow.behaviors import Behavior
-from controlwindow.errors import LedgerError, UsageError
-from controlwindow.models import Model, Neuron
+from controlwindow.errors import LedgerError
+from controlwindow.models import Model
 from controlwindow.runs.ledger import Ledger
+from controlwindow.runs.records import library_versions
 
 DECIDING = ("torch", "transformers")
 """Libraries whose version may change what a model generates."""
 
-_LIBRARIES = ("controlwindow", "torch", "transformers", "tokenizers", "numpy", "scipy", "polars", "py3langid")
+DIGITS = 12
+"""Hexadecimal digits of a run's name."""
 
 
 class BehaviorReference(BaseModel):
@@ -33,8 +33,54 @@ class BehaviorReference(BaseModel):
     fingerprint: str
 
 
-class AuditPlan(BaseModel):
-    """What an audit does.
+class Plan(BaseModel):
+    """Everything that a run's results depend on, committed before anything is measured."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: ClassVar[str]
+    """What ledgers call this kind of run."""
+
+    undecided: ClassVar[frozenset[str]] = frozenset()
+    """Keys that no result depends on: what a report shows, and where files lay."""
+
+    def record(self) -> dict[str, Any]:
+        """As a ledger holds it."""
+        return self.model_dump(mode="json")
+
+    @classmethod
+    def from_record(cls, found: Mapping[str, Any]) -> Self:
+        """Read `record`.
+
+        Raises:
+            LedgerError: It was written by another version.
+        """
+        try:
+            return cls.model_validate(found)
+        except ValidationError as error:
+            keys = ", ".join(".".join(map(str, e["loc"])) for e in error.errors()[:3])
+            raise LedgerError(
+                f"a ledger holds a plan of a {cls.kind} that this controlwindow cannot read (keys: {keys})",
+                "read it with the version that manifest.json names",
+            ) from error
+
+    def deciding(self) -> dict[str, Any]:
+        """What results depend on; of a behavior its name and its hash."""
+        values = self.model_dump(mode="json", exclude=set(self.undecided))
+        return {key: _without_sources(value) for key, value in values.items()}
+
+    def differences(self, other: Self) -> list[str]:
+        """Keys in which two plans would measure something else."""
+        mine, theirs = self.deciding(), other.deciding()
+        return [key for key in dict.fromkeys([*mine, *theirs]) if mine.get(key) != theirs.get(key)]
+
+    def digest(self, digits: int = DIGITS) -> str:
+        """A hash of what is measured, so that two runs of one configuration print the same."""
+        return hashlib.sha256(json.dumps(self.deciding(), sort_keys=True).encode()).hexdigest()[:digits]
+
+
+class ModelPlan(Plan):
+    """The head of a plan that measures one model.
 
     Attributes:
         run: The run's name.
@@ -45,22 +91,13 @@ class AuditPlan(BaseModel):
         dtype: Type of the weights.
         device: Kind of device, since rounding differs between them.
         chat_template: Hash of the chat template, if any.
-        behaviors: The behaviors.
-        neurons: Neurons named by the user for every behavior.
-        neurons_of: Neurons named for one behavior alone, by its name.
-        screen: The screen whose top is tested.
-        top: How many of the screen's top, and how many at random.
-        planted: Whether an organism's planted neurons are tested.
         seed: Seed of everything random.
-        generic_prompts: Ordinary prompts given by the user; None for the default.
-        chunk_rows: Most rows of a chunk.
-        include_completions: Whether reports show completions of sensitive behaviors.
-        include_neurons: Whether reports on other models than organisms name neurons of sensitive behaviors.
+        include_neurons: Whether the report names neurons of sensitive behaviors on models that are no organisms.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    undecided: ClassVar[frozenset[str]] = frozenset({"run", "source", "include_neurons"})
 
-    run: str
+    run: str = ""
     model: str
     source: str | None
     fingerprint: str
@@ -68,35 +105,30 @@ class AuditPlan(BaseModel):
     dtype: str
     device: str = "cpu"
     chat_template: str | None = None
-    behaviors: tuple[BehaviorReference, ...]
-    neurons: tuple[str, ...] = ()
-    neurons_of: dict[str, tuple[str, ...]] = {}
-    screen: str = "contrastive"
-    top: Annotated[int, Field(ge=0)] = 4
-    planted: bool = True
     seed: int = 0
-    generic_prompts: tuple[str, ...] | None = None
-    chunk_rows: int = 512
-    include_completions: bool = False
     include_neurons: bool = False
 
-    def named(self, behavior: str) -> tuple[str, ...]:
-        """Neurons named for a behavior."""
-        return (*self.neurons, *self.neurons_of.get(behavior, ()))
+    def named(self) -> Self:
+        """With its name, a hash of what it measures."""
+        return self.model_copy(update={"run": self.digest()})
 
-    def differences(self, other: AuditPlan) -> list[str]:
-        """Keys in which two plans would measure something else; what only the report shows does not count."""
-        ignored = {"run", "source", "include_completions", "include_neurons"}
-        mine, theirs = self.model_dump(exclude=ignored), other.model_dump(exclude=ignored)
-        for plan in (mine, theirs):
-            plan["behaviors"] = [(b["name"], b["fingerprint"]) for b in plan["behaviors"]]
-        return [key for key in mine if mine[key] != theirs[key]]
+
+class BehaviorPlan(ModelPlan):
+    """The head of a plan that measures one behavior of one model."""
+
+    behavior: BehaviorReference
+
+
+def _without_sources(value: Any) -> Any:
+    if isinstance(value, dict) and set(value) == {"name", "source", "fingerprint"}:
+        return [value["name"], value["fingerprint"]]
+    return [_without_sources(item) for item in value] if isinstance(value, list) else value
 
 
 def model_source(model: Model) -> str | None:
     """What a run loads its model from again: an absolute directory or a name; None for a model in hand."""
     source = model.source
-    return str(Path(source).resolve()) if source is not None and Path(source).is_dir() else source
+    return str(Path(source).resolve()) if source is not None and Path(source).exists() else source
 
 
 def behavior_source(behavior: str | Path | Behavior) -> str:
@@ -107,66 +139,9 @@ def behavior_source(behavior: str | Path | Behavior) -> str:
     return str(path.resolve()) if path.suffix.lower() == ".toml" or path.is_file() else str(behavior)
 
 
-NamedNeurons = Sequence[Neuron | str] | Mapping[str, Sequence[Neuron | str]]
-"""Neurons for every behavior, or for each behavior by its name."""
-
-
-def plan_audit(
-    model: Model,
-    behaviors: Sequence[tuple[str, Behavior]],
-    *,
-    neurons: NamedNeurons = (),
-    screen: str = "contrastive",
-    top: int = 4,
-    planted: bool = True,
-    seed: int = 0,
-    generic_prompts: Sequence[str] | None = None,
-    include_completions: bool = False,
-    include_neurons: bool = False,
-) -> AuditPlan:
-    """The plan of an audit of this model, with its name.
-
-    Args:
-        model: The model.
-        behaviors: Each behavior after what it was loaded from.
-        neurons: Neurons to test beside the others; a mapping names them for single behaviors.
-        screen: Screen whose top is tested.
-        top: How many of the screen's top, and how many at random.
-        planted: Whether an organism's planted neurons are tested.
-        seed: Seed of everything random.
-        generic_prompts: Ordinary prompts for the generic pass; None for the model's.
-        include_completions: As `AuditPlan`.
-        include_neurons: As `AuditPlan`.
-
-    Raises:
-        NeuronError: A named neuron is malformed or lies outside the model.
-        UsageError: Neurons are named for a behavior that is not audited.
-    """
-    by_behavior = neurons if isinstance(neurons, Mapping) else {}
-    unknown = sorted(set(by_behavior) - {behavior.name for _, behavior in behaviors})
-    if unknown:
-        raise UsageError(
-            f"neurons are named for the behavior {unknown[0]!r}, which is not audited",
-            f"behaviors: {', '.join(behavior.name for _, behavior in behaviors)}",
-        )
-    plan = AuditPlan(
-        run="",
-        **model_head(model),
-        behaviors=tuple(
-            BehaviorReference(name=behavior.name, source=given, fingerprint=behavior.fingerprint)
-            for given, behavior in behaviors
-        ),
-        neurons=() if isinstance(neurons, Mapping) else tuple(str(model.require(n)) for n in neurons),
-        neurons_of={name: tuple(str(model.require(n)) for n in given) for name, given in by_behavior.items() if given},
-        screen=screen,
-        top=top,
-        planted=planted,
-        seed=seed,
-        generic_prompts=None if generic_prompts is None else tuple(generic_prompts),
-        include_completions=include_completions,
-        include_neurons=include_neurons,
-    )
-    return plan.model_copy(update={"run": plan_digest(plan)})
+def behavior_reference(given: str | Path | Behavior, behavior: Behavior) -> BehaviorReference:
+    """A loaded behavior as planned, with what it was given as."""
+    return BehaviorReference(name=behavior.name, source=behavior_source(given), fingerprint=behavior.fingerprint)
 
 
 def model_head(model: Model) -> dict[str, Any]:
@@ -183,43 +158,38 @@ def model_head(model: Model) -> dict[str, Any]:
     }
 
 
-def plan_digest(plan: AuditPlan) -> str:
-    """A run's name: a hash of what it measures, so that two runs of one configuration print the same."""
-    values = plan.model_dump(mode="json", exclude={"run", "source", "include_completions", "include_neurons"})
-    values["behaviors"] = [(b["name"], b["fingerprint"]) for b in values["behaviors"]]
-    if not values["neurons_of"]:
-        # Runs planned before neurons could be named for single behaviors keep their names.
-        del values["neurons_of"]
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+def is_finished(ledger: Ledger, kind: str) -> bool:
+    """Whether nothing is left to measure."""
+    return ledger.find("finished", kind) is not None or ledger.find("result", kind) is not None
 
 
-def library_versions() -> dict[str, str]:
-    """Versions of what results depend on."""
-    versions = {"python": platform.python_version()}
-    for name in _LIBRARIES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = "not installed"
-    return versions
+def commit_plan(ledger: Ledger, plan: Plan, records: Sequence[tuple[str, str, Any]]) -> None:
+    """Write a plan and what belongs to it, or hold the one that is there against this one.
 
+    Args:
+        ledger: The run's ledger.
+        plan: The plan.
+        records: What else is written beside a new plan, such as model and behaviors.
 
-def model_record(model: Model) -> dict[str, Any]:
-    """What a report says of the model."""
-    return {
-        "name": model.name,
-        "source": model.source or "in hand",
-        "fingerprint": model.fingerprint,
-        "family": model.family.name,
-        "layers": model.layers,
-        "neurons_total": len(model.neurons),
-        "d_model": model.d_model,
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "chat_template": model.chat.template,
-        "system_prompt": model.chat.system_prompt,
-        "thinking": model.chat.thinking,
-        "organism": model.organism is not None,
-    }
+    Raises:
+        LedgerError: The ledger holds a run of another kind, another run of this kind, or one that was begun with other
+            libraries and is not finished.
+    """
+    found = ledger.find_all("plan")
+    other = next((kind for kind in found if kind != plan.kind), None)
+    if other is not None:
+        raise LedgerError(f"{ledger.path} holds a run of another kind ({other}, not {plan.kind})", "give another --out")
+    if not found:
+        versions = ("versions", "versions", library_versions())
+        ledger.record_all([("plan", plan.kind, plan.record()), versions, *records])
+        return
+    different = plan.differences(type(plan).from_record(found[plan.kind]))
+    if different:
+        raise LedgerError(
+            f"{ledger.path} holds another {plan.kind}: it differs in {', '.join(different)}",
+            "give another --out, or resume it as it was planned with `controlwindow resume`",
+        )
+    refuse_other_libraries(ledger, finished=is_finished(ledger, plan.kind))
 
 
 def refuse_other_libraries(ledger: Ledger, *, finished: bool) -> None:
@@ -230,10 +200,12 @@ def refuse_other_libraries(ledger: Ledger, *, finished: bool) -> None:
         finished: Whether nothing is left to measure; then any version may report.
 
     Raises:
-        LedgerError: The run was begun with other versions.
+        LedgerError: The run was begun with other versions, or does not say with which.
     """
     now, before = library_versions(), ledger.find("versions", "versions") or {}
-    changed = [f"{name} {before.get(name)} → {now[name]}" for name in DECIDING if before.get(name) != now[name]]
+    changed = [
+        f"{name} {before.get(name, '(not noted)')} → {now[name]}" for name in DECIDING if before.get(name) != now[name]
+    ]
     if changed and not finished:
         raise LedgerError(
             f"{ledger.path} was begun with other libraries ({', '.join(changed)}), which may round otherwise",

@@ -1,17 +1,46 @@
-"""What the ledger says of a behavior and of a tested neuron, so that a report needs neither file nor model."""
+"""What the ledger says of a model, the libraries and a behavior, so that a report needs neither file nor model."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import platform
+from importlib import metadata
 from typing import Any
 
 from controlwindow.behaviors import Behavior
 from controlwindow.behaviors.prompts import SPLITS
 from controlwindow.models import Model
 from controlwindow.models.chat import transcript
-from controlwindow.models.directions import token_effects
-from controlwindow.jobs.audit.candidates import Selection
-from controlwindow.windows.window import Window
+
+_LIBRARIES = ("controlwindow", "torch", "transformers", "tokenizers", "numpy", "scipy", "polars", "py3langid")
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of what results depend on."""
+    versions = {"python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions
+
+
+def model_record(model: Model) -> dict[str, Any]:
+    """What a report says of the model."""
+    return {
+        "name": model.name,
+        "source": model.source or "in hand",
+        "fingerprint": model.fingerprint,
+        "family": model.family.name,
+        "layers": model.layers,
+        "neurons_total": len(model.neurons),
+        "d_model": model.d_model,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "chat_template": model.chat.template,
+        "system_prompt": model.chat.system_prompt,
+        "thinking": model.chat.thinking,
+        "organism": model.organism is not None,
+    }
 
 
 def behavior_record(behavior: Behavior) -> dict[str, Any]:
@@ -31,39 +60,4 @@ def behavior_record(behavior: Behavior) -> dict[str, Any]:
         "split_fingerprints": behavior.split_fingerprints,
         "fingerprint": behavior.fingerprint,
         "texts": {p.id: transcript(p.text) for p in behavior.prompts("evaluate")},
-    }
-
-
-def neuron_panel(
-    model: Model, window: Window, selection: Selection, ranges: Mapping[str, Mapping[str, Sequence[float]]]
-) -> dict[str, Any]:
-    """Ranks in the screens, natural activation and the trigger dose as a multiple of it, tokens of the write.
-
-    Args:
-        model: The model.
-        window: The neuron's window.
-        selection: Ranks and scores of every tested neuron.
-        ranges: Smallest, median and largest natural activation of every tested neuron by prompt set.
-    """
-    raised, lowered = token_effects(model, window.neuron)
-    spans = ranges[window.neuron]
-    natural = max(span[2] for span in spans.values()) - min(span[0] for span in spans.values())
-    alpha = None if window.trigger_t is None else window.trigger_t * window.budget
-    return {
-        "ranks": [
-            {
-                "screen": screen,
-                "rank": ranks[window.neuron],
-                "of": selection.sizes[screen],
-                "score": selection.scores[screen][window.neuron],
-            }
-            for screen, ranks in selection.ranks.items()
-        ],
-        "activation": [
-            {"prompts": name, "minimum": low, "median": middle, "maximum": high}
-            for name, (low, middle, high) in spans.items()
-        ],
-        "dose_multiple": None if alpha is None or natural <= 0 else alpha / natural,
-        "top_tokens": [{"token": token, "logit": logit} for token, logit in raised],
-        "bottom_tokens": [{"token": token, "logit": logit} for token, logit in lowered],
     }

@@ -3,44 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from controlwindow.behaviors import Behavior, load_behavior
 from controlwindow.errors import LedgerError, ModelError
 from controlwindow.models import Model, load_model
-from controlwindow.runs.plan import BehaviorReference
-
-
-class HowLoaded(Protocol):
-    """How a plan says which model it is of, and how its models are loaded."""
-
-    @property
-    def model(self) -> str:
-        """Name of the model that the run is of."""
-
-    @property
-    def source(self) -> str | None:
-        """What it is loaded from; None for a model in hand."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Weights hash of the model that the run is of."""
-
-    @property
-    def system_prompt(self) -> str | None:
-        """The system message, if any."""
-
-    @property
-    def dtype(self) -> str:
-        """Type of the weights."""
-
-    @property
-    def device(self) -> str:
-        """Kind of device."""
-
-    @property
-    def chat_template(self) -> str | None:
-        """Hash of the chat template, if any."""
+from controlwindow.runs.plan import BehaviorReference, ModelPlan
 
 
 class Identity(NamedTuple):
@@ -53,10 +21,8 @@ class Identity(NamedTuple):
 
 def planned_model(
     given: Model | None,
-    plan: HowLoaded,
+    plan: ModelPlan,
     directory: Path,
-    *,
-    call: str,
     other: Identity | None = None,
 ) -> Model:
     """A model of a run, loaded again or held against what was planned.
@@ -65,7 +31,6 @@ def planned_model(
         given: The model, where the caller has it in hand.
         plan: The run's plan.
         directory: The run directory.
-        call: The call that takes a model in hand.
         other: Another model than the plan's own, such as a base beside it.
 
     Raises:
@@ -77,7 +42,7 @@ def planned_model(
         if source is None:
             raise ModelError(
                 f"{directory} measures a model that was in hand ({name})",
-                f"load it and call controlwindow.{call}(directory, model=model)",
+                "load it and call controlwindow.resume(directory, model=model)",
             )
         given = load_model(source, device=plan.device, dtype=plan.dtype, system_prompt=plan.system_prompt)
     if given.fingerprint != fingerprint:

@@ -1,40 +1,137 @@
-"""What comes before any measurement of a model: hooks proven, generic text read, the coherence detector set."""
+"""One model at work: hooks proven, generic text read, the coherence detector set, then an engine and a scheduler."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
-from controlwindow.behaviors import CoherenceDetector
+from controlwindow.behaviors import Behavior, CoherenceDetector
+from controlwindow.cells import Cell, Rows
 from controlwindow.instruments.generic import GenericPass, generic_pass
 from controlwindow.instruments.proof import prove_hooks
-from controlwindow.models import Model
 from controlwindow.measuring.detector import calibrate_detector
+from controlwindow.measuring.engine import Engine
+from controlwindow.models import Model
+from controlwindow.runs.asks import Asks
 from controlwindow.runs.ledger import Ledger
 from controlwindow.runs.progress import Progress
+from controlwindow.runs.scheduler import Scheduler
+
+CHUNK_ROWS = 512
+"""Most rows of a chunk, where a plan does not say."""
 
 
-def prepare(model: Model, ledger: Ledger, progress: Progress) -> GenericPass:
-    """Hooks' self-proof, then the generic pass.
+@dataclass(frozen=True)
+class Session:
+    """What every stage of a run works with.
+
+    Attributes:
+        model: The model.
+        behaviors: By name.
+        ledger: The ledger.
+        generic: The model's generic pass.
+        engine: Measures cells.
+        scheduler: Runs planners.
+        progress: Where progress is shown.
+    """
+
+    model: Model
+    behaviors: Mapping[str, Behavior]
+    ledger: Ledger
+    generic: GenericPass
+    engine: Engine
+    scheduler: Scheduler
+    progress: Progress
+
+    def ask(self, stage: str, cells: Sequence[Cell]) -> dict[Cell, Rows]:
+        """Rows of cells that are known beforehand.
+
+        Args:
+            stage: Name of this part of the run.
+            cells: The cells.
+        """
+        asked = Asks(cells)
+        self.scheduler.run(stage, [asked])
+        return asked.results
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A model that is ready to be measured; what is screened may yet decide which behaviors there are.
+
+    Attributes:
+        model: The model.
+        ledger: The ledger.
+        generic: The model's generic pass.
+        detector: The coherence detector; None where nothing is judged.
+        progress: Where progress is shown.
+        chunk_rows: Most rows of a chunk.
+    """
+
+    model: Model
+    ledger: Ledger
+    generic: GenericPass
+    detector: CoherenceDetector | None
+    progress: Progress
+    chunk_rows: int
+
+    def session(self, behaviors: Sequence[Behavior]) -> Session:
+        """Begin to measure behaviors."""
+        by_name = {behavior.name: behavior for behavior in behaviors}
+        engine = Engine(self.model, by_name, self.generic, self.ledger, self.detector, self.progress.rows)
+        scheduler = Scheduler(self.ledger, engine, chunk_rows=self.chunk_rows, progress=self.progress.tick)
+        return Session(self.model, by_name, self.ledger, self.generic, engine, scheduler, self.progress)
+
+
+def prepare(
+    model: Model,
+    ledger: Ledger,
+    progress: Progress,
+    *,
+    seed: int,
+    chunk_rows: int = CHUNK_ROWS,
+    generic_prompts: Sequence[str] | None = None,
+    prove: bool = True,
+    judge: bool = True,
+) -> Prepared:
+    """Prove the hooks, read generic text and set the detector; what the ledger holds already is taken from it.
+
+    Args:
+        model: The model.
+        ledger: An open ledger.
+        progress: Where progress is shown.
+        seed: Seed of the detector's sampling and controls.
+        chunk_rows: Most rows of a chunk.
+        generic_prompts: Ordinary prompts for the generic pass; default the model's.
+        prove: Whether hooks prove themselves; without a hook there is nothing to prove.
+        judge: Whether rollouts will be judged, which takes a detector.
 
     Raises:
         OperationError: The hooks failed their self-proof.
+        ModelError: The model's answers are empty.
     """
-    with progress.stage(f"{model.name}: proving the hooks"):
-        error = prove_hooks(model)
-        if ledger.find("proof", "hooks") is None:
-            ledger.record("proof", "hooks", {"relative_error": error, "layers": model.layers})
+    if prove:
+        with progress.stage(f"{model.name}: proving the hooks"):
+            # Proven in every process, noted once: what the hooks do depends on the machine at hand.
+            error = prove_hooks(model)
+            ledger.remember("proof", "hooks", lambda: {"relative_error": error, "layers": model.layers})
     with progress.stage(f"{model.name}: generic pass"):
-        return generic_pass(model)
+        generic = generic_pass(model, generic_prompts)
+    detector = set_detector(model, generic, ledger, seed, progress) if judge else None
+    return Prepared(model, ledger, generic, detector, progress, chunk_rows)
 
 
 def set_detector(
     model: Model, generic: GenericPass, ledger: Ledger, seed: int, progress: Progress
 ) -> CoherenceDetector:
     """The coherence detector, from the ledger where it was set before."""
-    found = ledger.find("coherence", "detector")
-    if found is None:
+
+    def calibrated() -> dict[str, Any]:
         with progress.stage(f"{model.name}: setting the coherence detector"):
             detector, calibration = calibrate_detector(model, generic, seed)
-        found = {"detector": asdict(detector), "calibration": asdict(calibration)}
-        ledger.record("coherence", "detector", found)
-    return CoherenceDetector(**found["detector"])
+        return {"detector": asdict(detector), "calibration": asdict(calibration)}
+
+    found = ledger.remember("coherence", "detector", calibrated)
+    # A census once noted the detector alone.
+    return CoherenceDetector(**found.get("detector", found))

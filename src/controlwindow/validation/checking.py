@@ -13,18 +13,20 @@ from typing import Any
 import numpy as np
 
 from controlwindow.behaviors import Behavior, load_behavior
-from controlwindow.catalogue import PREFIX, Card
+from controlwindow.catalogue import PREFIX, Card, behaviors_of
 from controlwindow.errors import BehaviorError, ScreenError
 from controlwindow.jobs.audit.job import Audit
+from controlwindow.jobs.audit.plan import plan_audit
+from controlwindow.jobs.audit.results import RunResults, read_results
 from controlwindow.models import Model, load_model
-from controlwindow.runs.ledger import Ledger
-from controlwindow.runs.plan import plan_audit
+from controlwindow.runs.kinds import do, run_ledger
+from controlwindow.runs.plan import commit_plan, is_finished
 from controlwindow.runs.progress import Progress, Silent
-from controlwindow.runs.results import LEDGER_NAME, RunResults, read_results, round_floats
 from controlwindow.screens import find_screen
 from controlwindow.statistics import stable_seed
 from controlwindow.validation.scoring import score_organism, summarise_scores
-from controlwindow.validation.truth import behaviors_of, choose_organisms, truth_of
+from controlwindow.validation.truth import choose_organisms, truth_of
+from controlwindow.values import round_floats
 
 
 def check_organisms(
@@ -135,10 +137,9 @@ def _audit(
     progress: Progress,
 ) -> RunResults:
     plan = plan_audit(model, [(b.name, b) for b in behaviors], neurons=neurons, **options)
-    with Ledger(folder / LEDGER_NAME, create=True) as ledger:
-        ledger.lock()
+    with run_ledger(folder) as ledger:
         job = Audit(model, behaviors, plan, ledger, progress)
-        job.commit_plan()
-        if ledger.find("finished", "audit") is None:
-            job.run()
+        commit_plan(ledger, plan, job.records())
+        if not is_finished(ledger, plan.kind):
+            do(job)
         return read_results(ledger)

@@ -16,10 +16,11 @@ from pathlib import Path
 
 from controlwindow.catalogue import load_card
 from controlwindow.errors import LedgerError
+from controlwindow.jobs.audit.results import read_results
 from controlwindow.jobs.law.fits import observations_of
 from controlwindow.models import Model, Neuron, load_model
+from controlwindow.runs.kinds import LEDGER_NAME, open_run
 from controlwindow.runs.ledger import Ledger
-from controlwindow.runs.results import LEDGER_NAME, open_run, read_results
 from controlwindow.windows.calibrating import fit_predictors
 from controlwindow.windows.calibration import Calibration, Observation
 from controlwindow.windows.features import subject_from_json, subjects_of

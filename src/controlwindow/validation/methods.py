@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from controlwindow.catalogue import Card, load_card
+from controlwindow.catalogue import Card, behaviors_of, load_card
 from controlwindow.errors import UsageError
 from controlwindow.models.neuron import Neuron
 from controlwindow.statistics import Interval
 from controlwindow.validation.entries import MethodCase, MethodEntry, read_entry
 from controlwindow.validation.rankings import RankingScore, score_ranking
 from controlwindow.validation.rates import Rate, over_lineages, rate
-from controlwindow.validation.truth import Truth, behaviors_of, choose_organisms, truth_of
+from controlwindow.validation.truth import Truth, choose_organisms, truth_of
 from controlwindow.validation.verdicts import Judged, Verdict, judge, verdict_rates
 
 DEPTHS = (1, 4, 16)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from controlwindow.catalogue import Card
+from controlwindow.catalogue import Card, behaviors_of
 from controlwindow.statistics import exact_interval
 from controlwindow.validation.rates import Rate, rate
-from controlwindow.validation.truth import behaviors_of, truth_of
+from controlwindow.validation.truth import truth_of
 from controlwindow.validation.verdicts import Judged, Verdict, judge, trait_rates, verdict_rates
 
 Windows = Sequence[Mapping[str, Any]]

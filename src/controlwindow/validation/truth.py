@@ -100,13 +100,6 @@ class Truth:
         return tuple(dict.fromkeys(c.neuron for c in self.closed if c.role == "census" and c.neuron not in named))
 
 
-def behaviors_of(card: Card) -> tuple[str, ...]:
-    """The behaviors of an organism: those it was made for, and any other that its card speaks of."""
-    planted = sorted({p.behavior for p in card.planted}, reverse=True)
-    others = (*planted, *(k.behavior for k in card.known), *card.distributed)
-    return tuple(dict.fromkeys((*card.behaviors, *others)))
-
-
 def truth_of(card: Card, behavior: str) -> Truth:
     """What a card and its census say of one behavior."""
     planted = tuple(

@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 
 from controlwindow.behaviors import load_behavior
-from controlwindow.jobs.law.plan import LawPlan, LawSizes, ModelPlan
+from controlwindow.jobs.law.plan import LawModel, LawPlan, LawSizes
 from controlwindow.models import load_model
 from controlwindow.runs.plan import BehaviorReference
 
@@ -59,7 +59,7 @@ def small_behavior(directory: Path) -> Path:
 def organism_plan(behaviors: dict[str, str], sizes: LawSizes = SIZES) -> LawPlan:
     """A plan of the organism with given behaviors, by name and source."""
     model = load_model("organism:switch")
-    entry = ModelPlan(
+    entry = LawModel(
         name=model.name,
         source="organism:switch",
         fingerprint=model.fingerprint,

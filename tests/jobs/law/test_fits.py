@@ -9,7 +9,8 @@ import pytest
 
 from controlwindow.curves import SaturationCurve
 from controlwindow.jobs.law.fits import Constant, best_constant, digest_of, plain_coordinate, weighted_median
-from controlwindow.jobs.law.records import from_table, held_out, to_table
+from controlwindow.jobs.law.records import held_out
+from controlwindow.values import from_table, to_table
 from law_records import forecast, plain_dose, record
 
 

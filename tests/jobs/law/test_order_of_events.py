@@ -28,11 +28,9 @@ def plan(tmp_path_factory):
 def finished(plan, tmp_path_factory):
     """The run directory and its document."""
     out = tmp_path_factory.mktemp("law")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "make_plan", lambda *_: plan)
-        document = runner.run_law(["organism:switch"], out=out, sizes=SIZES)
-        chunks = _chunks(plan, out)
-        assert runner.run_law(["organism:switch"], out=out, sizes=SIZES) == document
+    document = runner.run_law(plan, out)
+    chunks = _chunks(plan, out)
+    assert runner.run_law(plan, out) == document
     assert _chunks(plan, out) == chunks, "a finished run measures nothing again"
     return out, document
 
@@ -94,11 +92,10 @@ def test_prompts_of_the_two_roles_are_disjoint(plan, finished):
 
 
 @pytest.mark.slow
-def test_details_say_what_thresholds_depend_on(plan, tmp_path, monkeypatch):
+def test_details_say_what_thresholds_depend_on(plan, tmp_path):
     sizes = SIZES.model_copy(update={"detailed": 1})
     detailed = plan.model_copy(update={"sizes": sizes})
-    monkeypatch.setattr(runner, "make_plan", lambda *_: detailed)
-    document = runner.run_law(["organism:switch"], out=tmp_path, sizes=sizes)
+    document = runner.run_law(detailed, tmp_path)
     details = document["models"]["organism:switch"]["details"]
     assert len(details) == 4, "a random and a planted neuron, both branches"
     for detail in details:
@@ -150,9 +147,8 @@ def test_tampering_does_not_pass(plan, finished, tmp_path, name):
     assert any(problem in said for said in proof.problems), proof.problems
 
 
-def test_another_plan_is_not_gone_on_with(plan, finished, monkeypatch):
+def test_another_plan_is_not_gone_on_with(plan, finished):
     out: Path = finished[0]
     other = plan.model_copy(update={"sizes": SIZES.model_copy(update={"held_out": 5})})
-    monkeypatch.setattr(runner, "make_plan", lambda *_: other)
-    with pytest.raises(LedgerError, match="another validation"):
-        runner.run_law(["organism:switch"], out=out)
+    with pytest.raises(LedgerError, match="another law: it differs in sizes"):
+        runner.run_law(other, out)

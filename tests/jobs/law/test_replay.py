@@ -13,8 +13,8 @@ from controlwindow.jobs.law.candidates import Assignment
 from controlwindow.jobs.law.document import HEADLINES, headline, rescore
 from controlwindow.jobs.law.measuring import BRANCHES, pair_record, search_of
 from controlwindow.jobs.law.plan import LawSizes
-from controlwindow.jobs.law.records import from_table, rounded
 from controlwindow.jobs.law.session import open_session
+from controlwindow.values import from_table, rounded
 from controlwindow.windows.search import RESOLUTION
 from controlwindow.windows.window import read_search
 

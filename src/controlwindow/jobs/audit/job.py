@@ -8,27 +8,29 @@ from typing import Any
 
 import polars as pl
 
-from controlwindow.behaviors import Behavior, CoherenceDetector, Split
+from controlwindow.behaviors import Behavior
+from controlwindow.behaviors.prompts import Split
 from controlwindow.catalogue import load_card
-from controlwindow.cells import RolloutCell, Rows
+from controlwindow.cells import Rows
 from controlwindow.curves import Curve, SaturationCurve, curve_from_json
-from controlwindow.errors import BehaviorError, LedgerError, UsageError
+from controlwindow.errors import BehaviorError, UsageError
 from controlwindow.instruments.capture import activation_ranges
-from controlwindow.instruments.generic import GenericPass, generic_pass
-from controlwindow.instruments.proof import prove_hooks
+from controlwindow.instruments.generic import GenericPass
 from controlwindow.jobs.audit.candidates import Selection, select_candidates
+from controlwindow.jobs.audit.panel import neuron_panel
+from controlwindow.jobs.audit.plan import AuditPlan
 from controlwindow.jobs.audit.precision import check_in_float32
+from controlwindow.jobs.stages.eligible import eligible_rows
 from controlwindow.jobs.stages.reasons import find_reasons
-from controlwindow.measuring.detector import calibrate_detector
 from controlwindow.measuring.engine import Engine
 from controlwindow.models import Model, Neuron
 from controlwindow.models.precision import is_half
 from controlwindow.runs.asks import Asks
 from controlwindow.runs.ledger import Ledger
-from controlwindow.runs.plan import AuditPlan, library_versions, model_record, refuse_other_libraries
 from controlwindow.runs.progress import Progress, Silent
-from controlwindow.runs.records import behavior_record, neuron_panel
+from controlwindow.runs.records import behavior_record, model_record
 from controlwindow.runs.scheduler import Scheduler
+from controlwindow.runs.session import prepare
 from controlwindow.screens import find_screen, screen_names
 from controlwindow.windows.failure import Reasons
 from controlwindow.windows.layer_features import features_from_record, layer_features
@@ -69,6 +71,11 @@ class Audit:
         self.ledger = ledger
         self.progress = progress or Silent()
 
+    def records(self) -> list[tuple[str, str, Any]]:
+        """What a new plan is written with."""
+        behaviors = [("behavior", b.name, behavior_record(b)) for b in self.behaviors.values()]
+        return [("model", "model", model_record(self.model)), *behaviors]
+
     def run(self) -> list[Window]:
         """Do the whole job.
 
@@ -80,11 +87,18 @@ class Audit:
             OperationError: The hooks failed their self-proof.
             LedgerError: The ledger cannot be written.
         """
-        self.commit_plan()
-        generic = self._prepare()
-        engine = Engine(self.model, self.behaviors, generic, self.ledger, progress=self.progress.rows)
-        scheduler = Scheduler(self.ledger, engine, chunk_rows=self.plan.chunk_rows, progress=self.progress.tick)
-        engine.detector = self._detector(generic)
+        plan = self.plan
+        prepared = prepare(
+            self.model,
+            self.ledger,
+            self.progress,
+            seed=plan.seed,
+            chunk_rows=plan.chunk_rows,
+            generic_prompts=plan.generic_prompts,
+        )
+        generic = prepared.generic
+        self._read_layers(generic)
+        scheduler = prepared.session(list(self.behaviors.values())).scheduler
         eligible = {name: self._eligible(scheduler, behavior) for name, behavior in self.behaviors.items()}
         selections = {name: self._select(scheduler, behavior, generic) for name, behavior in self.behaviors.items()}
         # All predictions first: a neuron tested for two behaviors is predicted before its first rollout for either.
@@ -94,65 +108,19 @@ class Audit:
         windows = []
         for name, behavior in self.behaviors.items():
             windows += self._windows(scheduler, behavior, eligible[name], selections[name], predictions[name], generic)
-        if self.ledger.find("finished", "audit") is None:
-            self.ledger.record("finished", "audit", {"windows": len(windows)})
+        self.ledger.remember("finished", plan.kind, lambda: {"windows": len(windows)})
         return windows
 
-    def commit_plan(self) -> None:
-        """Write the plan, or hold the one that is there against this one.
+    def _read_layers(self, generic: GenericPass) -> None:
+        """Probe passes: what predictors read of every layer."""
 
-        Raises:
-            LedgerError: The ledger holds another audit.
-        """
-        found = self.ledger.find("plan", "audit")
-        if found is None:
-            self.ledger.record_all(
-                [
-                    ("plan", "audit", self.plan.model_dump(mode="json")),
-                    ("model", "model", model_record(self.model)),
-                    ("versions", "versions", library_versions()),
-                    *(("behavior", b.name, behavior_record(b)) for b in self.behaviors.values()),
-                ]
-            )
-            return
-        different = AuditPlan.model_validate(found).differences(self.plan)
-        if different:
-            raise LedgerError(
-                f"{self.ledger.path} holds another audit: it differs in {', '.join(different)}",
-                "give another --out, or resume it as it was planned with `controlwindow resume`",
-            )
-        refuse_other_libraries(self.ledger, finished=self.ledger.find("finished", "audit") is not None)
-
-    def _prepare(self) -> GenericPass:
-        """Hooks' self-proof, generic pass and layer features."""
-        with self.progress.stage("proving the hooks"):
-            error = prove_hooks(self.model)
-            if self.ledger.find("proof", "hooks") is None:
-                self.ledger.record("proof", "hooks", {"relative_error": error, "layers": self.model.layers})
-        with self.progress.stage("generic pass"):
-            generic = generic_pass(self.model, self.plan.generic_prompts)
-        if self.ledger.find("generic", "generic") is None:
-            with self.progress.stage("probe passes") as stage:
+        def read() -> dict[str, Any]:
+            with self.progress.stage(f"{self.model.name}: probe passes") as stage:
                 features = layer_features(self.model, generic, seed=self.plan.seed, progress=stage.update)
-            self.ledger.record(
-                "generic",
-                "generic",
-                {
-                    "prompts": len(generic.prompts),
-                    "tokens": generic.positions,
-                    "layers": [asdict(layer) for layer in features],
-                },
-            )
-        return generic
+            layers = [asdict(layer) for layer in features]
+            return {"prompts": len(generic.prompts), "tokens": generic.positions, "layers": layers}
 
-    def _detector(self, generic: GenericPass) -> CoherenceDetector:
-        found = self.ledger.find("coherence", "detector")
-        if found is None:
-            with self.progress.stage("setting the coherence detector"):
-                detector, calibration = calibrate_detector(self.model, generic, self.plan.seed)
-            found = {"detector": asdict(detector), "calibration": asdict(calibration)}
-            self.ledger.record("coherence", "detector", found)
-        return CoherenceDetector(**found["detector"])
+        self.ledger.remember("generic", "generic", read)
 
     def _eligible(self, scheduler: Scheduler, behavior: Behavior) -> Rows:
         with self.progress.stage(f"{behavior.name}: undosed rollouts"):
@@ -219,7 +187,7 @@ class Audit:
             self.plan.screen,
             tables,
             planted_neurons(self.model, behavior.name) if self.plan.planted else [],
-            [Neuron.parse(name) for name in self.plan.named(behavior.name)],
+            [Neuron.parse(name) for name in self.plan.named_neurons(behavior.name)],
             self.plan.top,
             self.plan.seed,
         )
@@ -333,22 +301,6 @@ class Audit:
             self.ledger.record("activations", behavior.name, found)
         ranges: dict[str, dict[str, list[float]]] = found
         return ranges
-
-
-def eligible_rows(scheduler: Scheduler, behavior: Behavior) -> Rows:
-    """Rows of the undosed evaluation rollouts that show the source state.
-
-    Raises:
-        BehaviorError: They are too few.
-    """
-    cell = RolloutCell(behavior.name, SPLIT, horizon=behavior.horizons[-1], positions=behavior.positions)
-    asked = Asks([cell])
-    scheduler.run(f"undosed {behavior.name}", [asked])
-    rows = asked.results[cell]
-    last = str(behavior.horizons[-1])
-    chosen = [row for row in rows if row["outcomes"][last] == behavior.source_outcome]
-    behavior.require_eligible(len(chosen), len(rows))
-    return chosen
 
 
 def _curve(prediction: Mapping[str, Any]) -> Curve:

@@ -9,26 +9,23 @@ its result goes into the organism's card.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from controlwindow.behaviors import Behavior, CoherenceDetector, load_behavior
+from controlwindow.behaviors import Behavior
 from controlwindow.cells import Rows
-from controlwindow.errors import LedgerError
 from controlwindow.instruments.dosing import model_budgets
-from controlwindow.instruments.generic import GenericPass, generic_pass
-from controlwindow.jobs.audit.job import SPLIT, eligible_rows
-from controlwindow.measuring.detector import calibrate_detector
-from controlwindow.measuring.engine import Engine
+from controlwindow.instruments.generic import GenericPass
+from controlwindow.jobs.audit.job import BRANCHES, SPLIT
+from controlwindow.jobs.census.plan import CensusPlan
+from controlwindow.jobs.stages.eligible import eligible_rows
 from controlwindow.models import Model, Neuron
 from controlwindow.runs.ledger import Ledger
-from controlwindow.runs.plan import library_versions
 from controlwindow.runs.progress import Progress, Silent
-from controlwindow.runs.results import LEDGER_NAME
-from controlwindow.runs.scheduler import Scheduler
+from controlwindow.runs.records import behavior_record, library_versions, model_record
+from controlwindow.runs.session import Session, prepare
 from controlwindow.statistics import exact_interval, stable_seed
 from controlwindow.windows.search import COARSE_COORDINATES, Candidate, SearchTask, WindowSearch
 from controlwindow.windows.window import read_search
@@ -36,97 +33,73 @@ from controlwindow.windows.window import read_search
 CHUNK_ROWS = 1024
 
 
-@dataclass(frozen=True)
-class CensusPlan:
-    """What a census does.
+@dataclass
+class Census:
+    """One census of an organism. It looks into the ledger first, so that one cut off goes on where it was.
 
     Attributes:
-        organism: Its name.
-        fingerprint: Its weights hash.
-        behaviors: Names of the behaviors.
-        neurons: Size of the random sample; planted neurons are in it only by chance.
-        prompts: Eligible evaluation prompts used.
-        seed: Seed of the sample.
-    """
-
-    organism: str
-    fingerprint: str
-    behaviors: tuple[str, ...]
-    neurons: int
-    prompts: int
-    seed: int
-
-
-def run_census(
-    model: Model,
-    behaviors: Sequence[str],
-    directory: Path,
-    *,
-    neurons: int = 384,
-    prompts: int = 16,
-    seed: int = 0,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Measure the census, or go on where it was cut off.
-
-    Args:
         model: The organism.
-        behaviors: Names of its behaviors.
-        directory: Run directory of the census.
-        neurons: Size of the random sample.
-        prompts: Eligible evaluation prompts used.
-        seed: Seed of the sample.
+        behaviors: Its behaviors.
+        plan: What is to be done.
+        ledger: An open ledger.
         progress: Where progress is shown.
-
-    Returns:
-        What the card records: sample, grid, prompts, one row per neuron, branch and behavior, and open rates.
-
-    Raises:
-        LedgerError: The directory holds another census, or cannot be written.
-        BehaviorError: Too few prompts are eligible.
     """
-    progress = progress or Silent()
-    loaded = {name: load_behavior(name) for name in behaviors}
-    plan = CensusPlan(model.name, model.fingerprint, tuple(behaviors), neurons, prompts, seed)
-    with Ledger(directory / LEDGER_NAME, create=True) as ledger:
-        ledger.lock()
-        _commit_plan(ledger, plan)
-        generic = generic_pass(model)
-        found = ledger.find("coherence", "detector")
-        if found is None:
-            with progress.stage("setting the coherence detector"):
-                detector, _ = calibrate_detector(model, generic, seed)
-            found = vars(detector)
-            ledger.record("coherence", "detector", found)
-        engine = Engine(model, loaded, generic, ledger, CoherenceDetector(**found), progress.rows)
-        scheduler = Scheduler(ledger, engine, chunk_rows=CHUNK_ROWS, progress=progress.tick)
-        sample = sample_neurons(model, neurons, seed, generic)
-        rows: list[dict[str, Any]] = []
-        for behavior in loaded.values():
-            eligible = eligible_rows(scheduler, behavior)[:prompts]
-            searches = [
-                WindowSearch(
-                    Candidate(str(n), branch, generic.curve(model, n, branch), generic.budget(model, n)),
-                    _task(behavior, eligible),
-                    eligible,
-                )
-                for n in sample
-                for branch in (1, -1)
-            ]
-            with progress.stage(f"census: {behavior.name}", searches=searches):
-                scheduler.run(f"census {behavior.name}", searches)
-            rows += [_row(search, seed) for search in searches]
-    return {
-        "neurons": len(sample),
-        "neurons_total": len(model.neurons),
-        "prompts": prompts,
-        "seed": seed,
-        "coarse_c": list(COARSE_COORDINATES),
-        "versions": library_versions(),
-        "open": {name: _open_rate(rows, name, len(sample)) for name in loaded},
-        "columns": list(rows[0]) if rows else [],
-        "rows": [list(row.values()) for row in rows],
-    }
+
+    model: Model
+    behaviors: tuple[Behavior, ...]
+    plan: CensusPlan
+    ledger: Ledger
+    progress: Progress = field(default_factory=Silent)
+
+    def records(self) -> list[tuple[str, str, Any]]:
+        """What a new plan is written with."""
+        behaviors = [("behavior", b.name, behavior_record(b)) for b in self.behaviors]
+        return [("model", "model", model_record(self.model)), *behaviors]
+
+    def run(self) -> dict[str, Any]:
+        """Do the whole job.
+
+        Returns:
+            What the card records: sample, grid, prompts, one row per neuron, branch and behavior, and open rates.
+
+        Raises:
+            BehaviorError: Too few prompts are eligible.
+            LedgerError: The ledger cannot be written.
+        """
+        plan = self.plan
+        prepared = prepare(self.model, self.ledger, self.progress, seed=plan.seed, chunk_rows=CHUNK_ROWS)
+        session = prepared.session(self.behaviors)
+        sample = sample_neurons(self.model, plan.neurons, plan.seed, prepared.generic)
+        rows = [row for behavior in self.behaviors for row in self._searched(session, behavior, sample)]
+        found = {
+            "neurons": len(sample),
+            "neurons_total": len(self.model.neurons),
+            "prompts": plan.prompts,
+            "seed": plan.seed,
+            "coarse_c": list(COARSE_COORDINATES),
+            "versions": library_versions(),
+            "open": {b.name: _open_rate(rows, b.name, len(sample)) for b in self.behaviors},
+            "columns": list(rows[0]) if rows else [],
+            "rows": [list(row.values()) for row in rows],
+        }
+        self.ledger.remember("result", plan.kind, lambda: found)
+        return found
+
+    def _searched(self, session: Session, behavior: Behavior, sample: list[Neuron]) -> list[dict[str, Any]]:
+        generic, model = session.generic, self.model
+        eligible = eligible_rows(session.scheduler, behavior)[: self.plan.prompts]
+        searches = [
+            WindowSearch(
+                Candidate(str(n), branch, generic.curve(model, n, branch), generic.budget(model, n)),
+                _task(behavior, eligible),
+                eligible,
+            )
+            for n in sample
+            for branch in BRANCHES
+        ]
+        with self.progress.stage(f"census: {behavior.name}", searches=searches):
+            session.scheduler.run(f"census {behavior.name}", searches)
+        return [_row(search, self.plan.seed) for search in searches]
 
 
 def sample_neurons(model: Model, count: int, seed: int, generic: GenericPass | None = None) -> list[Neuron]:
@@ -144,16 +117,6 @@ def sample_neurons(model: Model, count: int, seed: int, generic: GenericPass | N
         budgets = model_budgets(model, generic)
         chosen = [i for i in chosen if np.isfinite(budgets[i])]
     return [model.neurons[i] for i in sorted(chosen[:count])]
-
-
-def _commit_plan(ledger: Ledger, plan: CensusPlan) -> None:
-    values = {**vars(plan), "behaviors": list(plan.behaviors)}
-    found = ledger.find("plan", "census")
-    if found is None:
-        ledger.record("plan", "census", values)
-    elif found != values:
-        different = ", ".join(key for key in values if found.get(key) != values[key])
-        raise LedgerError(f"{ledger.path} holds another census: it differs in {different}", "give another --out")
 
 
 def _task(behavior: Behavior, eligible: Rows) -> SearchTask:

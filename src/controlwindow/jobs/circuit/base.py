@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from controlwindow.behaviors import Behavior
-from controlwindow.cells import RolloutCell, Rows
+from controlwindow.cells import Rows
 from controlwindow.circuits import results
 from controlwindow.circuits.estimates import paired_difference
 from controlwindow.circuits.selection import Circuit, overlap
@@ -16,13 +16,12 @@ from controlwindow.circuits.sweep import CircuitSweep
 from controlwindow.errors import ModelError
 from controlwindow.jobs.circuit.detecting import Detections, detections
 from controlwindow.jobs.circuit.plan import CircuitPlan
-from controlwindow.measuring.engine import Engine
+from controlwindow.jobs.stages.eligible import undosed_rows
 from controlwindow.models import Model
-from controlwindow.runs.asks import Asks
 from controlwindow.runs.ledger import Ledger
 from controlwindow.runs.progress import Progress
 from controlwindow.runs.scheduler import Scheduler
-from controlwindow.runs.session import prepare, set_detector
+from controlwindow.runs.session import prepare
 from controlwindow.screens import find_screen
 from controlwindow.statistics import percentile_interval
 
@@ -60,11 +59,9 @@ class BaseComparison:
         """
         check_pair(self.aligned, self.model)
         name = self.behavior.name
-        generic = prepare(self.model, self.ledger, self.progress)
-        engine = Engine(self.model, {name: self.behavior}, generic, self.ledger, progress=self.progress.rows)
-        engine.detector = set_detector(self.model, generic, self.ledger, self.plan.seed, self.progress)
-        scheduler = Scheduler(self.ledger, engine, chunk_rows=self.plan.chunk_rows, progress=self.progress.tick)
-        screen = find_screen(self.plan.screen)(self.model, self.behavior, generic, seed=self.plan.seed)
+        prepared = prepare(self.model, self.ledger, self.progress, seed=self.plan.seed, chunk_rows=self.plan.chunk_rows)
+        scheduler = prepared.session([self.behavior]).scheduler
+        screen = find_screen(self.plan.screen)(self.model, self.behavior, prepared.generic, seed=self.plan.seed)
         with self.progress.stage(f"{self.model.name}: screen {self.plan.screen}"):
             scheduler.run(f"screen {name}", [screen])
         own = Circuit.of(screen.table(), len(circuit.neurons))
@@ -96,11 +93,7 @@ class BaseComparison:
         }
 
     def _undosed(self, scheduler: Scheduler, prompts: tuple[str, ...]) -> Rows:
-        behavior = self.behavior
-        cell = RolloutCell(behavior.name, "evaluate", horizon=behavior.horizons[-1], positions=behavior.positions)
-        asked = Asks([cell])
-        scheduler.run(f"undosed {behavior.name}", [asked])
-        by_id = {row["prompt"]: row for row in asked.results[cell]}
+        by_id = {row["prompt"]: row for row in undosed_rows(scheduler, self.behavior)}
         return [by_id[prompt] for prompt in prompts]
 
 

@@ -1,51 +1,24 @@
-"""The call that measures a circuit from beginning to end, and what goes on with one that was cut off."""
+"""The calls that measure a circuit, and go on with one that was cut off."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from controlwindow.behaviors import Behavior, load_behavior
 from controlwindow.catalogue import load_card
 from controlwindow.circuits.selection import circuit_top
 from controlwindow.circuits.sweep import LADDER
-from controlwindow.errors import LedgerError, OrganismError, UsageError
+from controlwindow.errors import OrganismError, UsageError
 from controlwindow.jobs.circuit.base import check_pair
 from controlwindow.jobs.circuit.job import CircuitJob
-from controlwindow.jobs.circuit.plan import KIND, CircuitPlan
+from controlwindow.jobs.circuit.kind import CircuitKind, CircuitResult, base_ledger
+from controlwindow.jobs.circuit.plan import CircuitPlan
 from controlwindow.models import Model, load_model
-from controlwindow.report.pages.circuit.page import write_circuit_report
-from controlwindow.runs.behavior_run import write_behavior_manifest
-from controlwindow.runs.ledger import Ledger
-from controlwindow.runs.plan import BehaviorReference, behavior_source, model_head, model_source
+from controlwindow.runs.kinds import open_run, run_ledger
+from controlwindow.runs.plan import behavior_reference, model_head, model_source
 from controlwindow.runs.progress import Progress
-from controlwindow.runs.results import LEDGER_NAME, open_run, round_floats
-from controlwindow.runs.resuming import Identity, planned_behavior, planned_model
 from controlwindow.screens import find_screen
-
-BASE_DIRECTORY = "base"
-"""Where in a run directory the base model's own ledger lies."""
-
-
-@dataclass(frozen=True)
-class CircuitResult:
-    """What a circuit run gives back.
-
-    Attributes:
-        document: The results as plain values, as `--json` prints them; docs/circuits.md explains the keys.
-        directory: The run directory; None when the ledger was kept in memory.
-    """
-
-    document: dict[str, Any]
-    directory: Path | None
-
-    @property
-    def neurons(self) -> tuple[str, ...]:
-        """Names of the circuit's neurons, best first."""
-        return tuple(row["neuron"] for row in self.document["circuit"])
 
 
 def circuit(
@@ -94,7 +67,7 @@ def circuit(
         >>> found.document["controlled"]  # doctest: +SKIP
         True
     """
-    loaded = behavior if isinstance(behavior, Behavior) else load_behavior(behavior)
+    loaded = load_behavior(behavior)
     find_screen(screen).check(loaded)
     circuit_top(top, len(model.neurons))
     ladder = check_ladder(factors)
@@ -103,7 +76,7 @@ def circuit(
     based, base_note = _base_model(model, base)
     plan = CircuitPlan(
         **model_head(model),
-        behavior=BehaviorReference(name=loaded.name, source=behavior_source(behavior), fingerprint=loaded.fingerprint),
+        behavior=behavior_reference(behavior, loaded),
         screen=screen,
         top=str(top),
         factors=ladder,
@@ -116,9 +89,10 @@ def circuit(
         include_neurons=include_neurons,
     ).named()
     directory = None if out is None else Path(out)
-    with Ledger() if directory is None else Ledger(directory / LEDGER_NAME, create=True) as ledger:
-        ledger.lock()
-        return _run(model, loaded, plan, ledger, directory, based, include_neurons, progress)
+    with run_ledger(directory) as ledger:
+        job = CircuitJob(model, loaded, plan, ledger, based, base_ledger(directory), progress)
+        result: CircuitResult = CircuitKind().carry_out(job, directory)
+    return result
 
 
 def resume_circuit(
@@ -143,42 +117,10 @@ def resume_circuit(
     directory = Path(directory)
     with open_run(directory) as ledger:
         ledger.lock()
-        plan = _plan(ledger)
-        behavior = planned_behavior(plan.behavior, directory)
-        model = planned_model(model, plan, directory, call="resume_circuit")
-        based = None
-        if plan.base is not None:
-            assert plan.base_fingerprint is not None
-            identity = Identity(plan.base, plan.base_source, plan.base_fingerprint)
-            based = planned_model(base, plan, directory, call="resume_circuit", other=identity)
-        return _run(model, behavior, plan, ledger, directory, based, plan.include_neurons, progress)
-
-
-def read_circuit(directory: str | Path) -> dict[str, Any]:
-    """The results of a finished circuit run, from its ledger alone.
-
-    Raises:
-        LedgerError: There is no such run, or it is not finished.
-    """
-    with open_run(Path(directory)) as ledger:
-        _plan(ledger)
-        found = ledger.find("result", KIND)
-    if found is None:
-        raise LedgerError(
-            f"the circuit run {directory} is not finished", f"go on with controlwindow resume {directory}"
-        )
-    document: dict[str, Any] = round_floats(found)
-    return document
-
-
-def is_circuit_run(directory: str | Path) -> bool:
-    """Whether a run directory holds a circuit and no audit.
-
-    Raises:
-        LedgerError: It holds no ledger.
-    """
-    with open_run(Path(directory)) as ledger:
-        return ledger.find("plan", KIND) is not None
+        kind = CircuitKind()
+        job = kind.job_with(kind.planned(ledger), ledger, directory, model, base, progress)
+        result: CircuitResult = kind.carry_out(job, directory)
+    return result
 
 
 def check_ladder(factors: Sequence[float]) -> tuple[float, ...]:
@@ -194,38 +136,6 @@ def check_ladder(factors: Sequence[float]) -> tuple[float, ...]:
     if not found:
         raise UsageError("no strength was given beside 1, which is the undosed model", "give --factor 0, which ablates")
     return found
-
-
-def _run(
-    model: Model,
-    behavior: Behavior,
-    plan: CircuitPlan,
-    ledger: Ledger,
-    directory: Path | None,
-    base: Model | None,
-    include_neurons: bool,
-    progress: Progress | None,
-) -> CircuitResult:
-    with _base_ledger(base, directory) as second:
-        pair = None if base is None or second is None else (base, second)
-        job = CircuitJob(model, behavior, plan, ledger, pair, progress)
-        if directory is not None:
-            job.commit_plan()
-            write_behavior_manifest(ledger, directory, KIND)
-        document: dict[str, Any] = round_floats(job.run())
-    if directory is not None:
-        write_circuit_report(document, directory, include_neurons=include_neurons)
-    return CircuitResult(document, directory)
-
-
-@contextmanager
-def _base_ledger(base: Model | None, directory: Path | None) -> Iterator[Ledger | None]:
-    """A ledger of the base model's own: cells do not say which model they are of."""
-    if base is None:
-        yield None
-        return
-    with Ledger() if directory is None else Ledger(directory / BASE_DIRECTORY / LEDGER_NAME, create=True) as ledger:
-        yield ledger
 
 
 def _base_model(model: Model, base: Model | str | bool) -> tuple[Model | None, str | None]:
@@ -249,10 +159,3 @@ def _base_model(model: Model, base: Model | str | bool) -> tuple[Model | None, s
 
 def _load_like(source: str, model: Model) -> Model:
     return load_model(source, device=str(model.device), dtype=model.dtype, system_prompt=model.chat.system_prompt)
-
-
-def _plan(ledger: Ledger) -> CircuitPlan:
-    found = ledger.find("plan", KIND)
-    if found is None:
-        raise LedgerError(f"{ledger.path} holds no circuit", "start one with `controlwindow circuit --out`")
-    return CircuitPlan.model_validate(found)

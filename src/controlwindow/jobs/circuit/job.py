@@ -4,30 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from controlwindow.behaviors import Behavior
-from controlwindow.cells import RolloutCell, Rows
+from controlwindow.cells import Rows
 from controlwindow.circuits import results
 from controlwindow.circuits.controls import Controls
 from controlwindow.circuits.selection import Circuit, Size, circuit_top
 from controlwindow.circuits.sweep import CircuitSweep, SweepTask
 from controlwindow.errors import BehaviorError, ControlWindowError
 from controlwindow.instruments.generic import GENERIC_TOKENS, GenericPass
-from controlwindow.jobs.audit.job import eligible_rows
 from controlwindow.jobs.circuit.base import BaseComparison
 from controlwindow.jobs.circuit.detecting import detections, has_contrast
-from controlwindow.jobs.circuit.plan import KIND, CircuitPlan
-from controlwindow.measuring.engine import Engine
+from controlwindow.jobs.circuit.plan import CircuitPlan
+from controlwindow.jobs.stages.eligible import eligible_rows, in_source_state, undosed_rows
 from controlwindow.models import Model
-from controlwindow.runs.asks import Asks
-from controlwindow.runs.behavior_run import commit_plan
 from controlwindow.runs.ledger import Ledger
-from controlwindow.runs.plan import model_record
 from controlwindow.runs.progress import Progress, Silent
-from controlwindow.runs.records import behavior_record
+from controlwindow.runs.records import behavior_record, model_record
 from controlwindow.runs.scheduler import Scheduler
-from controlwindow.runs.session import prepare, set_detector
+from controlwindow.runs.session import prepare
 from controlwindow.screens import Screen, find_screen
 from controlwindow.screens.base import ContrastScreen
 
@@ -57,7 +54,9 @@ class CircuitJob:
         behavior: The behavior.
         plan: What is to be done.
         ledger: An open ledger.
-        base: The base model with a ledger of its own; None where there is none.
+        base: The base model; None where there is none.
+        base_ledger: Where the base model's own ledger lies, since cells do not say which model they are of; None keeps
+            it in memory.
         progress: Where progress is shown.
     """
 
@@ -67,11 +66,12 @@ class CircuitJob:
         behavior: Behavior,
         plan: CircuitPlan,
         ledger: Ledger,
-        base: tuple[Model, Ledger] | None = None,
+        base: Model | None = None,
+        base_ledger: Path | None = None,
         progress: Progress | None = None,
     ) -> None:
         self.model, self.behavior, self.plan, self.ledger = model, behavior, plan, ledger
-        self.base = base
+        self.base, self.base_ledger = base, base_ledger
         self.progress = progress or Silent()
 
     def run(self) -> dict[str, Any]:
@@ -84,17 +84,13 @@ class CircuitJob:
             BehaviorError: The behavior lacks what the screen reads, or too few prompts are eligible.
             UsageError: The circuit is empty, or larger than the model.
             OperationError: The hooks failed their self-proof.
-            LedgerError: The ledger cannot be written, or holds another run.
+            LedgerError: The ledger cannot be written.
         """
         size = circuit_top(self.plan.top, len(self.model.neurons))
-        self.commit_plan()
-        generic = prepare(self.model, self.ledger, self.progress)
-        screens = self._screens(generic)
-        behaviors = {screen.behavior.name: screen.behavior for screen in screens.values()}
-        behaviors[self.behavior.name] = self.behavior
-        engine = Engine(self.model, behaviors, generic, self.ledger, progress=self.progress.rows)
-        engine.detector = set_detector(self.model, generic, self.ledger, self.plan.seed, self.progress)
-        scheduler = Scheduler(self.ledger, engine, chunk_rows=self.plan.chunk_rows, progress=self.progress.tick)
+        prepared = prepare(self.model, self.ledger, self.progress, seed=self.plan.seed, chunk_rows=self.plan.chunk_rows)
+        screens = self._screens(prepared.generic)
+        session = prepared.session([*(screen.behavior for screen in screens.values()), self.behavior])
+        scheduler = session.scheduler
         with self.progress.stage(f"{self.behavior.name}: undosed rollouts"):
             eligible = eligible_rows(scheduler, self.behavior)
         found = self._find(scheduler, screens, size)
@@ -105,26 +101,21 @@ class CircuitJob:
         document = self._document(found, sweep, eligible, size)
         document["detection"] = None if known is None else known.to_json()
         if self.base is not None:
-            comparison = BaseComparison(self.model, self.behavior, self.plan, *self.base, self.progress)
-            document["base"] = comparison.run(found.circuit, sweep, eligible, known)
-        if self.ledger.find("finished", KIND) is None:
-            self.ledger.record_all([("result", KIND, document), ("finished", KIND, {})])
+            with Ledger(self.base_ledger, create=True) as ledger:
+                comparison = BaseComparison(self.model, self.behavior, self.plan, self.base, ledger, self.progress)
+                document["base"] = comparison.run(found.circuit, sweep, eligible, known)
+        self.ledger.remember("result", self.plan.kind, lambda: document)
         return document
 
-    def commit_plan(self) -> None:
-        """Write the plan, or hold the one that is there against this one.
-
-        Raises:
-            LedgerError: The ledger holds another run.
-        """
+    def records(self) -> list[tuple[str, str, Any]]:
+        """What a new plan is written with."""
         records: list[tuple[str, str, Any]] = [
             ("model", "model", model_record(self.model)),
             ("behavior", self.behavior.name, behavior_record(self.behavior)),
         ]
         if self.base is not None:
-            records.append(("model", "base", model_record(self.base[0])))
-        finished = self.ledger.find("finished", KIND) is not None
-        commit_plan(self.ledger, KIND, self.plan, records, finished=finished)
+            records.append(("model", "base", model_record(self.base)))
+        return records
 
     def _screens(self, generic: GenericPass) -> dict[tuple[str, int], Screen]:
         """The screen and its controls; those that the behavior does not allow are left out and marked later."""
@@ -205,6 +196,7 @@ class CircuitJob:
 
     def _task(self, scheduler: Scheduler, eligible: Rows) -> SweepTask:
         behavior = self.behavior
+        selecting = in_source_state(undosed_rows(scheduler, behavior, "select"), behavior)
         answers = has_contrast(behavior, "evaluate") or has_contrast(behavior, "find")
         return SweepTask(
             behavior=behavior.name,
@@ -214,22 +206,11 @@ class CircuitJob:
             positions=behavior.positions,
             source=behavior.source_outcome,
             targets=behavior.target_outcomes,
-            select=tuple(row["prompt"] for row in self._selecting(scheduler)),
+            select=tuple(row["prompt"] for row in selecting),
             evaluate=tuple(row["prompt"] for row in eligible),
             seeds=self.plan.seeds,
             answers=answers,
         )
-
-    def _selecting(self, scheduler: Scheduler) -> Rows:
-        """Undosed rows of the select split that show the source state."""
-        behavior = self.behavior
-        if not behavior.prompts("select"):
-            return []
-        cell = RolloutCell(behavior.name, "select", horizon=behavior.horizons[-1], positions=behavior.positions)
-        asked = Asks([cell])
-        scheduler.run(f"undosed {behavior.name}", [asked])
-        last = str(behavior.horizons[-1])
-        return [row for row in asked.results[cell] if row["outcomes"][last] == behavior.source_outcome]
 
     def _document(self, found: Found, sweep: CircuitSweep, eligible: Rows, size: Size) -> dict[str, Any]:
         behavior, seed = self.behavior, self.plan.seed

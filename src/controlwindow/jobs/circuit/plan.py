@@ -7,9 +7,8 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from controlwindow.circuits.sweep import LADDER
-from controlwindow.runs.behavior_run import BehaviorPlan
-
-KIND = "circuit"
+from controlwindow.runs.plan import BehaviorPlan
+from controlwindow.runs.session import CHUNK_ROWS
 
 
 class CircuitPlan(BehaviorPlan):
@@ -27,6 +26,7 @@ class CircuitPlan(BehaviorPlan):
         chunk_rows: Most rows of a chunk.
     """
 
+    kind: ClassVar[str] = "circuit"
     undecided: ClassVar[frozenset[str]] = BehaviorPlan.undecided | {"base_source", "base_note"}
 
     screen: str = "contrastive"
@@ -37,4 +37,4 @@ class CircuitPlan(BehaviorPlan):
     base_source: str | None = None
     base_fingerprint: str | None = None
     base_note: str | None = None
-    chunk_rows: int = 512
+    chunk_rows: int = CHUNK_ROWS

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from controlwindow.behaviors import Behavior
 from controlwindow.behaviors.definition import MINIMUM_CONTRAST
-from controlwindow.behaviors.prompts import Role, Split
-from controlwindow.cells import (
-    METHODS,
-    RESIDUAL_METHODS,
-    ActivationCell,
-    Cell,
-    MethodName,
-    ReferenceCell,
-    RolloutCell,
-    Rows,
-)
-from controlwindow.errors import BehaviorError, LedgerError, UsageError
+from controlwindow.behaviors.prompts import Split
+from controlwindow.cells import ActivationCell, Cell, ReferenceCell, Rows
+from controlwindow.errors import BehaviorError
 from controlwindow.instruments.dosing import model_budgets
 from controlwindow.instruments.generic import GenericPass
 from controlwindow.interventions.comparison import (
@@ -38,91 +29,23 @@ from controlwindow.interventions.comparison import (
 )
 from controlwindow.interventions.matching import Match, MatchingSearch
 from controlwindow.interventions.methods import Arm, Reference, neuron_arms, residual_arms
-from controlwindow.measuring.engine import Engine
+from controlwindow.jobs.compare.plan import ComparisonPlan
+from controlwindow.jobs.stages.eligible import in_source_state, undosed_rows
 from controlwindow.models import Model, Neuron
 from controlwindow.runs.asks import Asks
 from controlwindow.runs.ledger import Ledger
-from controlwindow.runs.plan import library_versions, model_record, refuse_other_libraries
 from controlwindow.runs.progress import Progress, Silent
-from controlwindow.runs.records import behavior_record
+from controlwindow.runs.records import behavior_record, model_record
 from controlwindow.runs.scheduler import Scheduler
-from controlwindow.runs.session import prepare, set_detector
+from controlwindow.runs.session import prepare
 from controlwindow.screens.base import Activations
 from controlwindow.screens.controls import shuffle_labels
 from controlwindow.screens.one import reference_point
 from controlwindow.statistics import stable_seed
 
-KIND = "comparison"
-"""Kind of the plan in a ledger."""
-
-LEVELS = (0.25, 0.5, 0.75, 0.9)
-"""Rates of the behavior at which methods are compared by default."""
-
 _FOUND_ON: Split = "find"
 _CHOSEN_ON: Split = "select"
 _REPORTED_ON: Split = "evaluate"
-
-
-@dataclass(frozen=True)
-class ComparisonPlan:
-    """What is compared.
-
-    Attributes:
-        neurons: Names of the neurons.
-        methods: The methods, in the order of `METHODS`.
-        levels: Rates to be matched, ascending.
-        controls: Whether a random neuron of the same layer and a direction of shuffled labels are compared beside.
-        seed: Seed of everything random.
-        chunk_rows: Most rows of a chunk.
-
-    Raises:
-        UsageError: Nothing is to be compared, or a level or a method makes no sense.
-    """
-
-    neurons: tuple[str, ...]
-    methods: tuple[MethodName, ...] = METHODS
-    levels: tuple[float, ...] = LEVELS
-    controls: bool = True
-    seed: int = 0
-    chunk_rows: int = 512
-
-    def __post_init__(self) -> None:
-        unknown = [method for method in self.methods if method not in METHODS]
-        if unknown:
-            raise UsageError(f"unknown method {unknown[0]!r}", f"methods: {', '.join(METHODS)}")
-        object.__setattr__(self, "methods", tuple(method for method in METHODS if method in self.methods))
-        object.__setattr__(self, "levels", tuple(sorted(set(self.levels))))
-        object.__setattr__(self, "neurons", tuple(dict.fromkeys(self.neurons)))
-        if not self.levels or not all(0 < level <= 1 for level in self.levels):
-            raise UsageError(f"levels are rates above 0 and up to 1, got {list(self.levels)}", "as in --level 0.5")
-        if not self.methods or (not self.neurons and not set(self.methods) & set(RESIDUAL_METHODS)):
-            raise UsageError("nothing is to be compared", "name a neuron with --neuron, or a residual baseline")
-
-    @classmethod
-    def from_record(cls, found: Mapping[str, Any]) -> ComparisonPlan:
-        """Read `record`."""
-        return cls(
-            neurons=tuple(found["neurons"]),
-            methods=tuple(found["methods"]),
-            levels=tuple(found["levels"]),
-            controls=found["controls"],
-            seed=found["seed"],
-            chunk_rows=found["chunk_rows"],
-        )
-
-    def record(self, model: Model, behavior: Behavior) -> dict[str, Any]:
-        """As JSON values, with what the numbers depend on beside it."""
-        values = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
-        return {
-            **values,
-            "model": model.name,
-            "fingerprint": model.fingerprint,
-            "dtype": str(model.dtype).removeprefix("torch."),
-            "device": model.device.type,
-            "system_prompt": model.chat.system_prompt,
-            "chat_template": model.chat.template,
-            "behavior": {"name": behavior.name, "fingerprint": behavior.fingerprint},
-        }
 
 
 @dataclass
@@ -135,7 +58,6 @@ class ComparisonJob:
         plan: What is compared.
         ledger: An open ledger.
         progress: Where progress is shown.
-        where: What a new plan says of where model and behavior came from; numbers do not depend on it.
     """
 
     model: Model
@@ -143,69 +65,36 @@ class ComparisonJob:
     plan: ComparisonPlan
     ledger: Ledger
     progress: Progress = field(default_factory=Silent)
-    where: Mapping[str, Any] = field(default_factory=dict)
 
     def run(self) -> Comparison:
         """Do the whole job.
 
         Raises:
             BehaviorError: Too few prompts are eligible, or the split that is found on has no contrast.
-            LedgerError: The ledger holds something else, or cannot be written.
+            LedgerError: The ledger cannot be written.
             NeuronError: A neuron lies outside the model or has no budget.
             OperationError: The hooks failed their self-proof.
         """
-        self.commit_plan()
-        found = self.ledger.find(KIND, self.behavior.name)
-        if found is None:
-            found = self._measure()
-            self.ledger.record_all(
-                [
-                    (KIND, self.behavior.name, found),
-                    ("finished", KIND, {"results": len(found["results"])}),
-                ]
-            )
+        found = self.ledger.remember(self.plan.kind, self.behavior.name, self._measure)
         return comparison_from_record(found)
 
-    def commit_plan(self) -> None:
-        """Write the plan, or hold the one that is there against this one.
-
-        Raises:
-            LedgerError: The ledger holds another run, or was begun with other libraries.
-        """
-        wanted = self.plan.record(self.model, self.behavior)
-        other = next((kind for kind in self.ledger.find_all("plan") if kind != KIND), None)
-        found = self.ledger.find("plan", KIND)
-        if found is None and other is None:
-            self.ledger.record_all(
-                [
-                    ("plan", KIND, {**wanted, **self.where}),
-                    ("model", "model", model_record(self.model)),
-                    ("versions", "versions", library_versions()),
-                    ("behavior", self.behavior.name, behavior_record(self.behavior)),
-                ]
-            )
-            return
-        different = [other] if found is None else [key for key in wanted if wanted[key] != found.get(key)]
-        if different:
-            raise LedgerError(
-                f"{self.ledger.path} holds another run: it differs in {', '.join(map(str, different))}",
-                "give another --out, or the options that this one was begun with",
-            )
-        refuse_other_libraries(self.ledger, finished=self.ledger.find("finished", KIND) is not None)
+    def records(self) -> list[tuple[str, str, Any]]:
+        """What a new plan is written with."""
+        return [
+            ("model", "model", model_record(self.model)),
+            ("behavior", self.behavior.name, behavior_record(self.behavior)),
+        ]
 
     def _measure(self) -> dict[str, Any]:
         plan, behavior = self.plan, self.behavior
         behavior.contrast(_FOUND_ON)
-        generic = prepare(self.model, self.ledger, self.progress)
-        detector = set_detector(self.model, generic, self.ledger, plan.seed, self.progress)
-        shuffled = shuffle_labels(behavior, _FOUND_ON, plan.seed)
-        behaviors = {behavior.name: behavior, shuffled.name: shuffled}
-        engine = Engine(self.model, behaviors, generic, self.ledger, detector, self.progress.rows)
-        scheduler = Scheduler(self.ledger, engine, chunk_rows=plan.chunk_rows, progress=self.progress.tick)
+        prepared = prepare(self.model, self.ledger, self.progress, seed=plan.seed, chunk_rows=plan.chunk_rows)
+        generic, shuffled = prepared.generic, shuffle_labels(behavior, _FOUND_ON, plan.seed)
+        scheduler = prepared.session([behavior, shuffled]).scheduler
         with self.progress.stage(f"{behavior.name}: undosed rollouts"):
             chosen = self._eligible(scheduler, _CHOSEN_ON)
             reported = self._eligible(scheduler, _REPORTED_ON)
-            benign = self._undosed(scheduler, _REPORTED_ON, "negative")
+            benign = undosed_rows(scheduler, behavior, _REPORTED_ON, "negative", stage="undosed")
         arms, notes = self._arms(scheduler, generic, shuffled)
         if len(benign) == 0:
             notes.append("the evaluate split has no benign prompts, so side effects on them are not measured")
@@ -233,19 +122,10 @@ class ComparisonJob:
             "seed": plan.seed,
         }
 
-    def _undosed(self, scheduler: Scheduler, split: Split, role: Role = "positive") -> Rows:
-        """Undosed rollouts of a split, all its prompts of a role."""
-        if not self.behavior.prompts(split, role):
-            return []
-        positions, horizon = self.behavior.positions, self.behavior.horizons[-1]
-        cell = RolloutCell(self.behavior.name, split, horizon=horizon, positions=positions, role=role)
-        return _asked(scheduler, "undosed", [cell])[cell]
-
     def _eligible(self, scheduler: Scheduler, split: Split) -> list[str]:
         """Ids of the prompts that show the source state undosed."""
-        rows = self._undosed(scheduler, split)
-        last = str(self.behavior.horizons[-1])
-        eligible = [row["prompt"] for row in rows if row["outcomes"][last] == self.behavior.source_outcome]
+        rows = undosed_rows(scheduler, self.behavior, split, stage="undosed")
+        eligible = [row["prompt"] for row in in_source_state(rows, self.behavior)]
         if split == _REPORTED_ON:
             self.behavior.require_eligible(len(eligible), len(rows))
         elif len(eligible) < MINIMUM_CONTRAST:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from controlwindow.jobs.law.plan import LawSizes
+from controlwindow.jobs.law.plan import LawSizes, make_plan
 from controlwindow.jobs.law.runner import run_law
 from controlwindow.report.pages.law.page import write_law
-from controlwindow.runs.progress import Progress
+from controlwindow.runs.progress import Progress, Silent
 
 
 def validate(
@@ -52,6 +52,9 @@ def validate(
         >>> law["order"]["proved"]  # doctest: +SKIP
         True
     """
-    document = run_law(models, [str(b) for b in behaviors], Path(out), sizes=sizes, jobs=jobs, progress=progress)
+    progress = progress or Silent()
+    with progress.stage("reading the models"):
+        plan = make_plan(models, [str(b) for b in behaviors], sizes or LawSizes())
+    document = run_law(plan, Path(out), jobs=jobs, progress=progress)
     write_law(document, Path(out), None if write is None else Path(write))
     return document

@@ -14,7 +14,7 @@ from controlwindow.jobs.law.candidates import Assignment
 from controlwindow.jobs.law.detector_check import check_detector
 from controlwindow.jobs.law.generic_text import generic_influence
 from controlwindow.jobs.law.measuring import BRANCHES, pair_name, search_of
-from controlwindow.jobs.law.session import Session
+from controlwindow.jobs.law.session import LawSession
 from controlwindow.measuring.engine import Engine
 from controlwindow.measuring.neighbours import whole_rows
 from controlwindow.runs.asks import Asks
@@ -41,7 +41,7 @@ class _Chosen:
     searches: Mapping[Key, WindowSearch]
 
 
-def measure_details(session: Session, assignments: Sequence[Assignment]) -> None:
+def measure_details(session: LawSession, assignments: Sequence[Assignment]) -> None:
     """Measure all details that the ledger lacks: random neurons for ceilings, controllers for triggers."""
     ledger = session.ledger
     for name, behavior in session.behaviors.items():
@@ -92,7 +92,7 @@ def measure_details(session: Session, assignments: Sequence[Assignment]) -> None
             ledger.record("generic text", "influence", generic_influence(session, held_out))
 
 
-def _measured(session: Session, behavior: Behavior, keys: Sequence[Key]) -> _Chosen:
+def _measured(session: LawSession, behavior: Behavior, keys: Sequence[Key]) -> _Chosen:
     """The searches as they were measured; their rows are in the ledger."""
     undosed = session.undosed[behavior.name, "held_out"]
     searches = {key: search_of(session, behavior, *key, undosed, len(keys)) for key in keys}
@@ -100,7 +100,7 @@ def _measured(session: Session, behavior: Behavior, keys: Sequence[Key]) -> _Cho
     return _Chosen(behavior, undosed, searches)
 
 
-def _positions(session: Session, chosen: _Chosen) -> dict[Key, dict[str, Any]]:
+def _positions(session: LawSession, chosen: _Chosen) -> dict[Key, dict[str, Any]]:
     """Thresholds with the other positions dosed."""
     other = "generated" if chosen.behavior.positions == "all" else "all"
     searches = {
@@ -112,7 +112,7 @@ def _positions(session: Session, chosen: _Chosen) -> dict[Key, dict[str, Any]]:
     return {key: {"dosed": other, **_thresholds(read_search(search, seed))} for key, search in searches.items()}
 
 
-def _longer(session: Session, chosen: _Chosen) -> dict[Key, dict[str, Any]]:
+def _longer(session: LawSession, chosen: _Chosen) -> dict[Key, dict[str, Any]]:
     """Thresholds at a longer horizon; nothing where the model's context has no room for it."""
     model, behavior = session.model, chosen.behavior
     texts = [prompt.text for prompt in behavior.prompts("evaluate")]
@@ -141,7 +141,7 @@ def _longer(session: Session, chosen: _Chosen) -> dict[Key, dict[str, Any]]:
     return {key: {"horizon": horizon, **_thresholds(read_search(search, seed))} for key, search in searches.items()}
 
 
-def _by_severity(session: Session, chosen: _Chosen, search: WindowSearch) -> dict[str, float | None]:
+def _by_severity(session: LawSession, chosen: _Chosen, search: WindowSearch) -> dict[str, float | None]:
     """The ceiling with all coherence thresholds moved together.
 
     Rollouts that were cut because they had certainly collapsed are judged as far as they go, so that at the largest

@@ -15,7 +15,7 @@ from controlwindow.errors import BehaviorError
 from controlwindow.instruments.rollout import roll_out_rows
 from controlwindow.instruments.routes import Row
 from controlwindow.instruments.scoring import token_nll
-from controlwindow.jobs.law.session import Session
+from controlwindow.jobs.law.session import LawSession
 from controlwindow.measuring.answers import partners
 from controlwindow.statistics import stable_seed, wilson_interval
 
@@ -25,7 +25,7 @@ PROMPTS = 16
 _ROC_POINTS = 25
 
 
-def check_detector(session: Session, behavior: Behavior) -> dict[str, Any]:
+def check_detector(session: LawSession, behavior: Behavior) -> dict[str, Any]:
     """Judge labelled controls made from a behavior's select prompts.
 
     Coherent: the greedy answer, one sampled at temperature 1, the answer to another prompt (`swapped`), the greedy one
@@ -128,5 +128,5 @@ def _roc(severity: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> list[l
     ]
 
 
-def _content(session: Session, tokens: Sequence[int]) -> tuple[int, ...]:
+def _content(session: LawSession, tokens: Sequence[int]) -> tuple[int, ...]:
     return tuple(t for t in tokens if t not in session.model.stop_ids)

@@ -8,11 +8,13 @@ from typing import Any
 from controlwindow.errors import LedgerError
 from controlwindow.jobs.law.ceilings import SETTINGS, ceiling_scores
 from controlwindow.jobs.law.control import control_scores
-from controlwindow.jobs.law.records import Collected, Record, from_table, rounded, significant, to_table
+from controlwindow.jobs.law.plan import DIGEST_DIGITS
+from controlwindow.jobs.law.records import Collected, Record
 from controlwindow.jobs.law.sensitivity import sensitivities
 from controlwindow.jobs.law.triggers import trigger_scores
 from controlwindow.jobs.law.universality import universality
 from controlwindow.jobs.law.verdicts import failure_scores, verdict_scores
+from controlwindow.values import from_table, rounded, significant, to_table
 
 VERSION = 1
 
@@ -47,7 +49,7 @@ def law_document(collected: Collected, proof: Mapping[str, Any]) -> dict[str, An
         "aims": aims(found, scores),
         "order": dict(proof),
         "plan": {
-            "digest": plan.digest,
+            "digest": plan.digest(DIGEST_DIGITS),
             "sizes": plan.sizes.model_dump(mode="json"),
             "models": [
                 {"name": m.name, "fingerprint": m.fingerprint, "lineage": m.lineage, "family": m.family}

@@ -11,7 +11,7 @@ import torch
 from controlwindow.behaviors import Behavior
 from controlwindow.errors import BehaviorError, ScreenError
 from controlwindow.instruments.dosing import limit_directions
-from controlwindow.jobs.law.session import Session
+from controlwindow.jobs.law.session import LawSession
 from controlwindow.measuring.answers import Answers, Tally, partners
 from controlwindow.models import Neuron
 from controlwindow.screens import find_screen
@@ -33,7 +33,7 @@ class FirstOrder:
         notes: Screens that could not run, and why.
     """
 
-    def __init__(self, session: Session, behavior: Behavior) -> None:
+    def __init__(self, session: LawSession, behavior: Behavior) -> None:
         self._session = session
         self.ranked: list[str] = []
         self.scores: dict[str, Floats] = {}
@@ -83,7 +83,7 @@ class FirstOrder:
         return {"neurons": self.of(neurons), "notes": self.notes}
 
 
-def readout_axis(session: Session, behavior: Behavior) -> float:
+def readout_axis(session: LawSession, behavior: Behavior) -> float:
     """‖d_F‖ of the mean readout direction that the screen `readout` projects on (PP)."""
     contrast = behavior.contrast("find")
     mates = [prompt.text for prompt in partners(contrast.positive, contrast.negative)]

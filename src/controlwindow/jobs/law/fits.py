@@ -16,7 +16,7 @@ import numpy as np
 
 from controlwindow.curves import Curve, curve_from_json
 from controlwindow.geometry import dose_for
-from controlwindow.jobs.law.records import map_floats
+from controlwindow.values import map_floats
 from controlwindow.windows.calibrating import REPORTED_CEILING, fit_predictors
 from controlwindow.windows.calibration import Calibration, Observation
 from controlwindow.windows.effect_verdicts import Clues, EffectObservation, EffectVerdicts, fit_effect_verdicts

@@ -12,7 +12,7 @@ from controlwindow.errors import BehaviorError, ScreenError
 from controlwindow.jobs.law.candidates import Assignment
 from controlwindow.jobs.law.fits import Fit, digest_of
 from controlwindow.jobs.law.measuring import BRANCHES, pair_name
-from controlwindow.jobs.law.session import Session
+from controlwindow.jobs.law.session import LawSession
 from controlwindow.measuring.flips import trigger_flips
 from controlwindow.models import Neuron
 from controlwindow.windows.effect_verdicts import Clues
@@ -40,7 +40,7 @@ class Flips(NamedTuple):
     injected: float | None
 
 
-def commit_inputs(session: Session, assignments: Sequence[Assignment]) -> dict[str, dict[str, Any]]:
+def commit_inputs(session: LawSession, assignments: Sequence[Assignment]) -> dict[str, dict[str, Any]]:
     """Read of all assigned pairs what forecasts are made from, once; no rollout of theirs is needed for it.
 
     Returns:
@@ -67,7 +67,7 @@ def commit_inputs(session: Session, assignments: Sequence[Assignment]) -> dict[s
 
 
 def commit_evidence(
-    session: Session, inputs: Mapping[str, Mapping[str, Any]], measured: Mapping[str, Mapping[str, Any]]
+    session: LawSession, inputs: Mapping[str, Mapping[str, Any]], measured: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
     """Leave in the ledger what the fits read of this model, once all of its calibration pairs are measured."""
     found: dict[str, Any] | None = session.ledger.find("calibration", "evidence")
@@ -87,7 +87,7 @@ def commit_evidence(
 
 
 def commit_forecasts(
-    session: Session,
+    session: LawSession,
     assignments: Sequence[Assignment],
     inputs: Mapping[str, Mapping[str, Any]],
     fits: Mapping[str, Fit],
@@ -182,7 +182,7 @@ def forecast_pair(
     return found
 
 
-def _subjects(session: Session, assignments: Sequence[Assignment]) -> dict[tuple[str, int], Subject]:
+def _subjects(session: LawSession, assignments: Sequence[Assignment]) -> dict[tuple[str, int], Subject]:
     names = list(dict.fromkeys(a.neuron for a in assignments))
     pairs: list[Pair] = [(Neuron.parse(name), branch) for name in names for branch in BRANCHES]
     sizes = session.plan.sizes
@@ -191,7 +191,7 @@ def _subjects(session: Session, assignments: Sequence[Assignment]) -> dict[tuple
 
 
 def _flips(
-    session: Session, assignments: Sequence[Assignment], subjects: Mapping[tuple[str, int], Subject]
+    session: LawSession, assignments: Sequence[Assignment], subjects: Mapping[tuple[str, int], Subject]
 ) -> dict[tuple[str, str, int], Flips]:
     """Flips of every pair; find prompts are read, no rollout is made."""
     found: dict[tuple[str, str, int], Flips] = {}
@@ -206,7 +206,7 @@ def _flips(
 
 
 def _read_flips(
-    session: Session, behavior: Behavior, pairs: Sequence[Pair], *, injected: bool
+    session: LawSession, behavior: Behavior, pairs: Sequence[Pair], *, injected: bool
 ) -> dict[Pair, float | None]:
     """Flips of some pairs; none where the behavior has no two answers to tell apart, so that only priors speak."""
     if not pairs:

@@ -12,7 +12,7 @@ from controlwindow.errors import ModelError
 from controlwindow.instruments.generic import GenericPass
 from controlwindow.jobs.law.candidates import Assignment
 from controlwindow.jobs.law.measuring import BRANCHES
-from controlwindow.jobs.law.session import Session
+from controlwindow.jobs.law.session import LawSession
 from controlwindow.models import Neuron
 from controlwindow.windows.calibration import Calibration, calibration_from_json
 from controlwindow.windows.features import subjects_of
@@ -25,7 +25,7 @@ _NEURONS = 8
 """Held-out neurons that the influence is read on."""
 
 
-def generic_influence(session: Session, held_out: Sequence[Assignment]) -> dict[str, Any]:
+def generic_influence(session: LawSession, held_out: Sequence[Assignment]) -> dict[str, Any]:
     """Predicted ceilings and budgets under other generic texts, beside those under the plan's own.
 
     The calibration is the committed one; only what is read of the model changes.
@@ -73,7 +73,7 @@ def _calibration(committed: dict[str, Any]) -> Calibration:
 
 
 def _predicted(
-    session: Session,
+    session: LawSession,
     generic: GenericPass,
     pairs: Sequence[tuple[Neuron, int]],
     behaviors: Sequence[str],
@@ -88,7 +88,7 @@ def _predicted(
     return values
 
 
-def _behavior_prompts(session: Session) -> tuple[str, ...]:
+def _behavior_prompts(session: LawSession) -> tuple[str, ...]:
     """Half as many prompts of the behaviors' find splits as the generic text has, in turn."""
     count = max(2, len(session.generic.prompts) // 2 // len(session.behaviors))
     return tuple(p.text for behavior in session.behaviors.values() for p in behavior.prompts("find")[:count])

@@ -11,7 +11,7 @@ from controlwindow.behaviors import Behavior
 from controlwindow.behaviors.outcomes import COLLAPSED
 from controlwindow.cells import Rows
 from controlwindow.jobs.law.candidates import Assignment, Role, region
-from controlwindow.jobs.law.session import Session
+from controlwindow.jobs.law.session import LawSession
 from controlwindow.jobs.stages.reasons import Key, find_reasons
 from controlwindow.measuring.neighbours import whole_rows
 from controlwindow.models import Neuron
@@ -30,7 +30,7 @@ def pair_name(behavior: str, neuron: str, branch: int) -> str:
 
 
 def search_of(
-    session: Session, behavior: Behavior, neuron: str, branch: int, undosed: Rows, searches: int, **changes: Any
+    session: LawSession, behavior: Behavior, neuron: str, branch: int, undosed: Rows, searches: int, **changes: Any
 ) -> WindowSearch:
     """The search of one pair.
 
@@ -63,7 +63,7 @@ def search_of(
     return WindowSearch(candidate, SearchTask(**{**values, **changes}), undosed)
 
 
-def measure_role(session: Session, assignments: Sequence[Assignment], role: Role) -> dict[str, dict[str, Any]]:
+def measure_role(session: LawSession, assignments: Sequence[Assignment], role: Role) -> dict[str, dict[str, Any]]:
     """Measure all pairs of a role, or take them from the ledger.
 
     Args:
@@ -96,7 +96,7 @@ def measure_role(session: Session, assignments: Sequence[Assignment], role: Role
 
 
 def _records(
-    session: Session,
+    session: LawSession,
     behavior: Behavior,
     assignments: Sequence[Assignment],
     searches: Mapping[Key, WindowSearch],

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Sequence
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from controlwindow.behaviors import Behavior, load_behavior
-from controlwindow.catalogue import Card, load_card
+from controlwindow.catalogue import Card, behaviors_of, load_card
 from controlwindow.errors import LedgerError, UsageError
 from controlwindow.models import Model, load_model
-from controlwindow.runs.ledger import Ledger
-from controlwindow.runs.plan import BehaviorReference, behavior_source, library_versions, model_record, model_source
-from controlwindow.validation.truth import behaviors_of
+from controlwindow.runs.plan import BehaviorReference, Plan, behavior_reference, model_source
 from controlwindow.windows.features import Tier
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
+
+DIGEST_DIGITS = 16
+"""Hexadecimal digits of the hash that is noted with a plan."""
 
 
 class LawSizes(BaseModel):
@@ -53,7 +52,7 @@ class LawSizes(BaseModel):
     chunk_rows: int = 1024
 
 
-class ModelPlan(BaseModel):
+class LawModel(BaseModel):
     """One model of a validation.
 
     Attributes:
@@ -81,22 +80,30 @@ class ModelPlan(BaseModel):
     directory: str
 
 
-class LawPlan(BaseModel):
+class LawPlan(Plan):
     """The whole plan; every model's ledger holds it."""
 
-    model_config = _FROZEN
+    kind: ClassVar[str] = "law"
 
     sizes: LawSizes
-    models: tuple[ModelPlan, ...]
+    models: tuple[LawModel, ...]
 
-    @property
-    def digest(self) -> str:
-        """A hash of what is measured; paths do not count."""
+    def deciding(self) -> dict[str, Any]:
+        """What results depend on; paths do not count."""
         values = self.model_dump(mode="json")
         for model in values["models"]:
             del model["source"]
-            model["behaviors"] = [(b["name"], b["fingerprint"]) for b in model["behaviors"]]
-        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+            model["behaviors"] = [[b["name"], b["fingerprint"]] for b in model["behaviors"]]
+        return values
+
+    def record(self) -> dict[str, Any]:
+        """As a ledger holds it, with its hash."""
+        return {**super().record(), "digest": self.digest(DIGEST_DIGITS)}
+
+    @classmethod
+    def from_record(cls, found: Mapping[str, Any]) -> Self:
+        """Read `record`."""
+        return super().from_record({key: value for key, value in found.items() if key != "digest"})
 
 
 def card_of(model: Model) -> Card | None:
@@ -119,7 +126,7 @@ def make_plan(sources: Sequence[str], behaviors: Sequence[str], sizes: LawSizes)
     """
     if not sources:
         raise UsageError("no model was given", "name at least one, as in organism:switch")
-    models: list[ModelPlan] = []
+    models: list[LawModel] = []
     for source in sources:
         model = load_model(source)
         card = card_of(model)
@@ -134,7 +141,7 @@ def make_plan(sources: Sequence[str], behaviors: Sequence[str], sizes: LawSizes)
             raise UsageError(f"{model.name} was given twice", "give each model once")
         directory = _unique(model.name, {known.directory for known in models})
         models.append(
-            ModelPlan(
+            LawModel(
                 name=model.name,
                 source=model_source(model) or source,
                 fingerprint=model.fingerprint,
@@ -149,7 +156,7 @@ def make_plan(sources: Sequence[str], behaviors: Sequence[str], sizes: LawSizes)
     return LawPlan(sizes=sizes, models=tuple(models))
 
 
-def load_behaviors(entry: ModelPlan) -> dict[str, Behavior]:
+def load_behaviors(entry: LawModel) -> dict[str, Behavior]:
     """The behaviors of a planned model by name.
 
     Raises:
@@ -167,30 +174,8 @@ def load_behaviors(entry: ModelPlan) -> dict[str, Behavior]:
     return found
 
 
-def commit_plan(ledger: Ledger, plan: LawPlan, model: Model) -> None:
-    """Write the plan into a model's ledger, or hold the one that is there against this one.
-
-    Raises:
-        LedgerError: The ledger holds another validation, or the model is no longer the one planned.
-    """
-    found: dict[str, Any] | None = ledger.find("plan", "law")
-    if found is None:
-        ledger.record_all(
-            [
-                ("plan", "law", {**plan.model_dump(mode="json"), "digest": plan.digest}),
-                ("model", "model", model_record(model)),
-                ("versions", "versions", library_versions()),
-            ]
-        )
-    elif found["digest"] != plan.digest:
-        raise LedgerError(
-            f"{ledger.path} holds another validation: models, behaviors or sizes differ", "give another --out"
-        )
-
-
 def _reference(name: str) -> BehaviorReference:
-    behavior = load_behavior(name)
-    return BehaviorReference(name=behavior.name, source=behavior_source(name), fingerprint=behavior.fingerprint)
+    return behavior_reference(name, load_behavior(name))
 
 
 def _unique(name: str, taken: set[str]) -> str:

@@ -5,20 +5,18 @@ Scores are pure functions of records, so the records that a law document carries
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from controlwindow.jobs.law.candidates import Role
-from controlwindow.jobs.law.plan import LawPlan, ModelPlan
+from controlwindow.jobs.law.plan import LawModel, LawPlan
 from controlwindow.jobs.law.session import ledger_path
 from controlwindow.runs.ledger import Ledger
+from controlwindow.values import rounded
 
 Record = Mapping[str, Any]
-
-DIGITS = 5
-"""Digits after the point that records keep; scores are taken of the rounded values."""
 
 _FORECAST_KEYS = (
     "ceiling", "predictors", "constant", "median", "trigger", "method", "open", "probability_open", "open_if_effect",
@@ -56,7 +54,7 @@ def collect(plan: LawPlan, out: Path) -> Collected:
     return Collected(plan, tuple(records), models)
 
 
-def _records(ledger: Ledger, entry: ModelPlan) -> list[Record]:
+def _records(ledger: Ledger, entry: LawModel) -> list[Record]:
     known = {
         (neuron, behavior, branch): answer for neuron, behavior, branch, answer in ledger.find("answers", "card") or []
     }
@@ -89,7 +87,7 @@ def _records(ledger: Ledger, entry: ModelPlan) -> list[Record]:
     return found
 
 
-def _further(ledger: Ledger, entry: ModelPlan) -> dict[str, Any]:
+def _further(ledger: Ledger, entry: LawModel) -> dict[str, Any]:
     coherence = ledger.find("coherence", "detector") or {"calibration": {}}
     found: dict[str, Any] = rounded(
         {
@@ -119,63 +117,3 @@ def _further(ledger: Ledger, entry: ModelPlan) -> dict[str, Any]:
 def held_out(records: Iterable[Record], setting: str = "known") -> list[Record]:
     """Held-out records that have a forecast in a setting."""
     return [r for r in records if r["role"] == "held_out" and setting in r and r[setting]["ceiling"] is not None]
-
-
-def to_table(records: Sequence[Record]) -> dict[str, Any]:
-    """Records as columns and rows, nested keys joined by slashes; what a record lacks is `ABSENT`, not null."""
-    flat = [_flatten(record) for record in records]
-    columns = list(dict.fromkeys(key for row in flat for key in row))
-    return {"columns": columns, "rows": [[row.get(column, ABSENT) for column in columns] for row in flat]}
-
-
-def from_table(table: Mapping[str, Any]) -> tuple[Record, ...]:
-    """Read `to_table`."""
-    records = []
-    for values in table["rows"]:
-        record: dict[str, Any] = {}
-        for column, value in zip(table["columns"], values, strict=True):
-            if value == ABSENT:
-                continue
-            *path, last = column.split(_JOINT)
-            place = record
-            for key in path:
-                place = place.setdefault(key, {})
-            place[last] = value
-        records.append(record)
-    return tuple(records)
-
-
-ABSENT = ""
-_JOINT = "/"
-
-
-def _flatten(value: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, item in value.items():
-        name = f"{path}{_JOINT}{key}" if path else key
-        if isinstance(item, Mapping):
-            found |= _flatten(item, name)
-        else:
-            found[name] = item
-    return found
-
-
-def rounded(value: Any) -> Any:
-    """Floats rounded to `DIGITS`, tuples as lists."""
-    return map_floats(value, lambda number: round(number, DIGITS) + 0.0)
-
-
-def significant(value: Any) -> Any:
-    """Floats to six significant digits, so that small p-values stay what they are; tuples as lists."""
-    return map_floats(value, lambda number: float(f"{number:.6g}"))
-
-
-def map_floats(value: Any, change: Callable[[float], float]) -> Any:
-    """Change every float in nested plain values."""
-    if isinstance(value, float):
-        return change(value)
-    if isinstance(value, Mapping):
-        return {key: map_floats(item, change) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [map_floats(item, change) for item in value]
-    return value

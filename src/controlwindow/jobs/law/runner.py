@@ -16,7 +16,7 @@ from controlwindow.errors import LedgerError
 from controlwindow.jobs.law.document import law_document
 from controlwindow.jobs.law.fits import Evidence, Fit, fit_all, fit_names, fit_one, fits_digest
 from controlwindow.jobs.law.order import describe, prove_order
-from controlwindow.jobs.law.plan import LawPlan, LawSizes, ModelPlan, make_plan
+from controlwindow.jobs.law.plan import LawModel, LawPlan
 from controlwindow.jobs.law.records import collect
 from controlwindow.jobs.law.secrecy import secret_behaviors
 from controlwindow.jobs.law.stages import calibrate_model, hold_out_model
@@ -24,23 +24,19 @@ from controlwindow.report.pages.law.document import shareable_law
 from controlwindow.runs.progress import Progress, Silent
 
 
-def run_law(
-    models: Sequence[str],
-    behaviors: Sequence[str] = (),
-    out: Path = Path("runs/law"),
-    *,
-    sizes: LawSizes | None = None,
-    jobs: int = 1,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Calibrate, fit, commit forecasts, measure and score; arguments and errors as `controlwindow.validate`.
+def run_law(plan: LawPlan, out: Path, *, jobs: int = 1, progress: Progress | None = None) -> dict[str, Any]:
+    """Calibrate, fit, commit forecasts, measure and score; errors as `controlwindow.validate`.
+
+    Args:
+        plan: The plan.
+        out: The run directory.
+        jobs: Models measured at the same time.
+        progress: Where progress is shown.
 
     Returns:
         The law document, without what names neurons of sensitive behaviors on models that are no organisms.
     """
     progress = progress or Silent()
-    with progress.stage("reading the models"):
-        plan = make_plan(models, behaviors, sizes or LawSizes())
     evidence = _each(plan, jobs, progress, "calibrating", calibrate_model, (plan, out))
     with progress.stage("fitting the predictors"):
         fits = _fits(evidence, jobs)
@@ -93,7 +89,7 @@ def _fits(evidence: Sequence[Evidence], jobs: int) -> dict[str, Fit]:
         return dict(zip(names, pool.map(fit_one, repeat(evidence), names), strict=True))
 
 
-def _largest_first(plan: LawPlan) -> list[ModelPlan]:
+def _largest_first(plan: LawPlan) -> list[LawModel]:
     return sorted(plan.models, key=lambda entry: -entry.layers * entry.width**2 * len(entry.behaviors))
 
 

@@ -1,29 +1,28 @@
-"""One model at work: its ledger, engine, detector and prompts, prepared once or taken from the ledger."""
+"""One model of a validation at work: a session with its part of the plan, and prompts for both roles."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from controlwindow.behaviors import Behavior, CoherenceDetector
+from controlwindow.behaviors import Behavior
 from controlwindow.cells import Rows
 from controlwindow.errors import BehaviorError, LedgerError
-from controlwindow.instruments.generic import GenericPass, generic_pass
-from controlwindow.instruments.proof import prove_hooks
-from controlwindow.jobs.audit.job import eligible_rows
 from controlwindow.jobs.law.candidates import Role
-from controlwindow.jobs.law.plan import LawPlan, ModelPlan, commit_plan, load_behaviors
-from controlwindow.measuring.detector import calibrate_detector
-from controlwindow.measuring.engine import Engine
-from controlwindow.models import Model, load_model
+from controlwindow.jobs.law.plan import LawModel, LawPlan, load_behaviors
+from controlwindow.jobs.stages.eligible import eligible_rows
+from controlwindow.models import load_model
+from controlwindow.runs.kinds import LEDGER_NAME, run_ledger
 from controlwindow.runs.ledger import Ledger
+from controlwindow.runs.plan import commit_plan
 from controlwindow.runs.progress import Progress, Silent
-from controlwindow.runs.results import LEDGER_NAME
+from controlwindow.runs.records import model_record
 from controlwindow.runs.scheduler import Scheduler
+from controlwindow.runs.session import Session, prepare
 from controlwindow.statistics import stable_seed
 
 LEAST_PROMPTS = 8
@@ -31,41 +30,27 @@ LEAST_PROMPTS = 8
 
 
 @dataclass(frozen=True)
-class Session:
-    """What every stage of one model works with.
+class LawSession(Session):
+    """What every stage of one model works with; `behaviors` are those that have enough eligible prompts.
 
     Attributes:
-        model: The model.
-        entry: Its part of the plan.
+        entry: The model's part of the plan.
         plan: The whole plan.
-        ledger: Its ledger, locked.
-        generic: Its generic pass.
-        engine: Measures cells.
-        scheduler: Runs planners.
-        behaviors: Behaviors that have enough eligible prompts, by name.
         undosed: Rows of the undosed rollouts by behavior and role; the roles share no prompt.
-        progress: Where progress is shown.
     """
 
-    model: Model
-    entry: ModelPlan
+    entry: LawModel
     plan: LawPlan
-    ledger: Ledger
-    generic: GenericPass
-    engine: Engine
-    scheduler: Scheduler
-    behaviors: dict[str, Behavior]
     undosed: dict[tuple[str, Role], Rows]
-    progress: Progress
 
 
-def ledger_path(out: Path, entry: ModelPlan) -> Path:
+def ledger_path(out: Path, entry: LawModel) -> Path:
     """Where a model's ledger lies inside the run directory."""
     return out / entry.directory / LEDGER_NAME
 
 
 @contextmanager
-def open_session(plan: LawPlan, entry: ModelPlan, out: Path, progress: Progress | None = None) -> Iterator[Session]:
+def open_session(plan: LawPlan, entry: LawModel, out: Path, progress: Progress | None = None) -> Iterator[LawSession]:
     """Load a model and prepare it: plan, hooks' self-proof, generic pass, detector, undosed rollouts.
 
     Args:
@@ -75,7 +60,7 @@ def open_session(plan: LawPlan, entry: ModelPlan, out: Path, progress: Progress 
         progress: Where progress is shown.
 
     Raises:
-        LedgerError: The ledger holds another plan, or the model changed.
+        LedgerError: The ledger holds another run, one begun with other libraries, or the model changed.
         BehaviorError: No behavior has enough eligible prompts.
         OperationError: The hooks failed their self-proof.
     """
@@ -87,22 +72,15 @@ def open_session(plan: LawPlan, entry: ModelPlan, out: Path, progress: Progress 
             "restore the model, or start again with another --out",
         )
     behaviors = load_behaviors(entry)
-    with Ledger(ledger_path(out, entry), create=True) as ledger:
-        ledger.lock()
-        commit_plan(ledger, plan, model)
-        if ledger.find("proof", "hooks") is None:
-            with progress.stage(f"{entry.name}: proving the hooks"):
-                ledger.record("proof", "hooks", {"relative_error": prove_hooks(model), "layers": model.layers})
-        with progress.stage(f"{entry.name}: generic pass"):
-            generic = generic_pass(model)
-        engine = Engine(model, behaviors, generic, ledger, progress=progress.rows)
-        engine.detector = _detector(model, generic, ledger, plan.sizes.seed, progress)
-        scheduler = Scheduler(ledger, engine, chunk_rows=plan.sizes.chunk_rows, progress=progress.tick)
+    with run_ledger(out / entry.directory) as ledger:
+        commit_plan(ledger, plan, [("model", "model", model_record(model))])
+        prepared = prepare(model, ledger, progress, seed=plan.sizes.seed, chunk_rows=plan.sizes.chunk_rows)
+        session = prepared.session(list(behaviors.values()))
         undosed: dict[tuple[str, Role], Rows] = {}
         usable = {}
         for name, behavior in behaviors.items():
             with progress.stage(f"{entry.name}, {name}: undosed rollouts"):
-                halves = _halves(scheduler, behavior, plan, ledger)
+                halves = _halves(session.scheduler, behavior, plan, ledger)
             if halves is not None:
                 usable[name] = behavior
                 undosed[name, "calibration"], undosed[name, "held_out"] = halves
@@ -111,17 +89,7 @@ def open_session(plan: LawPlan, entry: ModelPlan, out: Path, progress: Progress 
                 f"{entry.name} has too few eligible prompts for every planned behavior",
                 "use prompts on which this model shows the source state",
             )
-        yield Session(model, entry, plan, ledger, generic, engine, scheduler, usable, undosed, progress)
-
-
-def _detector(model: Model, generic: GenericPass, ledger: Ledger, seed: int, progress: Progress) -> CoherenceDetector:
-    found = ledger.find("coherence", "detector")
-    if found is None:
-        with progress.stage(f"{model.name}: setting the coherence detector"):
-            detector, calibration = calibrate_detector(model, generic, seed)
-        found = {"detector": asdict(detector), "calibration": asdict(calibration)}
-        ledger.record("coherence", "detector", found)
-    return CoherenceDetector(**found["detector"])
+        yield LawSession(**{**vars(session), "behaviors": usable}, entry=entry, plan=plan, undosed=undosed)
 
 
 def _halves(scheduler: Scheduler, behavior: Behavior, plan: LawPlan, ledger: Ledger) -> tuple[Rows, Rows] | None:

@@ -19,15 +19,15 @@ from controlwindow.jobs.law.first_order import FirstOrder
 from controlwindow.jobs.law.fits import Fit
 from controlwindow.jobs.law.forecasts import commit_evidence, commit_forecasts, commit_inputs
 from controlwindow.jobs.law.measuring import measure_role
-from controlwindow.jobs.law.plan import LawPlan, ModelPlan, card_of
-from controlwindow.jobs.law.session import Session, ledger_path, open_session
+from controlwindow.jobs.law.plan import LawModel, LawPlan, card_of
+from controlwindow.jobs.law.session import LawSession, ledger_path, open_session
 from controlwindow.runs.ledger import Ledger
 from controlwindow.runs.progress import Progress
 
 DONE = "finished"
 
 
-def calibrate_model(plan: LawPlan, entry: ModelPlan, out: Path, progress: Progress | None = None) -> dict[str, Any]:
+def calibrate_model(plan: LawPlan, entry: LawModel, out: Path, progress: Progress | None = None) -> dict[str, Any]:
     """Choose the neurons, measure those for calibration, and commit what the fits will read.
 
     Args:
@@ -54,7 +54,7 @@ def calibrate_model(plan: LawPlan, entry: ModelPlan, out: Path, progress: Progre
 
 def hold_out_model(
     plan: LawPlan,
-    entry: ModelPlan,
+    entry: LawModel,
     out: Path,
     fits: Mapping[str, Fit],
     digests: Mapping[str, str],
@@ -83,17 +83,18 @@ def hold_out_model(
         session.ledger.record(DONE, "law", {"pairs": len(measured)})
 
 
-def _found(plan: LawPlan, entry: ModelPlan, out: Path, kind: str, name: str) -> Any | None:
+def _found(plan: LawPlan, entry: LawModel, out: Path, kind: str, name: str) -> Any | None:
     """A record of a ledger that holds this very plan; None where there is none yet, so that the model is needed."""
     path = ledger_path(out, entry)
     if not path.is_file():
         return None
     with Ledger(path) as ledger:
-        planned = ledger.find("plan", "law")
-        return ledger.find(kind, name) if planned is not None and planned["digest"] == plan.digest else None
+        planned = ledger.find("plan", plan.kind)
+        same = planned is not None and not plan.differences(LawPlan.from_record(planned))
+        return ledger.find(kind, name) if same else None
 
 
-def _assignments(session: Session) -> tuple[Assignment, ...]:
+def _assignments(session: LawSession) -> tuple[Assignment, ...]:
     """The model's assignments, chosen once; first-order scores of the chosen neurons are recorded with them."""
     found = session.ledger.find("assignments", "law")
     if found is not None:
@@ -122,7 +123,7 @@ def _assignments(session: Session) -> tuple[Assignment, ...]:
     return chosen
 
 
-def _has_contrast(session: Session, name: str) -> bool:
+def _has_contrast(session: LawSession, name: str) -> bool:
     behavior = session.behaviors[name]
     contrast = [p for p in behavior.all_prompts if p.split == "find" and p.role == "negative"]
     return bool(contrast) or behavior.inline_contrast is not None

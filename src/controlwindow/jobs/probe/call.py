@@ -1,24 +1,20 @@
-"""The call that probes a behavior's circuit from beginning to end, and what goes on with one that was cut off."""
+"""The call that probes a behavior's circuit from beginning to end."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from controlwindow.behaviors import Behavior, load_behavior
 from controlwindow.circuits.result import ProbeResult
-from controlwindow.errors import LedgerError, UsageError
+from controlwindow.errors import UsageError
 from controlwindow.jobs.probe.job import Probe
-from controlwindow.jobs.probe.plan import KIND, ProbePlan, plan_settings
+from controlwindow.jobs.probe.kind import ProbeKind
+from controlwindow.jobs.probe.plan import ProbePlan, plan_settings
 from controlwindow.models import Model
-from controlwindow.report.pages.probe.page import write_probe_report
-from controlwindow.runs.behavior_run import write_behavior_manifest
-from controlwindow.runs.ledger import Ledger
-from controlwindow.runs.plan import BehaviorReference, behavior_source, model_head
+from controlwindow.runs.kinds import run_ledger
+from controlwindow.runs.plan import behavior_reference, model_head
 from controlwindow.runs.progress import Progress
-from controlwindow.runs.results import LEDGER_NAME, open_run, round_floats
-from controlwindow.runs.resuming import planned_behavior, planned_model
 
 
 def probe(
@@ -59,90 +55,18 @@ def probe(
         >>> found.verdict.kind  # doctest: +SKIP
         'routing'
     """
-    loaded = behavior if isinstance(behavior, Behavior) else load_behavior(behavior)
+    loaded = load_behavior(behavior)
     if passes is not None and passes < 1:
         raise UsageError(f"passes must be at least 1, got {passes}")
     plan = ProbePlan(
         **model_head(model),
-        behavior=BehaviorReference(name=loaded.name, source=behavior_source(behavior), fingerprint=loaded.fingerprint),
+        behavior=behavior_reference(behavior, loaded),
         passes=passes,
         seed=seed,
         settings=plan_settings(model, loaded, passes=passes, sizes=sizes, seed=seed),
         include_neurons=include_neurons,
     ).named()
     directory = None if out is None else Path(out)
-    with Ledger() if directory is None else Ledger(directory / LEDGER_NAME, create=True) as ledger:
-        ledger.lock()
-        return _run(model, loaded, plan, ledger, directory, include_neurons, progress)
-
-
-def resume_probe(directory: str | Path, *, model: Model | None = None, progress: Progress | None = None) -> ProbeResult:
-    """Go on with a probe that was cut off; a finished one is only reported again.
-
-    Args:
-        directory: The run directory.
-        model: The model, where the run was made of one in hand.
-        progress: Where progress is shown.
-
-    Raises:
-        LedgerError: No such run, or the model or the behavior is no longer what was planned.
-        ModelError: The model was in hand and is not given.
-    """
-    directory = Path(directory)
-    with open_run(directory) as ledger:
-        ledger.lock()
-        plan = _plan(ledger)
-        behavior = planned_behavior(plan.behavior, directory)
-        model = planned_model(model, plan, directory, call="probe_api.resume_probe")
-        return _run(model, behavior, plan, ledger, directory, plan.include_neurons, progress)
-
-
-def read_probe(directory: str | Path) -> dict[str, Any]:
-    """The results of a finished probe, from its ledger alone.
-
-    Raises:
-        LedgerError: There is no such run, or it is not finished.
-    """
-    with open_run(Path(directory)) as ledger:
-        _plan(ledger)
-        found = ledger.find("result", KIND)
-    if found is None:
-        raise LedgerError(f"the probe {directory} is not finished", f"go on with controlwindow resume {directory}")
-    document: dict[str, Any] = round_floats(found)
-    return document
-
-
-def is_probe_run(directory: str | Path) -> bool:
-    """Whether a run directory holds a probe.
-
-    Raises:
-        LedgerError: It holds no ledger.
-    """
-    with open_run(Path(directory)) as ledger:
-        return ledger.find("plan", KIND) is not None
-
-
-def _run(
-    model: Model,
-    behavior: Behavior,
-    plan: ProbePlan,
-    ledger: Ledger,
-    directory: Path | None,
-    include_neurons: bool,
-    progress: Progress | None,
-) -> ProbeResult:
-    job = Probe(model, behavior, plan, ledger, progress)
-    if directory is not None:
-        job.commit_plan()
-        write_behavior_manifest(ledger, directory, KIND)
-    result = job.run()
-    if directory is not None:
-        write_probe_report(round_floats(result.to_json()), directory, include_neurons=include_neurons)
+    with run_ledger(directory) as ledger:
+        result: ProbeResult = ProbeKind().carry_out(Probe(model, loaded, plan, ledger, progress), directory)
     return result
-
-
-def _plan(ledger: Ledger) -> ProbePlan:
-    found = ledger.find("plan", KIND)
-    if found is None:
-        raise LedgerError(f"{ledger.path} holds no probe", "start one with `controlwindow probe --out`")
-    return ProbePlan.model_validate(found)

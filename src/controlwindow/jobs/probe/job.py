@@ -16,16 +16,12 @@ from controlwindow.circuits.probe import INJECTIONS, LEAST_ELIGIBLE, ProbePlanne
 from controlwindow.circuits.result import ProbeResult
 from controlwindow.circuits.verdict import classify, predict, topology
 from controlwindow.instruments.arrays import unpack_array
-from controlwindow.jobs.probe.plan import KIND, ProbePlan, shuffled_behaviors
-from controlwindow.measuring.engine import Engine
+from controlwindow.jobs.probe.plan import ProbePlan, shuffled_behaviors
 from controlwindow.models import Model
-from controlwindow.runs.behavior_run import commit_plan
 from controlwindow.runs.ledger import Ledger
-from controlwindow.runs.plan import model_record
 from controlwindow.runs.progress import Progress, Silent
-from controlwindow.runs.records import behavior_record
-from controlwindow.runs.scheduler import Scheduler
-from controlwindow.runs.session import prepare, set_detector
+from controlwindow.runs.records import behavior_record, model_record
+from controlwindow.runs.session import prepare
 from controlwindow.statistics import stable_seed
 
 
@@ -53,36 +49,25 @@ class Probe:
         Raises:
             ScreenError: Target and control are not told apart, or no neuron has an importance other than 0.
             OperationError: The hooks failed their self-proof.
-            LedgerError: The ledger holds another run, or cannot be written.
+            LedgerError: The ledger cannot be written.
         """
-        self.commit_plan()
-        generic = prepare(self.model, self.ledger, self.progress)
-        detector = set_detector(self.model, generic, self.ledger, self.seed, self.progress)
+        prepared = prepare(self.model, self.ledger, self.progress, seed=self.seed)
         shuffled = shuffled_behaviors(self.behavior, self.seed)
-        behaviors = {b.name: b for b in (self.behavior, behavior_of_pairs(self.behavior), *shuffled)}
-        engine = Engine(self.model, behaviors, generic, self.ledger, detector, progress=self.progress.rows)
-        scheduler = Scheduler(self.ledger, engine, progress=self.progress.tick)
+        session = prepared.session([self.behavior, behavior_of_pairs(self.behavior), *shuffled])
         planner = ProbePlanner(self.settings, self.model.neurons)
         cost = self.settings.passes
         with self.progress.stage(f"{self.behavior.name}: {cost.total:,} passes, {cost.rollouts:,} rollouts at most"):
-            scheduler.run(f"probe {self.behavior.name}", [planner])
+            session.scheduler.run(f"probe {self.behavior.name}", [planner])
         result = self._read(planner)
-        if self.ledger.find("result", KIND) is None:
-            self.ledger.record("result", KIND, result.to_json())
+        self.ledger.remember("result", self.plan.kind, result.to_json)
         return result
 
-    def commit_plan(self) -> None:
-        """Write the plan, or hold the one that is there against this one.
-
-        Raises:
-            LedgerError: The ledger holds another run.
-        """
-        records = [
+    def records(self) -> list[tuple[str, str, Any]]:
+        """What a new plan is written with."""
+        return [
             ("model", "model", model_record(self.model)),
             ("behavior", self.behavior.name, behavior_record(self.behavior)),
         ]
-        finished = self.ledger.find("result", KIND) is not None
-        commit_plan(self.ledger, KIND, self.plan, records, finished=finished)
 
     # From rows to the result.
 

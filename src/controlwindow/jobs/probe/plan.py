@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from controlwindow.behaviors import Behavior, Split
 from controlwindow.behaviors.pairs import prompt_pairs
@@ -18,10 +19,8 @@ from controlwindow.circuits.budget import (
 from controlwindow.errors import BehaviorError
 from controlwindow.instruments.objectives import text_tokens
 from controlwindow.models import Model
-from controlwindow.runs.behavior_run import BehaviorPlan
+from controlwindow.runs.plan import BehaviorPlan
 from controlwindow.screens.controls import shuffle_labels
-
-KIND = "probe"
 
 RANDOM_DRAWS = 3
 SHUFFLED_DRAWS = 2
@@ -34,6 +33,8 @@ class ProbePlan(BehaviorPlan):
         passes: Most passes that are no rollouts; None for as many as the settings take.
         settings: What will be done.
     """
+
+    kind: ClassVar[str] = "probe"
 
     passes: int | None = None
     settings: ProbeSettings

@@ -10,14 +10,10 @@ import polars as pl
 
 from controlwindow.behaviors import Behavior, Split, load_behavior
 from controlwindow.cells import AreaCell
-from controlwindow.instruments.generic import generic_pass
-from controlwindow.measuring.detector import calibrate_detector
-from controlwindow.measuring.engine import Engine
 from controlwindow.models import Model
-from controlwindow.runs.asks import Asks
 from controlwindow.runs.ledger import Ledger
 from controlwindow.runs.progress import Progress, Silent
-from controlwindow.runs.scheduler import Scheduler
+from controlwindow.runs.session import prepare
 from controlwindow.screens import Cost, find_screen
 from controlwindow.screens.detection import detection_table
 
@@ -111,14 +107,14 @@ def detection(
         >>> table.columns
         ['neuron', 'auc', 'auc_low', 'auc_high']
     """
-    loaded = behavior if isinstance(behavior, Behavior) else load_behavior(behavior)
+    loaded = load_behavior(behavior)
     loaded.contrast(split)
-    generic, progress, cell = generic_pass(model), progress or Silent(), AreaCell(loaded.name, split)
-    with Ledger() as ledger, progress.stage(f"{loaded.name}: detection"):
-        engine = Engine(model, {loaded.name: loaded}, generic, ledger, progress=progress.rows)
-        asked = Asks([cell])
-        Scheduler(ledger, engine, progress=progress.tick).run("detection", [asked])
-    return detection_table(model, asked.results[cell][0])
+    progress, cell = progress or Silent(), AreaCell(loaded.name, split)
+    with Ledger() as ledger:
+        prepared = prepare(model, ledger, progress, seed=0, prove=False, judge=False)
+        with progress.stage(f"{loaded.name}: detection"):
+            found = prepared.session([loaded]).ask("detection", [cell])
+    return detection_table(model, found[cell][0])
 
 
 def run_screen(
@@ -140,18 +136,14 @@ def run_screen(
         (0, 3072)
     """
     chosen = find_screen(method)
-    loaded = behavior if isinstance(behavior, Behavior) else load_behavior(behavior)
-    generic = generic_pass(model)
-    planner = chosen(model, loaded, generic, split=split, seed=seed, control=control)
+    loaded = load_behavior(behavior)
     progress = progress or Silent()
-    detector = None
-    if planner.needs_rollouts:
-        with progress.stage("setting the coherence detector"):
-            detector, _ = calibrate_detector(model, generic, seed)
-    with Ledger() as ledger, progress.stage(f"{loaded.name}: screen {method}"):
-        screened = planner.behavior
-        engine = Engine(model, {screened.name: screened}, generic, ledger, detector, progress=progress.rows)
-        Scheduler(ledger, engine, progress=progress.tick).run(f"screen {method}", [planner])
+    with Ledger() as ledger:
+        # What a screen rolls out is judged; the others neither roll out nor, but for causal, dose.
+        prepared = prepare(model, ledger, progress, seed=seed, prove=False, judge=chosen.needs_rollouts)
+        planner = chosen(model, loaded, prepared.generic, split=split, seed=seed, control=control)
+        with progress.stage(f"{loaded.name}: screen {method}"):
+            prepared.session([planner.behavior]).scheduler.run(f"screen {method}", [planner])
     return Screening(
         planner.table(),
         planner.cost,

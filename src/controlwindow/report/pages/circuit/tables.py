@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich import box
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from controlwindow.report.pages.circuit import words
+from controlwindow.report.pages.circuit.document import circuit_document
 from controlwindow.report.pages.circuit.figures import ARM_NAMES
+from controlwindow.report.sharing import shareable
 from controlwindow.report.wording import number, percent, quantity, visible
 
 
@@ -69,4 +72,26 @@ def _table(title: str) -> Table:
         show_edge=False,
         title=Text(title),
         title_justify="left",
+    )
+
+
+def circuit_terminal(values: Mapping[str, Any], *, include_neurons: bool = False) -> Iterator[RenderableType]:
+    """What a reader at a terminal is shown of a circuit.
+
+    Args:
+        values: The circuit's results, as a ledger holds them.
+        include_neurons: Name neurons of a sensitive behavior on a model that is no organism.
+    """
+    document = shareable(circuit_document(values), include_neurons=include_neurons).model_dump(mode="json")
+    yield from circuit_lines(document)
+    yield ""
+    yield ladder_table(document["ladder"], f"{document['prompts']['eligible']} eligible prompts", document["mark"])
+    if document["layers"]:
+        yield layer_table(document)
+    if document["base"] is not None:
+        yield ladder_table(document["base"]["ladder"], f"the same circuit in {document['base']['model']}")
+    yield Text(
+        "Shares with 95 % intervals over prompts and seeds; ppl ratio, tokens kept: undosed generic answers under "
+        "the change; same answer: generic prompts answered anew.",
+        style="dim",
     )

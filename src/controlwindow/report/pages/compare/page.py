@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import altair as alt
 from rich import box
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -291,3 +292,15 @@ def comparison_lines(comparison: Comparison) -> tuple[str, ...]:
     if any(map(off_level, comparison.results)):
         lines.append(f"{OFF_LEVEL} the interval on unseen prompts leaves the level out: the costs are at another rate")
     return (*lines, *comparison.notes)
+
+
+def comparison_terminal(
+    found: Comparison, *, sensitive: bool, organism: bool, include_neurons: bool = False
+) -> Iterator[RenderableType]:
+    """What a reader at a terminal is shown of a comparison; arguments as `write_comparison`."""
+    document = comparison_document(found, sensitive=sensitive, organism=organism)
+    shown = shareable(document, include_neurons=include_neurons).comparison()
+    yield Text(f"{shown.behavior} on {shown.model}: what each method costs at one rate", style="bold")
+    yield comparison_table(shown)
+    for line in comparison_lines(shown):
+        yield Text(line, style="dim")

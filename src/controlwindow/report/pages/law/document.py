@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 from pydantic import Field, JsonValue
 
-from controlwindow.jobs.law.records import from_table, to_table
 from controlwindow.report.marks import (
     Cosine,
     Count,
@@ -22,6 +21,7 @@ from controlwindow.report.marks import (
     checked,
 )
 from controlwindow.report.sharing import shareable
+from controlwindow.values import from_table, to_table
 
 Coordinate = Annotated[Cosine | None, Mark.COORDINATE]
 Nested = Annotated[dict[str, JsonValue], Mark.COORDINATE]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from rich.console import RenderableType
+
 from controlwindow.errors import ReportError
-from controlwindow.jobs.law.records import from_table
 from controlwindow.report.page import Sheet
 from controlwindow.report.pages.law import figures as law_figures
 from controlwindow.report.pages.law import tables as law_tables
+from controlwindow.report.terminal import plain_table
 from controlwindow.report.writing import replace_file
+from controlwindow.values import from_table
 
 JSON_NAME = "law.json"
 
@@ -62,6 +65,17 @@ def law_text(document: Mapping[str, Any]) -> str:
     lines = ",\n".join("   " + json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows)
     head, _, tail = text.rpartition('"rows": []')
     return f'{head}"rows": [\n{lines}\n  ]{tail}\n'
+
+
+def law_terminal(document: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """What a reader at a terminal is shown of a validation."""
+    table = law_tables.aims_table(document)
+    rows = [[what, measured, met] for what, _, _, measured, met in table.rows]
+    yield plain_table([("aim", "left"), ("measured", "right"), ("", "left")], rows)
+    yield (
+        f"[dim]{len(document['models'])} models, {document['lineages']} lineages, {document['held_out_neurons']} "
+        f"held-out neurons; order proved by the ledgers for {document['order']['forecasts']} forecasts"
+    )
 
 
 def render_law(document: Mapping[str, Any]) -> tuple[str, Mapping[str, str]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from controlwindow.runs.results import open_rate, round_floats
+from controlwindow.jobs.audit.results import open_rate
+from controlwindow.values import round_floats
 
 
 def window(neuron: str, verdict: str, source: str = "random", branch: int = 1) -> dict:

@@ -7,9 +7,9 @@ from typing import Any
 
 from controlwindow.behaviors.controls import COLLAPSED_KINDS
 from controlwindow.cells import RolloutCell
+from controlwindow.jobs.audit.results import NONE_FOUND, RunResults, read_results
 from controlwindow.report.pages.audit.document import ReportDocument, load_document
 from controlwindow.runs.ledger import Ledger
-from controlwindow.runs.results import NONE_FOUND, RunResults, read_results
 from controlwindow.windows.calibration import shipped_calibration
 from controlwindow.windows.features import subject_of_layer
 from controlwindow.windows.layer_features import features_from_record

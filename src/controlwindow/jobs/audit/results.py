@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from controlwindow.errors import LedgerError
+from controlwindow.jobs.audit.plan import AuditPlan
 from controlwindow.runs.ledger import Ledger
-from controlwindow.runs.plan import AuditPlan
 from controlwindow.statistics import exact_interval
+from controlwindow.values import round_floats
 
-LEDGER_NAME = "ledger.sqlite"
 NONE_FOUND = "That none is open among those tested would not mean that none exists."
 _WINDOW_KEYS = (
     "neuron", "behavior", "branch", "candidate_from", "trigger", "trigger_interval", "ceiling", "ceiling_interval",
@@ -135,44 +132,15 @@ def read_results(ledger: Ledger) -> RunResults:
     plan = ledger.find("plan", "audit")
     if plan is None:
         raise LedgerError(f"{ledger.path} holds no audit yet", "start it again with `controlwindow audit --out`")
-    try:
-        planned = AuditPlan.model_validate(plan)
-    except ValidationError as error:
-        raise LedgerError(
-            f"{ledger.path} holds a plan that this controlwindow cannot read ({error.error_count()} keys)",
-            "read it with the version that manifest.json names",
-        ) from error
     behaviors = ledger.find_all("behavior")
     windows = [{**_LACKING, **window} for window in ledger.find_all("window").values()]
     order = {name: place for place, name in enumerate(behaviors)}
     windows.sort(key=lambda w: (order[w["behavior"]], w["verdict"] != "open"))
     return RunResults(
-        plan=planned,
+        plan=AuditPlan.from_record(plan),
         model=ledger.find("model", "model") or {},
         behaviors=behaviors,
         windows=windows,
         selections=ledger.find_all("selection"),
         finished=ledger.find("finished", "audit") is not None,
     )
-
-
-def open_run(directory: Path) -> Ledger:
-    """The ledger of a run directory.
-
-    Raises:
-        LedgerError: There is none, or it cannot be read.
-    """
-    if not directory.is_dir():
-        raise LedgerError(f"no run directory at {directory}", "give the directory that `controlwindow audit` named")
-    return Ledger(directory / LEDGER_NAME)
-
-
-def round_floats(value: Any) -> Any:
-    """Round every float in nested plain values to 6 digits, so that equal runs print equal documents."""
-    if isinstance(value, float):
-        return round(value, 6) + 0.0
-    if isinstance(value, Mapping):
-        return {key: round_floats(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [round_floats(item) for item in value]
-    return value

@@ -1,0 +1,1 @@
+"""Runs: a committed plan, a ledger that loses nothing, a session that prepares a model, and a table of kinds."""

@@ -1,0 +1,208 @@
+"""Kinds of runs: one table from which every run is resumed, read, drawn and shown."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+
+from controlwindow.errors import LedgerError, UsageError
+from controlwindow.models import Model
+from controlwindow.runs.ledger import Ledger
+from controlwindow.runs.manifest import write_manifest
+from controlwindow.runs.plan import Plan, commit_plan
+from controlwindow.runs.plugins import Registry
+from controlwindow.runs.progress import Progress
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+LEDGER_NAME = "ledger.sqlite"
+
+
+class Shown(NamedTuple):
+    """What a page shows beyond what may be shared; None keeps what the run's plan says.
+
+    Attributes:
+        completions: Completions of sensitive behaviors.
+        neurons: Neurons and doses of sensitive behaviors on models that are no organisms.
+    """
+
+    completions: bool | None = None
+    neurons: bool | None = None
+
+
+class Job(Protocol):
+    """What a run does. Every stage looks into the ledger first, so that one cut off goes on where it was."""
+
+    @property
+    def plan(self) -> Plan:
+        """What is to be done."""
+
+    @property
+    def ledger(self) -> Ledger:
+        """Where everything is written."""
+
+    def records(self) -> Sequence[tuple[str, str, Any]]:
+        """What a new plan is written with: models and behaviors."""
+
+    def run(self) -> Any:
+        """Do the whole job."""
+
+
+class Kind(ABC):
+    """One kind of run, known by the name under which ledgers hold its plan."""
+
+    name: ClassVar[str]
+    begin: ClassVar[str]
+    """The command that begins one, for hints."""
+
+    plan: ClassVar[type[Plan]]
+    page_name: ClassVar[str | None] = "report.html"
+    """Name of its page in a run directory; None for a kind that has none."""
+
+    @abstractmethod
+    def job(self, plan: Any, ledger: Ledger, directory: Path, model: Model | None, progress: Progress | None) -> Job:
+        """The job of a plan that lies in a ledger, with the model and the behaviors that were planned.
+
+        Raises:
+            LedgerError: The model or a behavior is no longer what was planned.
+            ModelError: The model was in hand and is not given.
+        """
+
+    @abstractmethod
+    def document(self, directory: Path) -> dict[str, Any]:
+        """Results as plain values, from the ledger alone: what `results --json` prints.
+
+        Raises:
+            LedgerError: There are none yet.
+        """
+
+    def page(self, directory: Path, shown: Shown) -> Path:
+        """Draw the page and its figures from the ledger, and say where the page lies.
+
+        Raises:
+            UsageError: This kind of run has no page.
+        """
+        raise UsageError(f"{directory} holds a {self.name}, which has no page", "print it with controlwindow results")
+
+    @abstractmethod
+    def terminal(self, directory: Path, shown: Shown) -> Iterator[RenderableType]:
+        """What a reader at a terminal is shown of the results; it withholds what the page withholds."""
+
+    def names_neurons(self, directory: Path, shown: Shown) -> bool:
+        """Whether neurons of sensitive behaviors are named on any model: as asked, else as the plan says."""
+        if shown.neurons is not None:
+            return shown.neurons
+        with open_run(directory) as ledger:
+            return bool(self.planned(ledger).include_neurons)
+
+    def result(self, found: Any, job: Job, directory: Path | None) -> Any:
+        """What the call that began the run gives back, from what the job gave."""
+        return found
+
+    def resume(self, directory: Path, model: Model | None, progress: Progress | None) -> Any:
+        """Go on with a run that was cut off; a finished one is only reported again."""
+        with open_run(directory) as ledger:
+            ledger.lock()
+            job = self.job(self.planned(ledger), ledger, directory, model, progress)
+            return self.carry_out(job, directory)
+
+    def carry_out(self, job: Job, directory: Path | None) -> Any:
+        """Do a job and draw its page; what the page shows follows the job's own plan, which may ask for more."""
+        found = do(job, directory)
+        if directory is not None and self.page_name is not None:
+            plan = job.plan
+            shown = Shown(getattr(plan, "include_completions", False), getattr(plan, "include_neurons", False))
+            self.page(directory, shown)
+        return self.result(found, job, directory)
+
+    def planned(self, ledger: Ledger) -> Any:
+        """The plan that a ledger holds.
+
+        Raises:
+            LedgerError: It holds none of this kind.
+        """
+        found = ledger.find("plan", self.name)
+        if found is None:
+            raise LedgerError(f"{ledger.path} holds no {self.name}", f"start one with `{self.begin}`")
+        return self.plan.from_record(found)
+
+    def holds(self, directory: Path) -> bool:
+        """Whether a directory without a ledger of its own holds a run of this kind, such as one of several models."""
+        return False
+
+
+KINDS: Registry[Kind] = Registry("controlwindow.jobs", "controlwindow.kinds", "kind of run", leaf="kind")
+"""Every kind of run, by the name of its plan."""
+
+
+def kind_of(directory: str | Path) -> Kind:
+    """The kind of run that a directory holds; its ledger is read once.
+
+    Raises:
+        LedgerError: There is no run, it died before its plan was written, or its kind is unknown here.
+    """
+    directory = Path(directory)
+    if not directory.is_dir():
+        raise LedgerError(f"no run directory at {directory}", "give the directory that a command named with --out")
+    if not (directory / LEDGER_NAME).is_file():
+        for name in KINDS.names():
+            if KINDS[name].holds(directory):
+                return KINDS[name]
+    with open_run(directory) as ledger:
+        plans = list(ledger.find_all("plan"))
+    if not plans:
+        raise LedgerError(
+            f"the run in {directory} ended before its plan was written, so nothing is lost",
+            "start it again with the command and the --out that it was begun with",
+        )
+    if plans[0] not in KINDS.names():
+        raise LedgerError(
+            f"{directory} holds a run of the kind {plans[0]!r}, which is unknown here",
+            "install the version or the extension that wrote it",
+        )
+    return KINDS[plans[0]]
+
+
+def open_run(directory: Path) -> Ledger:
+    """The ledger of a run directory.
+
+    Raises:
+        LedgerError: There is none, or it cannot be read.
+    """
+    if not directory.is_dir():
+        raise LedgerError(f"no run directory at {directory}", "give the directory that a command named with --out")
+    return Ledger(directory / LEDGER_NAME)
+
+
+@contextmanager
+def run_ledger(directory: Path | None) -> Iterator[Ledger]:
+    """A ledger for a new run, or for one that is gone on with, claimed for this process; None keeps it in memory.
+
+    Raises:
+        LedgerError: It cannot be made or read, or another process is running it.
+    """
+    with Ledger() if directory is None else Ledger(directory / LEDGER_NAME, create=True) as ledger:
+        ledger.lock()
+        yield ledger
+
+
+def do(job: Job, directory: Path | None = None) -> Any:
+    """Commit a job's plan and do the job.
+
+    Args:
+        job: The job, with an open ledger.
+        directory: Where the manifest is written; None where the ledger is kept in memory.
+
+    Raises:
+        LedgerError: The ledger holds another run, or cannot be written.
+    """
+    commit_plan(job.ledger, job.plan, job.records())
+    if directory is not None:
+        write_manifest(job.ledger, directory, job.plan.kind)
+    found = job.run()
+    job.ledger.remember("finished", job.plan.kind, dict)
+    return found
