@@ -146,6 +146,7 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "predicted_ceiling": wording.predicted_ceiling,
     "budget_name": wording.budget_name,
     "budget_parts": wording.budget_parts,
+    "predictor": wording.predictor_name,
     "coordinate": wording.coordinate,
     "probability": wording.probability,
     "sign": wording.branch_sign,

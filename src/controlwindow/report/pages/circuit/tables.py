@@ -14,6 +14,7 @@ from controlwindow.report.pages.circuit import words
 from controlwindow.report.pages.circuit.document import circuit_document
 from controlwindow.report.pages.circuit.figures import ARM_NAMES
 from controlwindow.report.sharing import shareable
+from controlwindow.report.terminal import Fitting
 from controlwindow.report.wording import number, percent, quantity, visible
 
 
@@ -85,11 +86,13 @@ def circuit_terminal(values: Mapping[str, Any], *, include_neurons: bool = False
     document = shareable(circuit_document(values), include_neurons=include_neurons).model_dump(mode="json")
     yield from circuit_lines(document)
     yield ""
-    yield ladder_table(document["ladder"], f"{document['prompts']['eligible']} eligible prompts", document["mark"])
+    yield Fitting(
+        [ladder_table(document["ladder"], f"{document['prompts']['eligible']} eligible prompts", document["mark"])]
+    )
     if document["layers"]:
-        yield layer_table(document)
+        yield Fitting([layer_table(document)])
     if document["base"] is not None:
-        yield ladder_table(document["base"]["ladder"], f"the same circuit in {document['base']['model']}")
+        yield Fitting([ladder_table(document["base"]["ladder"], f"the same circuit in {document['base']['model']}")])
     yield Text(
         "Shares with 95 % intervals over prompts and seeds; ppl ratio, tokens kept: undosed generic answers under "
         "the change; same answer: generic prompts answered anew.",

@@ -19,6 +19,7 @@ from controlwindow.report.page import Page, Sheet
 from controlwindow.report.pages.compare.document import ComparisonDocument, comparison_document
 from controlwindow.report.palette import FAINT, MUTED
 from controlwindow.report.sharing import shareable
+from controlwindow.report.terminal import Fitting
 from controlwindow.report.writing import write_page
 from controlwindow.secrecy import WITHHELD
 
@@ -301,6 +302,6 @@ def comparison_terminal(
     document = comparison_document(found, sensitive=sensitive, organism=organism)
     shown = shareable(document, include_neurons=include_neurons).comparison()
     yield Text(f"{shown.behavior} on {shown.model}: what each method costs at one rate", style="bold")
-    yield comparison_table(shown)
+    yield Fitting([comparison_table(shown)])
     for line in comparison_lines(shown):
         yield Text(line, style="dim")

@@ -70,8 +70,9 @@ def law_text(document: Mapping[str, Any]) -> str:
 def law_terminal(document: Mapping[str, Any]) -> Iterator[RenderableType]:
     """What a reader at a terminal is shown of a validation."""
     table = law_tables.aims_table(document)
-    rows = [[what, measured, met] for what, _, _, measured, met in table.rows]
-    yield plain_table([("aim", "left"), ("measured", "right"), ("", "left")], rows)
+    rows = [[what, measured, aim] for what, _, aim, measured, _ in table.rows]
+    columns = [("", "left"), ("measured", "right"), ("this project’s aim for its own models", "left")]
+    yield plain_table(columns, rows, optional=(columns[2][0],))
     yield (
         f"[dim]{len(document['models'])} models, {document['lineages']} lineages, {document['held_out_neurons']} "
         f"held-out neurons; order proved by the ledgers for {document['order']['forecasts']} forecasts"

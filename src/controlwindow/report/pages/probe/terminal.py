@@ -39,7 +39,7 @@ def probe_terminal(values: Mapping[str, Any], *, include_neurons: bool = False) 
          number(row["coherence"]), words.probability(row["p_holm"]), words.signed(row["evaluated"])]
         for rank, row in enumerate(document["ranking"]["top"][:_LISTED], start=1)
     ]  # fmt: skip
-    yield plain_table(columns, rows, "importance, in logits")
+    yield plain_table(columns, rows, "importance, in logits", optional=("on evaluate", "coherence"))
     columns = [("intervention", "left"), ("setting", "left"), ("shift of F, nats", "left"), ("random", "right"),
                ("shuffled", "right"), ("p, Holm", "right")]  # fmt: skip
     rows = [
@@ -48,7 +48,12 @@ def probe_terminal(values: Mapping[str, Any], *, include_neurons: bool = False) 
          words.probability(line["p_holm"])]
         for line in document["effects"]
     ]  # fmt: skip
-    yield plain_table(columns, rows, f"effects on F, {document['prompts']['evaluate_pairs']} evaluated pairs")
+    yield plain_table(
+        columns,
+        rows,
+        f"effects on F, {document['prompts']['evaluate_pairs']} evaluated pairs",
+        optional=("shuffled", "random"),
+    )
     if document["rollouts"]:
         columns = [("intervention", "left"), ("setting", "left"), ("flips", "left"), ("random", "right"),
                    ("shuffled", "right"), ("coherent", "right"), ("p, Holm", "right")]  # fmt: skip
@@ -60,7 +65,9 @@ def probe_terminal(values: Mapping[str, Any], *, include_neurons: bool = False) 
             for line in document["rollouts"]
         ]  # fmt: skip
         title = f"generated text, {document['rollouts'][0]['n']} eligible prompts"
-        yield plain_table(columns, rows, title)
+        yield plain_table(columns, rows, title, optional=("shuffled", "random"))
+    if words.floor(document):
+        yield Text(words.floor(document), style="dim")
     yield Text(words.budget(document), style="dim")
     for note in document["notes"]:
         yield f"[dim]{escape(note)}"

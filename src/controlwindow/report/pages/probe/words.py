@@ -28,8 +28,29 @@ _KINDS = {
 
 def headline(document: Mapping[str, Any]) -> str:
     """The verdict in one sentence."""
-    on = "generated text" if document["verdict"]["measured_on"] == "generated" else "F alone"
-    return f"{_KINDS[document['verdict']['kind']]} (judged on {on})"
+    verdict, predicted = document["verdict"], document["ratio"]["predicted"]
+    on = "generated text" if verdict["measured_on"] == "generated" else "F alone"
+    against = f", although the FFN-to-skip ratio predicted {predicted}" if verdict["ratio_agrees"] is False else ""
+    return f"{_KINDS[verdict['kind']]} (judged on {on}){against}"
+
+
+def floor(document: Mapping[str, Any]) -> str:
+    """What the fewest pairs allow: the smallest p that sign flips can give; empty where it is small enough to say more.
+
+    Of n differences that all point one way, 2 of the 2ⁿ flips of signs are as far from 0.
+    """
+    said = []
+    for what, noun, key in (("F", "pair", "effects"), ("generated text", "prompt", "rollouts")):
+        tested = [line for line in document[key] if line["p"] is not None]
+        if not tested:
+            continue
+        least = min(1.0, len(tested) * 2.0 ** (1 - tested[0]["n"]))
+        if least >= 0.05:
+            said.append(
+                f"With {plural(tested[0]['n'], noun)} no p on {what} can lie below {number(least, 3)} after Holm over "
+                f"{plural(len(tested), 'line')}, however clear the effect: that is their floor, not a finding."
+            )
+    return " ".join(said)
 
 
 def reach(document: Mapping[str, Any]) -> str:
