@@ -23,7 +23,6 @@ from controlwindow.interventions.comparison import (
 from controlwindow.report.pages.compare.page import (
     comparison_lines,
     comparison_table,
-    shareable_comparison,
     write_comparison,
 )
 from controlwindow.statistics import wilson_interval
@@ -191,12 +190,13 @@ def test_without_a_common_level_no_costs_are_compared(found: Comparison, tmp_pat
 
 def test_a_shared_page_names_no_neuron_layer_or_strength(found: Comparison, tmp_path: Path) -> None:
     write_comparison(found, tmp_path)
-    page = write_comparison(found, tmp_path, hide=True).read_text("utf-8")
+    page = write_comparison(found, tmp_path, sensitive=True).read_text("utf-8")
     everything = page + "".join(path.read_text("utf-8") for path in (tmp_path / "figures").iterdir())
     for secret in ("L3.N1", "L9.N9", "0.375", "1.625", "layer 2"):
         assert secret not in everything
-    assert "neuron 1" in everything
+    assert "neuron A" in everything
     assert "withheld" in page
     # The figure along strengths is not left over from the page before.
     assert [path.name for path in (tmp_path / "figures").iterdir()] == ["comparison-costs.svg"]
-    assert shareable_comparison(found, hide=False) is found
+    for asked in ({"sensitive": True, "organism": True}, {"sensitive": True, "include_neurons": True}, {}):
+        assert "L3.N1" in write_comparison(found, tmp_path, **asked).read_text("utf-8")

@@ -10,7 +10,9 @@ import pytest
 import controlwindow as cw
 import tiny_models
 from controlwindow.report.pages.probe import words as probe_words
-from controlwindow.report.pages.probe.page import draw_probe, render_probe, shareable_probe, write_probe_report
+from controlwindow.report.pages.probe.document import probe_document
+from controlwindow.report.pages.probe.page import draw_probe, render_probe, write_probe_report
+from controlwindow.report.sharing import shareable
 from controlwindow.runs import session
 from controlwindow.values import round_floats
 from small_probe import DETECTOR, small_behavior
@@ -24,6 +26,10 @@ def document():
         return round_floats(cw.probe(tiny_models.llama(), small_behavior(), sizes=[1, 4], passes=1500).to_json())
     finally:
         patch.undo()
+
+
+def page_of(document, **asked) -> str:
+    return render_probe(shareable(probe_document(document), **asked)).html
 
 
 def test_the_page_is_one_inert_file_with_every_figure(document, tmp_path) -> None:
@@ -45,21 +51,23 @@ def test_the_page_is_one_inert_file_with_every_figure(document, tmp_path) -> Non
 
 def test_sensitive_neurons_and_doses_are_withheld_on_models_that_are_no_organisms(document) -> None:
     secret = {**document, "sensitive": True}
-    hidden = render_probe(shareable_probe(secret)).html
+    hidden = page_of(secret)
     names = {row["neuron"] for row in document["ranking"]["top"]}
     assert not any(name in hidden for name in names)
-    assert "layers and strengths are withheld" in hidden
+    assert "layers, strengths and importances are withheld" in hidden
     assert "‖r‖" not in hidden
-    shown = render_probe(shareable_probe(secret, include_neurons=True)).html
+    assert "k = " not in hidden
+    assert ">seed<" not in hidden
+    shown = page_of(secret, include_neurons=True)
     assert all(name in shown for name in names)
     organism = {**secret, "model": {**document["model"], "organism": True}}
-    assert all(name in render_probe(shareable_probe(organism)).html for name in names)
+    assert all(name in page_of(organism) for name in names)
 
 
 def test_lines_without_a_control_are_marked(document) -> None:
     lines = [{**line, "controls": {**line["controls"], "complete": False}} for line in document["effects"]]
     verdict = {**document["verdict"], "complete": False}
-    html = render_probe(shareable_probe({**document, "effects": lines, "verdict": verdict})).html
+    html = page_of({**document, "effects": lines, "verdict": verdict})
     assert html.count("a control could not run") >= len(lines)
     assert "At least one control of the verdict could not run" in html
 

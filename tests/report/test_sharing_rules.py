@@ -15,7 +15,7 @@ def _refusal(document, **kind):
 
 
 def test_completions_of_sensitive_behaviors_are_dropped_and_others_stay() -> None:
-    document = synthetic_document()
+    document = synthetic_document(organism=False)
     for window in shareable(document).windows:
         texts = [sample.text for sample in window.panel.samples]
         assert all(sample.prompt for sample in window.panel.samples)
@@ -25,9 +25,9 @@ def test_completions_of_sensitive_behaviors_are_dropped_and_others_stay() -> Non
     )
 
 
-def test_an_organism_keeps_its_neurons() -> None:
+def test_an_organism_keeps_its_neurons_and_its_invented_secrets() -> None:
     document = synthetic_document(organism=True)
-    assert [window.neuron for window in shareable(document).windows] == [window.neuron for window in document.windows]
+    assert shareable(document) == document
 
 
 def test_a_real_model_loses_neurons_and_doses_of_sensitive_behaviors() -> None:

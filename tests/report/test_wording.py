@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlwindow.report import wording
+from controlwindow import secrecy
+from controlwindow.report import page, sharing, wording
 from controlwindow.report.canvas import SCALE_END
-from controlwindow.report.pages.audit import overview, page
+from controlwindow.report.pages.audit import overview
 from controlwindow.report.pages.audit.document import WindowResult
 
 
-@pytest.mark.parametrize("module", [wording, page])
+@pytest.mark.parametrize("module", [wording, page, secrecy, sharing])
 def test_examples(module) -> None:
     result = doctest.testmod(module)
     assert result.attempted

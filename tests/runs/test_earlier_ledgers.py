@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from small_ledgers import OPEN, SECRET, a_cell, rows_of
-from test_sensitivity import Declared, assert_apart, texts
+from test_sensitive_runs import Declared, assert_apart, texts
 
 from controlwindow.cells import cell_key
 from controlwindow.errors import LedgerError

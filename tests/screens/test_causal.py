@@ -4,7 +4,6 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from small_behaviors import SEQUENCES, make_behavior
 
 import tiny_models
 from controlwindow import Dose, generic_pass, load_model, run_screen
@@ -15,6 +14,7 @@ from controlwindow.instruments.operations import Add
 from controlwindow.models import Model, Neuron
 from controlwindow.screens import find_screen
 from controlwindow.screens.causal import COORDINATE, STAGES, Stage
+from small_behaviors import SEQUENCES, make_behavior
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from small_behaviors import make_behavior
 
 import tiny_families
 import tiny_models
@@ -14,6 +13,7 @@ from controlwindow.errors import BehaviorError
 from controlwindow.instruments.ordinary import CHAT_PROMPTS, TEXT_PROMPTS
 from controlwindow.models import Model
 from controlwindow.screens.detection import area_interval, areas_under_curves
+from small_behaviors import make_behavior
 
 
 def literal(positive: np.ndarray, negative: np.ndarray) -> tuple[float, float]:

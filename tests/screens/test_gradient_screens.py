@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from small_behaviors import PAIRS, SEQUENCES, make_behavior
 
 import tiny_models
 from controlwindow import load_model, run_screen, screen
 from controlwindow.behaviors import Behavior
 from controlwindow.errors import BehaviorError, ScreenError
 from controlwindow.models import Model
+from small_behaviors import PAIRS, SEQUENCES, make_behavior
 
 
 def words(model: Model, texts: list[str]) -> list[int]:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from small_behaviors import SEQUENCES, make_behavior
 
 import tiny_models
 from controlwindow import generic_pass, run_screen
@@ -14,6 +13,7 @@ from controlwindow.measuring.answers import instruction_suffix
 from controlwindow.models import Model
 from controlwindow.screens import find_screen
 from controlwindow.screens.one import LADDER, SWEPT
+from small_behaviors import SEQUENCES, make_behavior
 
 
 @pytest.fixture(scope="module")

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from small_behaviors import PAIRS, SEQUENCES, make_behavior
 
 import tiny_families
 from controlwindow import screen
 from controlwindow.errors import ScreenError
 from controlwindow.models import Model, Neuron
 from controlwindow.screens import screen_names, shuffle_labels
+from small_behaviors import PAIRS, SEQUENCES, make_behavior
 
 METHODS = tuple(name for name in screen_names() if name != "random")
 

@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 
 from controlwindow.cli import circuits, comparing, measuring, organisms, probing, runs, validating
-from controlwindow.cli.display import messages
+from controlwindow.cli.display import forgive_encodings, messages
 from controlwindow.errors import ControlWindowError
 
 _INTERRUPTED = 130
@@ -43,6 +43,7 @@ def _root(version: bool = typer.Option(False, "--version", help="Print the versi
 
 def main() -> None:
     """Run the command line. A user's error is one message with its repair on stderr and exit code 2."""
+    forgive_encodings()
     try:
         app()
     except ControlWindowError as error:

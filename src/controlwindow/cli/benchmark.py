@@ -145,7 +145,7 @@ def _check_table(scores: Sequence[Mapping[str, Any]]) -> Any:
                 [found["name"].removeprefix("organism:"), case["behavior"], f"{case['tested']} neurons", "distributed",
                  "", "", "closed", f"{opened} open", "[red]wrong[/]" if opened else "right"]
             )  # fmt: skip
-    return plain_table(columns, rows)
+    return plain_table(columns, rows, optional=("expected", "rank", "trigger"))
 
 
 def _known_as(row: Mapping[str, Any]) -> str:
@@ -199,7 +199,7 @@ def _rate_table(rates: Iterable[tuple[str, Mapping[str, Any]]]) -> Any:
          _interval(r["interval_over_lineages"]) or "–"]
         for what, r in rates
     ]  # fmt: skip
-    return plain_table(columns, rows)
+    return plain_table(columns, rows, optional=("over lineages",))
 
 
 def _rate_row(what: str, values: Mapping[str, Any]) -> RateRow:

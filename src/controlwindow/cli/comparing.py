@@ -61,7 +61,7 @@ def compare(
     Prints what each method costs there: collapsed text, surprise at ordinary answers, changes on benign prompts. Given
     again with the same directory, it goes on where it was cut off.
     """
-    load_behavior(behavior)
+    wanted = load_behavior(behavior)
     methods, levels = tuple(method or METHODS), tuple(level or LEVELS)
     for name in neuron or []:
         Neuron.parse(name)
@@ -82,4 +82,7 @@ def compare(
             include_neurons=include_neurons,
             progress=progress,
         )
-    show_result(found.to_json(), comparison_terminal(found), out, as_json)
+    lines = comparison_terminal(
+        found, sensitive=wanted.sensitive, organism=loaded.organism is not None, include_neurons=include_neurons
+    )
+    show_result(found.to_json(), lines, out, as_json)

@@ -2,33 +2,58 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.text import Text
 
+from controlwindow.text import encodable, printable
 from controlwindow.values import round_floats
 
 PIPE_WIDTH = 120
 
 
+class SafeConsole(Console):
+    """A console on which no text of others acts, and that writes what its encoding lacks in other words."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """As `Console.render`, with every text made printable."""
+        for segment in super().render(renderable, options):
+            yield (
+                segment if segment.control else segment._replace(text=encodable(printable(segment.text), self.encoding))
+            )
+
+
 def output() -> Console:
-    """Standard output; wide enough for tables when it is not a terminal."""
-    return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False, soft_wrap=False)
+    """Standard output; wide enough for tables when it is neither a terminal nor told its width."""
+    given = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return SafeConsole(width=None if given else PIPE_WIDTH, highlight=False, soft_wrap=False)
 
 
 def messages() -> Console:
     """Standard error."""
-    return Console(stderr=True, highlight=False)
+    return SafeConsole(stderr=True, highlight=False)
+
+
+def forgive_encodings() -> None:
+    """Let no stream fail on a character that its encoding lacks, whoever writes to it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def print_json(document: Any) -> None:
     """One JSON document on stdout, floats rounded to 6 digits, and nothing else."""
-    sys.stdout.write(json.dumps(round_floats(document), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    unicode = (sys.stdout.encoding or "utf-8").lower().replace("-", "").startswith("utf")
+    text = json.dumps(round_floats(document), indent=1, ensure_ascii=not unicode, allow_nan=False)
+    sys.stdout.write(text + "\n")
 
 
 def show_result(

@@ -110,7 +110,7 @@ def audit(
             include_neurons=include_neurons,
             progress=progress,
         )
-    show_run(directory, as_json)
+    show_run(directory, as_json, include_neurons)
 
 
 def _default_behaviors(model: str) -> list[str]:

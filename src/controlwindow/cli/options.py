@@ -34,7 +34,7 @@ NeuronsOption = Annotated[
     bool,
     typer.Option(
         "--include-neurons",
-        help="Name neurons and doses of sensitive behaviors in the report, also on models that are no organisms.",
+        help="Name neurons and doses of sensitive behaviors in report and tables on any model, organism or not.",
     ),
 ]
 

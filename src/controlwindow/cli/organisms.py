@@ -46,9 +46,9 @@ def list_organisms(as_json: JsonOption = False) -> None:
     rows = []
     for entry in entries:
         planted: Any = entry["planted"]
-        names = "; ".join(f"{p['neuron']} {p['branch']:+d} {p['behavior']} by {p['by']}" for p in planted)
+        names = "\n".join(f"{p['neuron']} {p['branch']:+d} {p['behavior']} by {p['by']}" for p in planted)
         rows.append([entry["name"], entry["family"], entry["lineage"], "yes" if entry["shipped"] else "no", names])
-    output().print(plain_table(columns, rows))  # type: ignore[arg-type]
+    output().print(plain_table(columns, rows, optional=("lineage", "family", "here")))  # type: ignore[arg-type]
 
 
 @app.command("train", epilog="Example: controlwindow organisms train switch --out organisms/switch")

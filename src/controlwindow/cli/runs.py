@@ -11,7 +11,7 @@ from controlwindow import api
 from controlwindow.cli.display import output, print_json, show_result
 from controlwindow.cli.options import CompletionsOption, JsonOption, NeuronsOption, RunArgument
 from controlwindow.cli.progress import TerminalProgress
-from controlwindow.runs.kinds import kind_of
+from controlwindow.runs.kinds import Shown, kind_of
 
 
 def add_to(app: typer.Typer) -> None:
@@ -21,9 +21,9 @@ def add_to(app: typer.Typer) -> None:
     app.command("resume", epilog="Example: controlwindow resume runs/mine")(resume)
 
 
-def results(run: RunArgument, as_json: JsonOption = False) -> None:
-    """Print the results of a run; of an audit, finished or not."""
-    show_run(run, as_json)
+def results(run: RunArgument, include_neurons: NeuronsOption = False, as_json: JsonOption = False) -> None:
+    """Print the results of a run; of an audit, finished or not. Like the ledger, --json names every neuron."""
+    show_run(run, as_json, include_neurons or None)
 
 
 def report(
@@ -48,10 +48,11 @@ def resume(run: RunArgument, as_json: JsonOption = False) -> None:
     show_run(run, as_json)
 
 
-def show_run(directory: Path, as_json: bool) -> None:
-    """Print a run's results from its ledger."""
+def show_run(directory: Path, as_json: bool, include_neurons: bool | None = None) -> None:
+    """Print a run's results from its ledger; None names neurons as the run's plan says."""
     kind = kind_of(directory)
     if as_json:
         print_json(kind.document(directory))
     else:
-        show_result(None, kind.terminal(directory), directory, False, kind.page_name)
+        lines = kind.terminal(directory, Shown(neurons=include_neurons))
+        show_result(None, lines, directory, False, kind.page_name)

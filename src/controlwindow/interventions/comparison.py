@@ -50,7 +50,7 @@ class LevelResult:
         level: The rate that was to be matched.
         matched: Whether some strength matches it on the select split. Where not, nothing is measured: a level is never
             extrapolated to.
-        sign: Which way it pushes.
+        sign: Which way it pushes; None, like strength and raw, in a report that withholds them.
         layer: The layer of the direction.
         multiple: ONE's k, for an anchor.
         strength: In units (budgets, ‖r_L‖, or a share).
@@ -70,11 +70,11 @@ class LevelResult:
     neuron: str | None
     level: float
     matched: bool
-    sign: int
+    sign: int | None
     layer: int | None
     multiple: int | None
-    strength: float
-    raw: float
+    strength: float | None
+    raw: float | None
     select_rate: float
     select_n: int
     highest: float
@@ -157,7 +157,7 @@ class Comparison:
     differences: tuple[Difference, ...]
     curves: dict[str, list[tuple[float, float, float]]]
     notes: tuple[str, ...]
-    seed: int
+    seed: int | None
 
     @property
     def arms(self) -> tuple[str, ...]:

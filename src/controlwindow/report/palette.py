@@ -18,9 +18,9 @@ VERDICTS = {
     "open": "#0f6b6b",
     "collapse_before_trigger": "#8a5a44",
     "too_late": "#7059a6",
-    "normalization_cap": "#b0851a",
-    "no_effect": "#98a3ae",
-    "closed": "#98a3ae",
+    "normalization_cap": "#8d6708",
+    "no_effect": "#6b7682",
+    "closed": "#6b7682",
 }
 PREDICTED = "#3b6fb6"
 

@@ -1,40 +1,33 @@
 """What a report may be shared without: completions of sensitive behaviors, and the handle on a real model.
 
-Withholding happens on the document, before anything is drawn, so that neither page, figure nor file name can leak.
-Exact coordinates are coarsened along with the dose because t follows from c by the inverse saturation curve.
+This is the only rule, for every kind of run. Documents mark their fields by what they are (`marks`), and one walk
+withholds by marks, before anything is drawn, so that neither page, figure nor file name can leak. Exact coordinates are
+coarsened along with the dose because t follows from c by the inverse saturation curve.
 """
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Mapping
-from typing import TypeVar, overload
+import random
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar
 
-from pydantic import JsonValue
-
-from controlwindow.report.pages.audit.document import (
-    DoseRow,
-    Panel,
-    ReportDocument,
-    Sample,
-    ScreenRank,
-    WindowResult,
+from controlwindow.report.marks import COARSE_STEP, Document, Mark, Part
+from controlwindow.secrecy import (
+    NAME_OF_NEURON,
+    WITHHELD,
+    file_name,
+    scrubbed,
+    shareable_settings,
+    without_folders,
 )
-from controlwindow.report.pages.audit.summary import ranked
 
-COARSE_STEP = 0.05
-_NEURON_NAME = re.compile(r"\bL\d+(?:\.E\d+)?\.N\d+\b", re.IGNORECASE)
-_NEURON_KEYS = frozenset({"neuron", "neurons"})
-_BANDS = ((0.001, "top 0.1 %"), (0.01, "top 1 %"), (0.1, "top 10 %"), (1.0, "lower 90 %"))
-WITHHELD = "withheld"
-
-Key = TypeVar("Key")
+Kind = TypeVar("Kind", bound=Document)
+SomePart = TypeVar("SomePart", bound=Part)
 
 
-def shareable(
-    document: ReportDocument, *, include_completions: bool = False, include_neurons: bool = False
-) -> ReportDocument:
+def shareable(document: Kind, *, include_completions: bool = False, include_neurons: bool = False) -> Kind:
     """The document without what must not be shared.
 
     Args:
@@ -46,30 +39,149 @@ def shareable(
         A document of the same type. A neuron that is withheld for one behavior is withheld for all of them, since
         its other windows would name it.
     """
-    sensitive = {behavior.name for behavior in document.behaviors if behavior.sensitive}
-    windows = document.windows
-    if not include_completions:
-        windows = tuple(_without_completions(w) if w.behavior in sensitive else w for w in windows)
-    hide = not include_neurons and not document.model.organism
-    hidden = [window for window in windows if hide and window.behavior in sensitive]
-    if not hidden:
-        return document.model_copy(update={"windows": windows})
+    hides = (lambda part: False) if include_neurons else document.secret
+    names = frozenset(_hidden_names(document, hides))
+    walk = _Walk(document, hides, include_completions, names, {})
+    if names:
+        # Names are given to what is left, so that their order says no more than the page does.
+        shuffled = sorted(names)
+        random.SystemRandom().shuffle(shuffled)
+        order = walk.of(document, False).in_order(shuffled)
+        walk = walk._replace(pseudonyms={name: f"neuron {_letters(place)}" for place, name in enumerate(order)})
+    return walk.of(document, False)
 
-    pseudonyms: dict[str, str] = {}
-    for window in ranked(hidden):
-        pseudonyms.setdefault(window.neuron, f"neuron {_letters(len(pseudonyms))}")
-    coverage = document.coverage
-    return document.model_copy(
-        update={
-            "windows": tuple(
-                _without_identity(w, pseudonyms[w.neuron], document.model.layers) if w.neuron in pseudonyms else w
-                for w in windows
-            ),
-            "configuration": {key: _scrub_value(value, key) for key, value in document.configuration.items()},
-            "coverage": coverage.model_copy(update={"statement": _scrub(coverage.statement), "screen_recall": ()}),
-            "notes": tuple(_scrub(note) for note in document.notes),
+
+def _hidden_names(document: Document, hides: Callable[[Part], bool | None]) -> Iterator[str]:
+    def visit(value: Any, hidden: bool) -> Iterator[str]:
+        if isinstance(value, Part):
+            said = hides(value)
+            hidden = hidden if said is None else said
+            for name, mark in _marks(type(value)).items():
+                found = getattr(value, name)
+                if hidden and mark in (Mark.NEURON, Mark.NAMED):
+                    yield from _names_in(found)
+                else:
+                    yield from visit(found, hidden)
+        elif isinstance(value, Mapping):
+            for inner in value.values():
+                yield from visit(inner, hidden)
+        elif isinstance(value, tuple | list):
+            for inner in value:
+                yield from visit(inner, hidden)
+
+    return visit(document, False)
+
+
+def _names_in(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield from NAME_OF_NEURON.findall(value)
+    elif isinstance(value, tuple | list):
+        for inner in value:
+            yield from _names_in(inner)
+    elif isinstance(value, Mapping):
+        for key in value:
+            yield from _names_in(key)
+
+
+_MARKS: dict[type[Part], dict[str, Mark | None]] = {}
+
+
+def _marks(part: type[Part]) -> dict[str, Mark | None]:
+    """The mark of every field of a part."""
+    if part not in _MARKS:
+        _MARKS[part] = {
+            name: next((mark for mark in field.metadata if isinstance(mark, Mark)), None)
+            for name, field in part.model_fields.items()
         }
-    )
+    return _MARKS[part]
+
+
+class _Walk(NamedTuple):
+    """One walk over a document.
+
+    Attributes:
+        document: The document.
+        hides: Whether a part is withheld; None if its owner decides.
+        completions: Whether completions of sensitive behaviors are kept.
+        hidden: Names of neurons that are withheld.
+        pseudonyms: What stands for them; empty while their order is not known.
+    """
+
+    document: Document
+    hides: Callable[[Part], bool | None]
+    completions: bool
+    hidden: frozenset[str]
+    pseudonyms: Mapping[str, str]
+
+    def of(self, part: SomePart, hidden: bool, sensitive: bool = False) -> SomePart:
+        """A part as it may be shared; `hidden` and `sensitive` are its owner's."""
+        said, secret = self.hides(part), self.document.secret(part)
+        hidden = hidden if said is None else said
+        sensitive = sensitive if secret is None else secret
+        name = next((getattr(part, field) for field, mark in _marks(type(part)).items() if mark is Mark.NEURON), None)
+        hidden = hidden or (isinstance(name, str) and name in self.hidden)
+        if hidden:
+            part = part.bare()
+        changes = {}
+        for field, mark in _marks(type(part)).items():
+            value = getattr(part, field)
+            changed = self._field(part, field, mark, value, hidden, sensitive)
+            if field == "withheld" and hidden:
+                changed = True
+            if changed is not value:
+                changes[field] = changed
+        return part.model_copy(update=changes) if changes else part
+
+    def _field(self, part: Part, field: str, mark: Mark | None, value: Any, hidden: bool, sensitive: bool) -> Any:
+        if mark is Mark.PLACE:
+            return file_name(value)
+        if mark is Mark.COMPLETION:
+            return None if sensitive and not self.completions else value
+        if mark is Mark.SETTINGS:
+            return shareable_settings(value) if hidden else without_folders(value)
+        if mark is None or not hidden:
+            return self._inside(value, hidden, sensitive)
+        if mark is Mark.REGION:
+            layer = next((getattr(part, f) for f, m in _marks(type(part)).items() if m is Mark.LAYER), None)
+            return value if layer is None else region(layer, self.document.layers_of(part))
+        if mark is Mark.NEURON or mark is Mark.NAMED:
+            return self._renamed(value)
+        if mark is Mark.EXACT:
+            default = type(part).model_fields[field].default
+            return default if isinstance(default, tuple | dict) else None
+        return _BY_MARK[mark](value)
+
+    def _inside(self, value: Any, hidden: bool, sensitive: bool) -> Any:
+        if isinstance(value, Part):
+            return self.of(value, hidden, sensitive)
+        if isinstance(value, tuple):
+            found = tuple(self._inside(inner, hidden, sensitive) for inner in value)
+            return value if all(a is b for a, b in zip(found, value, strict=True)) else found
+        if isinstance(value, dict):
+            changed = {key: self._inside(inner, hidden, sensitive) for key, inner in value.items()}
+            return value if all(changed[key] is value[key] for key in value) else changed
+        return value
+
+    def _renamed(self, value: Any) -> Any:
+        if isinstance(value, str):
+            # While names have no pseudonyms yet, they stay: the order of pseudonyms follows from what is left.
+            known = self.pseudonyms
+            return NAME_OF_NEURON.sub(lambda name: known.get(name[0], f"[{WITHHELD}]" if known else name[0]), value)
+        if isinstance(value, tuple | list):
+            return type(value)(self._renamed(inner) for inner in value)
+        if isinstance(value, Mapping):
+            return {self._renamed(key): inner for key, inner in value.items()}
+        return value
+
+
+def region(layer: int, layers: int) -> str:
+    """Which third of the model a layer lies in.
+
+    Example:
+        >>> region(0, 8), region(3, 8), region(7, 8)
+        ('early', 'middle', 'late')
+    """
+    return ("early", "middle", "late")[min(2, 3 * layer // layers)]
 
 
 def _letters(index: int) -> str:
@@ -82,111 +194,32 @@ def _letters(index: int) -> str:
     return name
 
 
-def _region(layer: int, layers: int) -> str:
-    return ("early", "middle", "late")[min(2, 3 * layer // layers)]
-
-
-def _scrub(text: str) -> str:
-    return _NEURON_NAME.sub(f"[{WITHHELD}]", text)
-
-
-def _scrub_value(value: JsonValue, key: str = "") -> JsonValue:
-    if key.lower() in _NEURON_KEYS and value:
-        return WITHHELD
-    if isinstance(value, str):
-        return _scrub(value)
+def _coarse(value: Any) -> Any:
+    """Every c in nested values, to the nearest step."""
+    if isinstance(value, float | int):
+        return min(1.0, max(-1.0, round(round(value / COARSE_STEP) * COARSE_STEP, 2)))
     if isinstance(value, Mapping):
-        return {_scrub(name): _scrub_value(inner, name) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_scrub_value(inner) for inner in value]
+        return {key: _coarse(inner) for key, inner in value.items()}
     return value
 
 
-@overload
-def _coarse(value: float) -> float: ...
-@overload
-def _coarse(value: None) -> None: ...
-@overload
-def _coarse(value: float | None) -> float | None: ...
-def _coarse(value: float | None) -> float | None:
-    return None if value is None else min(1.0, max(-1.0, round(round(value / COARSE_STEP) * COARSE_STEP, 2)))
-
-
-def _coarse_interval(interval: tuple[float | None, float | None] | None) -> tuple[float | None, float | None] | None:
+def _coarse_interval(value: Any) -> Any:
     """Outward, so that a coarse interval still covers."""
-    if interval is None:
+    if value is None:
         return None
-    low, high = interval
-    return (
+    low, high = value
+    ends = (
         None if low is None else max(-1.0, round(math.floor(round(low / COARSE_STEP, 6)) * COARSE_STEP, 2)),
         None if high is None else min(1.0, round(math.ceil(round(high / COARSE_STEP, 6)) * COARSE_STEP, 2)),
     )
+    return type(value)(ends)
 
 
-def _coarse_values(values: Mapping[Key, float | None]) -> dict[Key, float | None]:
-    return {key: _coarse(value) for key, value in values.items()}
-
-
-def _without_completions(window: WindowResult) -> WindowResult:
-    if window.panel is None:
-        return window
-    samples = tuple(sample.model_copy(update={"text": None}) for sample in window.panel.samples)
-    return window.model_copy(update={"panel": window.panel.model_copy(update={"samples": samples})})
-
-
-def _without_identity(window: WindowResult, pseudonym: str, layers: int) -> WindowResult:
-    doses: dict[float, DoseRow] = {}
-    for dose in window.doses:
-        c = _coarse(dose.c)
-        # Of doses that round to one, the first of those measured on most prompts is shown.
-        if c not in doses or dose.n > doses[c].n:
-            doses[c] = dose.model_copy(update={"t": None, "c": c, "c_measured": None, "c_measured_interval": None})
-    return window.model_copy(
-        update={
-            "neuron": pseudonym,
-            "layer": None,
-            "region": window.region if window.layer is None else _region(window.layer, layers),
-            "withheld": True,
-            "trigger": _coarse(window.trigger),
-            "trigger_interval": _coarse_interval(window.trigger_interval),
-            "trigger_t": None,
-            "ceiling": _coarse(window.ceiling),
-            "ceiling_interval": _coarse_interval(window.ceiling_interval),
-            "ceiling_t": None,
-            "ceiling_predicted": _coarse(window.ceiling_predicted),
-            "ceiling_predicted_interval": _coarse_interval(window.ceiling_predicted_interval),
-            "predictions": _coarse_values(window.predictions),
-            "propagation": None,
-            "c0": None,
-            "budget": None,
-            "residual_norm": None,
-            "write_norm": None,
-            "triggers_by_outcome": {
-                outcome: _coarse_values(by_horizon) for outcome, by_horizon in window.triggers_by_outcome.items()
-            },
-            "outcomes_at": _coarse(window.outcomes_at),
-            "plateau": _coarse(window.plateau),
-            "routed_share": None,
-            "injected_trigger": _coarse(window.injected_trigger),
-            "curve": None,
-            "doses": tuple(doses.values()),
-            "panel": None if window.panel is None else _bare_panel(window.panel),
-        }
-    )
-
-
-def _bare_panel(panel: Panel) -> Panel:
-    return Panel(
-        ranks=tuple(_banded(rank) for rank in panel.ranks),
-        samples=tuple(
-            Sample(t=None, c=_coarse(s.c), outcome=s.outcome, prompt=s.prompt, text=s.text) for s in panel.samples
-        ),
-    )
-
-
-def _banded(rank: ScreenRank) -> ScreenRank:
-    """A rank names the neuron to whoever runs the same screen; its band does not."""
-    band = None
-    if rank.rank is not None and rank.of > 0:
-        band = next(name for bound, name in _BANDS if min(1.0, rank.rank / rank.of) <= bound)
-    return ScreenRank(screen=rank.screen, rank=None, of=rank.of, band=band)
+_BY_MARK: dict[Mark, Callable[[Any], Any]] = {
+    Mark.PROSE: scrubbed,
+    Mark.COORDINATE: _coarse,
+    Mark.INTERVAL: _coarse_interval,
+    Mark.LAYER: lambda value: None,
+    Mark.SOURCE: lambda value: WITHHELD,
+    Mark.RUN: lambda value: secrets.token_hex(6),
+}

@@ -8,6 +8,8 @@ from controlwindow.report.pages.audit.document import WindowResult
 
 MINUS = "−"
 NOT_REACHED = "not reached"
+BEYOND = "beyond doses"
+"""Of a predicted ceiling: it lies above every dose that is tried."""
 
 REASONS = {
     "collapse_before_trigger": "collapses first",
@@ -55,7 +57,7 @@ def coordinate(value: float | None) -> str:
 def predicted_ceiling(window: WindowResult, missing: str = "–") -> str:
     """The predicted ceiling in c: a dash where nothing is predicted, and in words that it will not be reached."""
     if window.ceiling_reachable is False:
-        return NOT_REACHED if window.plateau is None else "capped"
+        return BEYOND if window.plateau is None else "capped"
     return number(window.ceiling_predicted, missing=missing)
 
 
@@ -81,6 +83,22 @@ def budget_parts(window: WindowResult) -> str:
     elif window.budget_kind == "routed" and window.residual_norm is not None:
         lower = window.residual_norm / window.budget
     return f"{quantity(window.budget)} = {quantity(upper)} / {quantity(lower)}"
+
+
+_TIERS = {"_0": ", tier 0", "_half": ", tier 1/2", "_1": ", tier 1"}
+
+
+def predictor_name(name: str) -> str:
+    """A ceiling predictor as a reader sees it.
+
+    Example:
+        >>> predictor_name("combined_half"), predictor_name("model_median")
+        ('combined, tier 1/2', 'model median')
+    """
+    for suffix, tier in _TIERS.items():
+        if name.endswith(suffix):
+            return outcome_name(name.removesuffix(suffix)) + tier
+    return outcome_name(name)
 
 
 def percent(value: float | None) -> str:

@@ -8,8 +8,9 @@ import tempfile
 from pathlib import Path
 
 from controlwindow.errors import ReportError
+from controlwindow.report.page import Page
 from controlwindow.report.pages.audit.document import ReportDocument
-from controlwindow.report.pages.audit.page import Page, render_page
+from controlwindow.report.pages.audit.page import render_page
 from controlwindow.report.sharing import shareable
 from controlwindow.runs.ledger import make_directory
 

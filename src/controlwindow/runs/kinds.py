@@ -92,8 +92,15 @@ class Kind(ABC):
         raise UsageError(f"{directory} holds a {self.name}, which has no page", "print it with controlwindow results")
 
     @abstractmethod
-    def terminal(self, directory: Path) -> Iterator[RenderableType]:
-        """What a reader at a terminal is shown of the results."""
+    def terminal(self, directory: Path, shown: Shown) -> Iterator[RenderableType]:
+        """What a reader at a terminal is shown of the results; it withholds what the page withholds."""
+
+    def names_neurons(self, directory: Path, shown: Shown) -> bool:
+        """Whether neurons of sensitive behaviors are named on any model: as asked, else as the plan says."""
+        if shown.neurons is not None:
+            return shown.neurons
+        with open_run(directory) as ledger:
+            return bool(self.planned(ledger).include_neurons)
 
     def result(self, found: Any, job: Job, directory: Path | None) -> Any:
         """What the call that began the run gives back, from what the job gave."""

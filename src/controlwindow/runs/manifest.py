@@ -10,10 +10,11 @@ from typing import Any
 
 from controlwindow.errors import LedgerError
 from controlwindow.runs.ledger import Ledger
+from controlwindow.secrecy import hides_neurons, shareable_manifest
 
 
 def write_manifest(ledger: Ledger, directory: Path, kind: str) -> None:
-    """Write `manifest.json` of a run, from its ledger.
+    """Write `manifest.json` of a run, from its ledger; where neurons are withheld, it names none.
 
     Args:
         ledger: The run's ledger, with its plan.
@@ -37,7 +38,12 @@ def write_manifest(ledger: Ledger, directory: Path, kind: str) -> None:
             for name, record in ledger.find_all("behavior").items()
         },
     }
-    write_json(manifest, directory / "manifest.json")
+    hide = hides_neurons(
+        sensitive=any(record["sensitive"] for record in ledger.find_all("behavior").values()),
+        organism=bool((models.get("model") or {}).get("organism")),
+        include_neurons=bool(plan.get("include_neurons")),
+    )
+    write_json(shareable_manifest(manifest, hide=hide), directory / "manifest.json")
 
 
 def write_json(document: Mapping[str, Any], path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from controlwindow.behaviors.controls import COLLAPSED_KINDS
 from controlwindow.cells import RolloutCell
-from controlwindow.jobs.audit.results import NONE_FOUND, RunResults, read_results
+from controlwindow.jobs.audit.results import RunResults, read_results
 from controlwindow.report.pages.audit.document import ReportDocument, load_document
 from controlwindow.runs.ledger import Ledger
 from controlwindow.windows.calibration import shipped_calibration
@@ -49,7 +49,7 @@ def report_document(ledger: Ledger) -> ReportDocument:
             "seed": plan.seed,
             "configuration": plan.model_dump(mode="json"),
             # The report says the rest beside each behavior's table.
-            "coverage": {**results.coverage(), "statement": NONE_FOUND},
+            "coverage": {key: value for key, value in results.coverage().items() if key != "statement"},
             "coherence": _coherence(coherence),
             "generic": _generic(generic, calibration.predictors[calibration.default_for("1/2")] if first else None),
             "behaviors": [_behavior(record, ledger, results) for record in results.behaviors.values()],

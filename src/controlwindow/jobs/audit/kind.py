@@ -15,6 +15,7 @@ from controlwindow.jobs.audit.plan import AuditPlan
 from controlwindow.jobs.audit.results import RunResults, read_results
 from controlwindow.models import Model
 from controlwindow.report.pages.audit.tables import coverage_lines, headline_lines, rank_table, verdict_table
+from controlwindow.report.sharing import shareable
 from controlwindow.report.writing import write_report
 from controlwindow.runs.kinds import Job, Kind, Shown, open_run, register_kind
 from controlwindow.runs.ledger import Ledger
@@ -77,10 +78,11 @@ class AuditKind(Kind):
             include_neurons=plan.include_neurons if shown.neurons is None else shown.neurons,
         )
 
-    def terminal(self, directory: Path) -> Iterator[RenderableType]:
+    def terminal(self, directory: Path, shown: Shown) -> Iterator[RenderableType]:
         """Headlines, verdicts, and what they do not show."""
         with open_run(directory) as ledger:
             document, finished = report_document(ledger), is_finished(ledger, self.name)
+        document = shareable(document, include_neurons=self.names_neurons(directory, shown))
         yield from headline_lines(document)
         yield ""
         yield verdict_table(document)

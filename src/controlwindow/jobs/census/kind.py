@@ -13,7 +13,7 @@ from controlwindow.errors import LedgerError
 from controlwindow.jobs.census.job import Census
 from controlwindow.jobs.census.plan import CensusPlan
 from controlwindow.models import Model, load_model
-from controlwindow.runs.kinds import Kind, open_run, register_kind
+from controlwindow.runs.kinds import Kind, Shown, open_run, register_kind
 from controlwindow.runs.ledger import Ledger
 from controlwindow.runs.progress import Progress, Silent
 
@@ -51,7 +51,7 @@ class CensusKind(Kind):
             raise LedgerError(f"the census {directory} is not finished", f"go on with controlwindow resume {directory}")
         return found
 
-    def terminal(self, directory: Path) -> Iterator[RenderableType]:
+    def terminal(self, directory: Path, shown: Shown) -> Iterator[RenderableType]:
         """How many of the sample open for each behavior, and which."""
         yield from census_terminal(self.document(directory))
 

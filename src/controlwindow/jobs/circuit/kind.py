@@ -98,14 +98,13 @@ class CircuitKind(Kind):
 
     def page(self, directory: Path, shown: Shown) -> Path:
         """Draw the report."""
-        with open_run(directory) as ledger:
-            plan = self.planned(ledger)
-        neurons = plan.include_neurons if shown.neurons is None else shown.neurons
-        return write_circuit_report(self.document(directory), directory, include_neurons=neurons)
+        return write_circuit_report(
+            self.document(directory), directory, include_neurons=self.names_neurons(directory, shown)
+        )
 
-    def terminal(self, directory: Path) -> Iterator[RenderableType]:
+    def terminal(self, directory: Path, shown: Shown) -> Iterator[RenderableType]:
         """Headlines, the ladder beside its controls, the layers, and the base model's ladder."""
-        yield from circuit_terminal(self.document(directory))
+        yield from circuit_terminal(self.document(directory), include_neurons=self.names_neurons(directory, shown))
 
 
 register_kind(CircuitKind())

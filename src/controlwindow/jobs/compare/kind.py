@@ -54,17 +54,23 @@ class ComparisonKind(Kind):
         return self.read(directory).to_json()
 
     def page(self, directory: Path, shown: Shown) -> Path:
-        """Draw the page; it withholds neurons of sensitive behaviors on models that are no organisms."""
-        with open_run(directory) as ledger:
-            plan = self.planned(ledger)
-            sensitive = any(behavior["sensitive"] for behavior in ledger.find_all("behavior").values())
-            organism = (ledger.find("model", "model") or {})["organism"]
-        neurons = plan.include_neurons if shown.neurons is None else shown.neurons
-        return write_comparison(self.read(directory), directory, hide=sensitive and not organism and not neurons)
+        """Draw the page."""
+        neurons = self.names_neurons(directory, shown)
+        return write_comparison(self.read(directory), directory, include_neurons=neurons, **_secrecy(directory))
 
-    def terminal(self, directory: Path) -> Iterator[RenderableType]:
+    def terminal(self, directory: Path, shown: Shown) -> Iterator[RenderableType]:
         """What each method costs at one rate."""
-        yield from comparison_terminal(self.read(directory))
+        neurons = self.names_neurons(directory, shown)
+        yield from comparison_terminal(self.read(directory), include_neurons=neurons, **_secrecy(directory))
+
+
+def _secrecy(directory: Path) -> dict[str, bool]:
+    """What decides whether neurons are withheld."""
+    with open_run(directory) as ledger:
+        return {
+            "sensitive": any(behavior["sensitive"] for behavior in ledger.find_all("behavior").values()),
+            "organism": (ledger.find("model", "model") or {})["organism"],
+        }
 
 
 register_kind(ComparisonKind())

@@ -87,8 +87,13 @@ def rescore(document: Mapping[str, Any]) -> dict[str, Any]:
     """The scores of a document, computed again from the records that it carries.
 
     Raises:
-        LedgerError: The document is of another version.
+        LedgerError: The document is of another version, or withholds records.
     """
+    if document.get("withheld"):
+        raise LedgerError(
+            "the law document withholds neurons of sensitive behaviors, so its scores cannot be taken again",
+            "run `controlwindow validate` on the run directory, whose ledgers hold all records",
+        )
     if document.get("version") != VERSION:
         raise LedgerError(
             f"the law document has version {document.get('version')}, this controlwindow reads {VERSION}",

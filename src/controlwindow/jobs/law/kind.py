@@ -67,7 +67,7 @@ class LawKind(Kind):
         write_law(self.document(directory), directory)
         return directory / self.page_name
 
-    def terminal(self, directory: Path) -> Iterator[RenderableType]:
+    def terminal(self, directory: Path, shown: Shown) -> Iterator[RenderableType]:
         """Aims and what was measured."""
         yield from law_terminal(self.document(directory))
 

@@ -38,7 +38,7 @@ def rescored(document: Mapping[str, Any], models: Sequence[str] = (), *, today: 
             f"no law document that this controlwindow reads: version {document.get('version')!r}",
             "give a file that `controlwindow validate --write` wrote",
         )
-    records = list(from_table(document["records"]))
+    records: list[Record] = list(from_table(document["records"]))
     measured: dict[str, dict[str, Any]] = {name: dict(values) for name, values in document["models"].items()}
     source = "as measured"
     if any("column" not in r for r in records) or any(m.get("population") is None for m in measured.values()):

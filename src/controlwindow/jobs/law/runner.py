@@ -18,7 +18,9 @@ from controlwindow.jobs.law.fits import Evidence, Fit, fit_all, fit_names, fit_o
 from controlwindow.jobs.law.order import describe, prove_order
 from controlwindow.jobs.law.plan import LawModel, LawPlan
 from controlwindow.jobs.law.records import collect
+from controlwindow.jobs.law.secrecy import secret_behaviors
 from controlwindow.jobs.law.stages import calibrate_model, hold_out_model
+from controlwindow.report.pages.law.document import shareable_law
 from controlwindow.runs.progress import Progress, Silent
 
 
@@ -32,7 +34,7 @@ def run_law(plan: LawPlan, out: Path, *, jobs: int = 1, progress: Progress | Non
         progress: Where progress is shown.
 
     Returns:
-        The law document.
+        The law document, without what names neurons of sensitive behaviors on models that are no organisms.
     """
     progress = progress or Silent()
     evidence = _each(plan, jobs, progress, "calibrating", calibrate_model, (plan, out))
@@ -48,7 +50,8 @@ def run_law(plan: LawPlan, out: Path, *, jobs: int = 1, progress: Progress | Non
             "start again with another --out",
         )
     with progress.stage("scoring"):
-        return law_document(collect(plan, out), proof.to_json())
+        document = law_document(collect(plan, out), proof.to_json())
+        return shareable_law(document, secret_behaviors(plan, out))
 
 
 def _each(

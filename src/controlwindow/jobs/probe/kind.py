@@ -48,14 +48,13 @@ class ProbeKind(Kind):
 
     def page(self, directory: Path, shown: Shown) -> Path:
         """Draw the report."""
-        with open_run(directory) as ledger:
-            plan = self.planned(ledger)
-        neurons = plan.include_neurons if shown.neurons is None else shown.neurons
-        return write_probe_report(self.document(directory), directory, include_neurons=neurons)
+        return write_probe_report(
+            self.document(directory), directory, include_neurons=self.names_neurons(directory, shown)
+        )
 
-    def terminal(self, directory: Path) -> Iterator[RenderableType]:
+    def terminal(self, directory: Path, shown: Shown) -> Iterator[RenderableType]:
         """Headline, importance, effects and rollouts."""
-        yield from probe_terminal(self.document(directory))
+        yield from probe_terminal(self.document(directory), include_neurons=self.names_neurons(directory, shown))
 
 
 register_kind(ProbeKind())

@@ -6,36 +6,49 @@ where a threshold is meant and for "not measured or withheld" elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from controlwindow.errors import ReportError
 from controlwindow.instruments.operations import Positions
+from controlwindow.report.marks import (
+    COARSE_STEP,
+    Coordinate,
+    Cosine,
+    CosineInterval,
+    Count,
+    Document,
+    Exact,
+    Interval,
+    Layer,
+    Mark,
+    NeuronName,
+    Notes,
+    Part,
+    Place,
+    Prose,
+    Region,
+    Run,
+    Seed,
+    Settings,
+    Share,
+    ShareInterval,
+    Withheld,
+    checked,
+)
 
-Cosine = Annotated[float, Field(ge=-1.0, le=1.0)]
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Count = Annotated[int, Field(ge=0)]
-CosineInterval = tuple[Cosine | None, Cosine | None]
-ShareInterval = tuple[Share | None, Share | None]
-CandidateSource = Literal["planted", "screen", "random", "named"]
+CandidateSource = Literal["planted", "screen", "random", "named", "withheld"]
 FailureMode = Literal["normalization_cap", "too_late", "collapse_before_trigger", "no_effect"]
 BudgetKind = Literal["plain", "capped", "routed"]
 Branch = Literal[1, -1]
 
 
-class Part(BaseModel):
-    """Frozen, and strict about keys and numbers: a misspelt key or a NaN is an error here, not a hole in the page."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
-
-
 class ModelSummary(Part):
     """The audited model as it was run; `organism` marks models whose controllers are known by construction."""
 
-    name: str
-    source: str
+    name: Place
+    source: Place
     fingerprint: str
     family: str
     layers: Annotated[int, Field(ge=1)]
@@ -43,7 +56,7 @@ class ModelSummary(Part):
     d_model: Annotated[int, Field(ge=1)]
     dtype: str
     chat_template: str | None = None
-    system_prompt: str | None = None
+    system_prompt: Annotated[str | None, Mark.PROSE] = None
     thinking: str = "not supported"
     organism: bool = False
 
@@ -68,13 +81,18 @@ class ScreenRecall(Part):
 
 
 class Coverage(Part):
-    """How much of the model was tested and what that does not show."""
+    """How much of the model was tested and what that does not show.
+
+    Which neurons a seed draws at random, anybody can draw again: how many of them open goes with their names.
+    """
 
     neurons_tested: Count
     neurons_total: Count
-    statement: str = "That no other tested neuron is open does not mean that none exists: most neurons were not tested."
-    open_random: tuple[OpenRate, ...] = ()
-    screen_recall: tuple[ScreenRecall, ...] = ()
+    statement: Prose = (
+        "That no other tested neuron is open does not mean that none exists: most neurons were not tested."
+    )
+    open_random: Annotated[tuple[OpenRate, ...], Mark.EXACT] = ()
+    screen_recall: Annotated[tuple[ScreenRecall, ...], Mark.EXACT] = ()
 
 
 class CoherenceControl(Part):
@@ -128,7 +146,7 @@ class BehaviorSummary(Part):
     """A behavior as it was judged. `outcomes` is ordered, first match wins; the last horizon (tokens) is primary."""
 
     name: str
-    description: str = ""
+    description: Prose = ""
     sensitive: bool = False
     languages: tuple[str, ...] = ()
     horizons: Annotated[tuple[int, ...], Field(min_length=1)]
@@ -160,24 +178,27 @@ class Predictions(Part):
 class DoseRow(Part):
     """Outcome shares at one dose; `shares` is {horizon: {outcome: share}}, `c_measured` the cosine found at work."""
 
-    t: float | None
-    c: Cosine
-    c_measured: Cosine | None = None
-    c_measured_interval: CosineInterval | None = None
+    t: Exact
+    c: Annotated[Cosine, Mark.COORDINATE]
+    c_measured: Annotated[Cosine | None, Mark.EXACT] = None
+    c_measured_interval: Annotated[CosineInterval | None, Mark.EXACT] = None
     n: Count
     collapsed: Share
     shares: dict[str, dict[str, Share]]
     target_interval: ShareInterval | None = None
 
+    def bare(self) -> DoseRow:
+        """Without the undosed cosine, which is each neuron's own."""
+        return self.model_copy(update={"c": 0.0}) if self.t == 0 else self
+
 
 class ScreenRank(Part):
-    """The neuron's place in one screen; `band` replaces an exact rank that is withheld."""
+    """The neuron's place in one screen."""
 
     screen: str
-    rank: Count | None
+    rank: Annotated[Count | None, Mark.EXACT]
     of: Count
-    score: float | None = None
-    band: str | None = None
+    score: Exact = None
 
 
 class ActivationRange(Part):
@@ -199,21 +220,25 @@ class TokenLogit(Part):
 class Sample(Part):
     """One rollout as text; `text` None means withheld."""
 
-    t: float | None
-    c: Cosine
+    t: Exact
+    c: Annotated[Cosine, Mark.COORDINATE]
     outcome: str
-    prompt: str
-    text: str | None
+    prompt: Prose
+    text: Annotated[str | None, Mark.COMPLETION]
+
+    def bare(self) -> Sample:
+        """Without the undosed cosine, which is each neuron's own."""
+        return self.model_copy(update={"c": 0.0}) if self.t == 0 else self
 
 
 class Panel(Part):
     """What is known about the neuron itself; `dose_multiple` is the trigger dose over its natural range."""
 
     ranks: tuple[ScreenRank, ...] = ()
-    activation: tuple[ActivationRange, ...] = ()
-    dose_multiple: float | None = None
-    top_tokens: tuple[TokenLogit, ...] = ()
-    bottom_tokens: tuple[TokenLogit, ...] = ()
+    activation: Annotated[tuple[ActivationRange, ...], Mark.EXACT] = ()
+    dose_multiple: Exact = None
+    top_tokens: Annotated[tuple[TokenLogit, ...], Mark.EXACT] = ()
+    bottom_tokens: Annotated[tuple[TokenLogit, ...], Mark.EXACT] = ()
     samples: tuple[Sample, ...] = ()
 
 
@@ -224,47 +249,47 @@ class WindowResult(Part):
     set under a norm after the FFN alone; `ceiling_reachable` False says that the predicted ceiling lies at or above it.
     """
 
-    neuron: str
-    layer: Count | None
+    neuron: NeuronName
+    layer: Layer
     behavior: str
     branch: Branch
-    candidate_from: CandidateSource
-    trigger: Cosine | None
-    trigger_interval: CosineInterval | None = None
-    trigger_t: float | None = None
-    ceiling: Cosine | None
-    ceiling_interval: CosineInterval | None = None
-    ceiling_t: float | None = None
-    ceiling_predicted: Cosine | None = None
-    ceiling_predicted_interval: CosineInterval | None = None
-    predictions: dict[str, Cosine | None] = {}
+    candidate_from: Annotated[CandidateSource, Mark.SOURCE]
+    trigger: Coordinate
+    trigger_interval: Interval = None
+    trigger_t: Exact = None
+    ceiling: Coordinate
+    ceiling_interval: Interval = None
+    ceiling_t: Exact = None
+    ceiling_predicted: Annotated[Cosine | None, Mark.EXACT] = None
+    ceiling_predicted_interval: Annotated[CosineInterval | None, Mark.EXACT] = None
+    predictions: Annotated[dict[str, Cosine | None], Mark.EXACT] = {}
     height: Share | None = None
     height_interval: ShareInterval | None = None
     verdict: Literal["open", "closed"]
     verdict_probability: Share | None = None
     decided: bool
     failure_mode: FailureMode | None = None
-    propagation: float | None = None
+    propagation: Exact = None
     n_eligible: Count
-    c0: Cosine | None = None
-    budget: float | None = None
-    residual_norm: float | None = None
-    write_norm: float | None = None
-    triggers_by_outcome: dict[str, dict[str, Cosine | None]] = {}
+    c0: Annotated[Cosine | None, Mark.EXACT] = None
+    budget: Exact = None
+    residual_norm: Exact = None
+    write_norm: Exact = None
+    triggers_by_outcome: Annotated[dict[str, dict[str, Cosine | None]], Mark.COORDINATE] = {}
     outcomes: dict[str, dict[str, Share]] = {}
-    outcomes_at: Cosine | None = None
+    outcomes_at: Coordinate = None
     sampled: dict[str, Share] = {}
     budget_kind: BudgetKind = "plain"
-    plateau: Cosine | None = None
-    routed_share: Share | None = None
-    ceiling_reachable: bool | None = None
-    injected_trigger: Cosine | None = None
-    curve: dict[str, str | float] | None = None
+    plateau: Annotated[Cosine | None, Mark.EXACT] = None
+    routed_share: Annotated[Share | None, Mark.EXACT] = None
+    ceiling_reachable: Annotated[bool | None, Mark.EXACT] = None
+    injected_trigger: Coordinate = None
+    curve: Annotated[dict[str, str | float] | None, Mark.EXACT] = None
     float32_check: Literal["held", "changed"] | None = None
     doses: tuple[DoseRow, ...] = ()
     panel: Panel | None = None
-    region: str | None = None
-    withheld: bool = False
+    region: Region = None
+    withheld: Withheld = False
 
     @model_validator(mode="after")
     def _open_has_a_trigger(self) -> WindowResult:
@@ -272,15 +297,30 @@ class WindowResult(Part):
             raise ValueError(f"{self.neuron} is open for {self.behavior!r} but has no trigger")
         return self
 
+    def bare(self) -> WindowResult:
+        """Doses that round to one c as one, and none under a norm that caps c: their end tells the plateau."""
+        if self.plateau is not None:
+            panel = None if self.panel is None else self.panel.model_copy(update={"samples": ()})
+            return self.model_copy(update={"doses": (), "panel": panel})
+        doses: dict[int, DoseRow] = {}
+        for dose in self.doses:
+            # The first of those measured on most prompts is shown.
+            place = round(dose.bare().c / COARSE_STEP)
+            if place not in doses or dose.n > doses[place].n:
+                doses[place] = dose
+        return self.model_copy(update={"doses": tuple(doses.values())})
 
-class ReportDocument(Part):
+
+class ReportDocument(Document):
     """Everything a report shows."""
 
-    run: str
+    kind = "audit"
+
+    run: Run
     model: ModelSummary
     versions: dict[str, str]
-    seed: int
-    configuration: dict[str, JsonValue] = {}
+    seed: Seed
+    configuration: Settings = {}
     operations: tuple[str, ...] = ("add",)
     coverage: Coverage
     coherence: Coherence
@@ -288,7 +328,8 @@ class ReportDocument(Part):
     behaviors: Annotated[tuple[BehaviorSummary, ...], Field(min_length=1)]
     predictions: Predictions
     windows: tuple[WindowResult, ...] = ()
-    notes: tuple[str, ...] = ()
+    notes: Notes = ()
+    withheld: Withheld = False
 
     @model_validator(mode="after")
     def _windows_fit_behaviors(self) -> ReportDocument:
@@ -315,6 +356,33 @@ class ReportDocument(Part):
         """The behavior of that name."""
         return next(behavior for behavior in self.behaviors if behavior.name == name)
 
+    def secret(self, part: Part) -> bool | None:
+        """Whether a part belongs to a sensitive behavior on a model that is no organism."""
+        if self.model.organism:
+            return False
+        sensitive = {behavior.name for behavior in self.behaviors if behavior.sensitive}
+        if isinstance(part, WindowResult):
+            return part.behavior in sensitive
+        return bool(sensitive) if part is self else None
+
+    def layers_of(self, part: Part) -> int:
+        """Blocks of the model."""
+        return self.model.layers
+
+    def in_order(self, names: Sequence[str]) -> Sequence[str]:
+        """As the page shows them, open windows first."""
+        places = {name: place for place, name in enumerate(names)}
+        shown = sorted((window for window in self.windows if window.neuron in places), key=_reading_key)
+        return sorted(names, key=lambda name: (min(i for i, w in enumerate(shown) if w.neuron == name), places[name]))
+
+
+def _reading_key(window: WindowResult) -> tuple[bool, float, float]:
+    return (
+        window.verdict != "open",
+        2.0 if window.trigger is None else window.trigger,
+        2.0 if window.ceiling is None else window.ceiling,
+    )
+
 
 def load_document(values: Mapping[str, Any]) -> ReportDocument:
     """Check plain values and freeze them.
@@ -325,13 +393,4 @@ def load_document(values: Mapping[str, Any]) -> ReportDocument:
     Raises:
         ReportError: A key is missing, unknown or holds a wrong value; the message names its path.
     """
-    try:
-        return ReportDocument.model_validate(values)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        path = ".".join(str(step) for step in first["loc"]) or "document"
-        rest = "" if error.error_count() == 1 else f" (and {error.error_count() - 1} more)"
-        raise ReportError(
-            f"the report's data is not valid at {path}: {first['msg']}{rest}",
-            "the run was edited or written by another version; repeat the audit or install its manifest's version",
-        ) from error
+    return checked(ReportDocument, values)

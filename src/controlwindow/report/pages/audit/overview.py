@@ -57,7 +57,9 @@ def overview(windows: Sequence[WindowResult]) -> dict[str, Any]:
     )
     plateau = plateau.encode(x=position("plateau", low))
     text = base.mark_text(align="left", fontSize=11, x="width", dx=12).encode(text="verdict:N", color=color)
-    source = base.mark_text(align="left", fontSize=11, x="width", dx=138, color=MUTED).encode(text="source:N")
+    # As far to the right as the longest verdict asks, in characters of this size.
+    beside = 24 + round(6.3 * max((len(row["verdict"]) for row in rows), default=0))
+    source = base.mark_text(align="left", fontSize=11, x="width", dx=beside, color=MUTED).encode(text="source:N")
     chart = alt.layer(reach, beyond, window_bar, ceiling_interval, trigger_interval, plateau, marks, text, source)
     signs = ["● trigger", "┃ measured ceiling", "◇ predicted ceiling", "— 95 % interval"]
     if any(window.plateau is not None for window in windows):

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable, Mapping
-from functools import lru_cache
-from importlib import resources
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
-from jinja2 import Template
 from markupsafe import Markup
 
 from controlwindow.report import checks, palette, wording
-from controlwindow.report.drawing import render
+from controlwindow.report.page import Page, Sheet, slug, unique
 from controlwindow.report.pages.audit import overview, response
 from controlwindow.report.pages.audit.document import BehaviorSummary, ReportDocument, WindowResult
 from controlwindow.report.pages.audit.summary import (
@@ -24,13 +19,8 @@ from controlwindow.report.pages.audit.summary import (
     tested_neurons,
     windows_of,
 )
-from controlwindow.report.templating import page_template
 
 _EXPANDED = 8
-
-
-class _Draw(Protocol):
-    def __call__(self, stem: str, specification: dict[str, object] | None, description: str) -> Markup | None: ...
 
 
 class WindowView(NamedTuple):
@@ -59,13 +49,6 @@ class BehaviorView(NamedTuple):
     withheld: bool
 
 
-class Page(NamedTuple):
-    """The page and the figures it shows, by file stem."""
-
-    html: str
-    figures: Mapping[str, str]
-
-
 def render_page(document: ReportDocument) -> Page:
     """Draw a document that has already been made shareable.
 
@@ -75,23 +58,16 @@ def render_page(document: ReportDocument) -> Page:
     Raises:
         ReportError: A figure cannot be drawn.
     """
-    drawn: dict[str, str] = {}
-
-    def draw(stem: str, specification: dict[str, object] | None, description: str) -> Markup | None:
-        if specification is None:
-            return None
-        drawn[stem] = render(specification, stem, description)
-        return Markup(drawn[stem])
-
+    sheet = Sheet("report.html.jinja", _FILTERS)
+    draw = sheet.draw
     views: list[BehaviorView] = []
     stems: set[str] = set()
     for behavior in document.behaviors:
-        stem = _unique(slug(behavior.name), stems)
-        views.append(_behavior_view(document, behavior, stem, draw))
-    html = _template().render(
+        stem = unique(slug(behavior.name), stems)
+        views.append(_behavior_view(document, behavior, stem, sheet))
+    return sheet.page(
         document=document,
         behaviors=views,
-        style=Markup(_style()),
         errors=predictor_errors(document),
         ceilings=draw("predicted-ceilings", checks.ceilings(document), "Measured against predicted ceilings."),
         generic=draw(
@@ -100,16 +76,41 @@ def render_page(document: ReportDocument) -> Page:
             "Residual norm, participation ratio and predicted ceiling by layer.",
         ),
         total_tested=tested_neurons(document.windows),
+        origin=_origin(document),
     )
-    return Page(html, drawn)
 
 
-def _behavior_view(document: ReportDocument, behavior: BehaviorSummary, stem: str, draw: _Draw) -> BehaviorView:
+def _origin(document: ReportDocument) -> list[tuple[str, Any]]:
+    """Where the page comes from, line by line; None where it is withheld."""
+    model = document.model
+    splits = [
+        (f"{behavior.name}, {split} prompts", fingerprint)
+        for behavior in document.behaviors
+        for split, fingerprint in behavior.split_fingerprints.items()
+    ]
+    return [
+        ("model", f"{model.name} ({model.source})" if model.source != model.name else model.name),
+        ("weights fingerprint", model.fingerprint),
+        ("numbers", model.dtype),
+        ("chat template", model.chat_template or "none"),
+        ("system prompt", model.system_prompt or "none"),
+        ("thinking", model.thinking),
+        ("model organism", "yes, its controllers are known by construction" if model.organism else "no"),
+        ("operations", "; ".join(document.operations)),
+        ("seed", None if document.seed is None else str(document.seed)),
+        *splits,
+        *document.versions.items(),
+        *((f"setting: {wording.outcome_name(key)}", value) for key, value in document.configuration.items()),
+    ]
+
+
+def _behavior_view(document: ReportDocument, behavior: BehaviorSummary, stem: str, sheet: Sheet) -> BehaviorView:
+    draw = sheet.draw
     windows = windows_of(document, behavior.name)
     stems: set[str] = set()
     views: list[WindowView] = []
     for window in windows:
-        own = _unique(f"{stem}-{slug(window.neuron)}-{'plus' if window.branch > 0 else 'minus'}", stems)
+        own = unique(f"{stem}-{slug(window.neuron)}-{'plus' if window.branch > 0 else 'minus'}", stems)
         words = response.describe_dose_response(window, behavior)
         views.append(
             WindowView(
@@ -141,53 +142,14 @@ def _behavior_view(document: ReportDocument, behavior: BehaviorSummary, stem: st
     )
 
 
-def slug(text: str) -> str:
-    """A file stem of letters, digits and dashes.
-
-    Example:
-        >>> slug("L3.N120"), slug("../../etc")
-        ('l3-n120', 'etc')
-    """
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60] or "unnamed"
-
-
-def _unique(stem: str, taken: set[str]) -> str:
-    name, count = stem, 1
-    while name in taken:
-        count += 1
-        name = f"{stem}-{count}"
-    taken.add(name)
-    return name
-
-
-def _pretty(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _style() -> str:
-    rules = resources.files("controlwindow.report").joinpath("templates/report.css").read_text(encoding="utf-8")
-    colors = "".join(f".verdict-{name}{{--hue:{color}}}\n" for name, color in palette.VERDICTS.items())
-    return rules + colors
-
-
-@lru_cache(maxsize=1)
-def _template() -> Template:
-    filters: dict[str, Callable[..., Any]] = {
-        "number": wording.number,
-        "quantity": wording.quantity,
-        "predicted_ceiling": wording.predicted_ceiling,
-        "budget_name": wording.budget_name,
-        "budget_parts": wording.budget_parts,
-        "coordinate": wording.coordinate,
-        "interval": wording.interval,
-        "percent": wording.percent,
-        "percent_interval": wording.percent_interval,
-        "probability": wording.probability,
-        "sign": wording.branch_sign,
-        "outcome": wording.outcome_name,
-        "visible": wording.visible,
-        "reason": wording.reason,
-        "verdict_class": palette.verdict_class,
-        "pretty": _pretty,
-    }
-    return page_template("report.html.jinja", filters)
+_FILTERS: dict[str, Callable[..., Any]] = {
+    "predicted_ceiling": wording.predicted_ceiling,
+    "budget_name": wording.budget_name,
+    "budget_parts": wording.budget_parts,
+    "predictor": wording.predictor_name,
+    "coordinate": wording.coordinate,
+    "probability": wording.probability,
+    "sign": wording.branch_sign,
+    "reason": wording.reason,
+    "verdict_class": palette.verdict_class,
+}

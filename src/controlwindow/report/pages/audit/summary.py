@@ -133,16 +133,26 @@ def coverage_sentences(document: ReportDocument, behavior: BehaviorSummary) -> t
     total = coverage.neurons_total
     sentences = [
         f"{tested:,} of {total:,} neurons were tested for this behavior ({_percent(tested, total)}).",
-        coverage.statement,
+        _not_shown(document, behavior),
     ]
     for row in coverage.screen_recall:
         if row.behavior == behavior.name:
-            place = "was left out of the ranking" if row.rank is None else f"ranks {row.rank:,} of {row.of:,}"
+            left = total - row.of
+            of = f"{row.of:,}" if left <= 0 else f"{row.of:,} ({plural(left, 'neuron')} left out of the ranking)"
+            place = "was left out of the ranking" if row.rank is None else f"ranks {row.rank:,} of {of}"
             sentences.append(f"The {row.screen} screen's recall: planted {row.planted} {place}.")
     sentences.extend(
         open_rate_sentence(rate) for rate in coverage.open_random if rate.behavior in (None, behavior.name)
     )
     return tuple(sentence for sentence in sentences if sentence)
+
+
+def _not_shown(document: ReportDocument, behavior: BehaviorSummary) -> str:
+    """What the tested neurons do not show, which depends on whether one of them is open."""
+    mine = [window for window in document.windows if window.behavior == behavior.name]
+    if mine and all(window.verdict == "closed" for window in mine):
+        return "That none of them is open does not mean that none exists: most neurons were not tested."
+    return document.coverage.statement
 
 
 def open_rate_sentence(rate: OpenRate) -> str:

@@ -1,4 +1,4 @@
-"""The same results for a terminal of 100 columns."""
+"""The same results for a terminal."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from rich.text import Text
 from controlwindow.report.pages.audit.document import ReportDocument, WindowResult
 from controlwindow.report.pages.audit.summary import coverage_sentences, headline, windows_of
 from controlwindow.report.palette import VERDICTS, verdict_class
+from controlwindow.report.terminal import Fitting
 from controlwindow.report.wording import (
     REASONS,
     branch_sign,
@@ -22,24 +23,58 @@ from controlwindow.report.wording import (
 )
 
 
-def verdict_table(document: ReportDocument) -> Table:
-    """Every window, open ones first, one block for each behavior; c values, 95 % intervals in muted type."""
-    table = _plain_table()
-    table.add_column("behavior", no_wrap=True, max_width=16, style="bold")
-    table.add_column("neuron", no_wrap=True, min_width=_widest(document))
-    table.add_column("from", no_wrap=True, min_width=7)
-    table.add_column("trigger", no_wrap=True, min_width=17)
-    table.add_column("ceiling", no_wrap=True, min_width=17)
-    table.add_column("pred.", justify="right", no_wrap=True, min_width=max(5, _predicted_width(document)))
-    table.add_column("height", justify="right", no_wrap=True, min_width=6)
-    table.add_column("verdict", no_wrap=True, min_width=15)
-    table.add_column("prob.", justify="right", no_wrap=True, min_width=5)
+def verdict_table(document: ReportDocument) -> Fitting:
+    """Every window, open ones first, one block for each behavior; c values, 95 % intervals in muted type.
+
+    With less room than about 100 columns a table for each behavior, without sources and predictions, then without
+    intervals.
+    """
+    whole = _columns(
+        document, "behavior", "neuron", "from", "trigger", "ceiling", "pred.", "height", "verdict", "prob."
+    )
     for behavior in document.behaviors:
         name = visible(behavior.name)
         for window in windows_of(document, behavior.name):
-            table.add_row(Text(name), *_cells(window))
+            whole.add_row(Text(name), *_cells(window).values())
             name = ""
-        table.add_section()
+        whole.add_section()
+    return Fitting(
+        [whole],
+        _by_behavior(document, "neuron", "trigger", "ceiling", "height", "verdict", "prob."),
+        _by_behavior(document, "neuron", "trigger", "ceiling", "verdict", "prob.", intervals=False),
+    )
+
+
+def _by_behavior(document: ReportDocument, *headings: str, intervals: bool = True) -> list[Table]:
+    tables = []
+    for behavior in document.behaviors:
+        table = _columns(document, *headings)
+        table.title, table.title_justify = Text(visible(behavior.name), style="bold"), "left"
+        for window in windows_of(document, behavior.name):
+            cells = _cells(window, intervals)
+            table.add_row(*(cells[heading] for heading in headings))
+        tables.append(table)
+    return tables
+
+
+_ALL = ("behavior", "neuron", "from", "trigger", "ceiling", "pred.", "height", "verdict", "prob.")
+_RIGHT = frozenset({"pred.", "height", "prob."})
+
+
+def _columns(document: ReportDocument, *headings: str) -> Table:
+    widths = {
+        "neuron": max((len(visible(window.neuron)) + 2 for window in document.windows), default=8),
+        "pred.": max(5, max((len(predicted_ceiling(window)) for window in document.windows), default=0)),
+    }
+    table = _plain_table()
+    for heading in headings:
+        table.add_column(
+            heading,
+            no_wrap=True,
+            min_width=widths.get(heading),
+            justify="right" if heading in _RIGHT else "left",
+            style="bold" if heading == "behavior" else "",
+        )
     return table
 
 
@@ -47,34 +82,26 @@ def _plain_table() -> Table:
     return Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, show_edge=False)
 
 
-def _widest(document: ReportDocument) -> int:
-    return max((len(visible(window.neuron)) + 2 for window in document.windows), default=8)
-
-
-def _predicted_width(document: ReportDocument) -> int:
-    return max((len(predicted_ceiling(window)) for window in document.windows), default=0)
-
-
-def _cells(window: WindowResult) -> tuple[Text, ...]:
+def _cells(window: WindowResult, intervals: bool = True) -> dict[str, Text]:
     color = VERDICTS[verdict_class(window)]
     opened = window.verdict == "open"
     words = "open" if opened else REASONS.get(window.failure_mode or "", "closed")
-    return (
-        Text(f"{visible(window.neuron)} {branch_sign(window.branch)}", style="bold" if opened else ""),
-        Text(window.candidate_from, style="dim"),
-        _threshold(window.trigger, window.trigger_interval),
-        _threshold(window.ceiling, window.ceiling_interval),
-        Text(predicted_ceiling(window), style="dim"),
-        Text(percent(window.height)),
-        Text(words + ("" if window.decided else "?"), style=f"bold {color}" if opened else color),
-        Text(probability(window.verdict_probability), style="dim"),
-    )
+    return {
+        "neuron": Text(f"{visible(window.neuron)} {branch_sign(window.branch)}", style="bold" if opened else ""),
+        "from": Text(window.candidate_from, style="dim"),
+        "trigger": _threshold(window.trigger, window.trigger_interval if intervals else None),
+        "ceiling": _threshold(window.ceiling, window.ceiling_interval if intervals else None),
+        "pred.": Text(predicted_ceiling(window), style="dim"),
+        "height": Text(percent(window.height)),
+        "verdict": Text(words + ("" if window.decided else "?"), style=f"bold {color}" if opened else color),
+        "prob.": Text(probability(window.verdict_probability), style="dim"),
+    }
 
 
 def _threshold(value: float | None, bounds: tuple[float | None, float | None] | None) -> Text:
     if value is None:
         return Text(coordinate(value), style="dim")
-    return Text.assemble(number(value), " ", (interval(bounds), "dim"))
+    return Text.assemble(number(value), (f" {interval(bounds)}" if bounds else "", "dim"))
 
 
 def headline_lines(document: ReportDocument) -> tuple[Text, ...]:
@@ -99,7 +126,7 @@ def coverage_lines(document: ReportDocument) -> tuple[Text, ...]:
     )
 
 
-def rank_table(document: ReportDocument) -> Table:
+def rank_table(document: ReportDocument) -> Fitting:
     """Where each screen ranks each planted neuron."""
     table = _plain_table()
     for name in ("behavior", "planted", "screen"):
@@ -113,6 +140,6 @@ def rank_table(document: ReportDocument) -> Table:
             Text(visible(row.planted)),
             Text(visible(row.screen)),
             Text(rank),
-            f"{row.of:,}",
+            Text(f"{row.of:,}"),
         )
-    return table
+    return Fitting([table])

@@ -84,8 +84,10 @@ def _panel(key: str, title: str, scale: str | None, arms: Sequence[str]) -> alt.
     return chart.properties(width=212, height=200)
 
 
-def by_layer(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Each layer's share of the circuit, and the flips of its part alone and of the circuit without it."""
+def by_layer(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Each layer's share of the circuit, and the flips of its part alone and without it; None where withheld."""
+    if not layers:
+        return None
     shares = [{"layer": row["layer"], "share": row["share"]} for row in layers]
     names = {"alone": "this layer's part alone", "all_but": "all but this layer", "random": "random, same layer"}
     points = [

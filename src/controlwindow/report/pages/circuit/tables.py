@@ -11,7 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from controlwindow.report.pages.circuit import words
+from controlwindow.report.pages.circuit.document import circuit_document
 from controlwindow.report.pages.circuit.figures import ARM_NAMES
+from controlwindow.report.sharing import shareable
+from controlwindow.report.terminal import Fitting
 from controlwindow.report.wording import number, percent, quantity, visible
 
 
@@ -73,14 +76,23 @@ def _table(title: str) -> Table:
     )
 
 
-def circuit_terminal(document: Mapping[str, Any]) -> Iterator[RenderableType]:
-    """What a reader at a terminal is shown of a circuit."""
+def circuit_terminal(values: Mapping[str, Any], *, include_neurons: bool = False) -> Iterator[RenderableType]:
+    """What a reader at a terminal is shown of a circuit.
+
+    Args:
+        values: The circuit's results, as a ledger holds them.
+        include_neurons: Name neurons of a sensitive behavior on a model that is no organism.
+    """
+    document = shareable(circuit_document(values), include_neurons=include_neurons).model_dump(mode="json")
     yield from circuit_lines(document)
     yield ""
-    yield ladder_table(document["ladder"], f"{document['prompts']['eligible']} eligible prompts", document["mark"])
-    yield layer_table(document)
+    yield Fitting(
+        [ladder_table(document["ladder"], f"{document['prompts']['eligible']} eligible prompts", document["mark"])]
+    )
+    if document["layers"]:
+        yield Fitting([layer_table(document)])
     if document["base"] is not None:
-        yield ladder_table(document["base"]["ladder"], f"the same circuit in {document['base']['model']}")
+        yield Fitting([ladder_table(document["base"]["ladder"], f"the same circuit in {document['base']['model']}")])
     yield Text(
         "Shares with 95 % intervals over prompts and seeds; ppl ratio, tokens kept: undosed generic answers under "
         "the change; same answer: generic prompts answered anew.",

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from controlwindow.report.pages.circuit.figures import ARM_NAMES
-from controlwindow.report.wording import number, percent, percent_interval, visible
+from controlwindow.report.wording import MINUS, number, percent, percent_interval, visible
 
 LEVEL = 0.05
 """Holm-corrected p below which a difference from a control is called one."""
@@ -19,7 +19,7 @@ def strength(factor: float) -> str:
         >>> strength(0.0), strength(-0.5)
         ('m = 0', 'm = −0.5')
     """
-    return f"m = {factor:g}".replace("-", "−")
+    return f"m = {factor:g}".replace("-", MINUS)
 
 
 def share(found: Mapping[str, Any]) -> str:
@@ -53,12 +53,12 @@ def headline(document: Mapping[str, Any]) -> str:
     factor = document["choice"]["factor"]
     found = entry(document, "circuit", factor)
     assert found is not None
+    size = len(document["circuit"])
+    # Where neurons are withheld so is how many: with the screen it would name them.
+    which = f"{size} of {document['neurons_total']:,} neurons" if size else "the circuit’s neurons"
     return (
-        f"Multiplying {len(document['circuit'])} of {document['neurons_total']:,} neurons by {factor:g}".replace(
-            "-", "−"
-        )
-        + f" flips {share(found['flip'])} of {found['n']} eligible prompts coherently; "
-        f"{share(found['coherent'])} of the rollouts stay coherent."
+        f"Multiplying {which} by {strength(factor).removeprefix('m = ')} flips {share(found['flip'])} of {found['n']} "
+        f"eligible prompts coherently; {share(found['coherent'])} of the rollouts stay coherent."
     )
 
 
@@ -70,14 +70,24 @@ def against_controls(document: Mapping[str, Any]) -> list[str]:
             continue
         control = entry(document, test["against"], factor)
         assert control is not None
-        beats = test["p_holm"] < LEVEL and test["difference"] > 0 and test["seeds_below"] == test["seeds"]
-        words = "does more than" if beats else "is not shown to do more than"
+        words = _compared(test)
         sentences.append(
             f"{words} {ARM_NAMES[test['against']]} ({share(control['flip'])} flips, {test['seeds_below']} of "
             f"{test['seeds']} draws below; difference {figure({**test, 'value': test['difference']})}, "
             f"p {probability(test['p_holm'])} after Holm over {test['candidates']} strengths)"
         )
     return sentences
+
+
+def _compared(test: Mapping[str, Any]) -> str:
+    """What a difference from a control says; one that is clear the other way is said to be."""
+    if test["p_holm"] >= LEVEL:
+        return "is not shown to do more than"
+    if test["difference"] < 0:
+        return "does less than"
+    if test["seeds_below"] < test["seeds"]:
+        return "does more than most draws, but not all, of"
+    return "does more than"
 
 
 def cost(document: Mapping[str, Any]) -> str:
@@ -116,12 +126,14 @@ def against_base(document: Mapping[str, Any]) -> list[str]:
     if base is None:
         return []
     shared = base["overlap"]
-    sentences = [
-        f"{shared['shared']} of {shared['size']} neurons are also in the base model's circuit "
-        f"({share({'value': shared['share'], 'interval': shared['interval']})}; circuits drawn at random with the same "
-        f"layers share {share({'value': shared['chance'], 'interval': shared['chance_interval']})}, "
-        f"p {probability(shared['p'])})."
-    ]
+    sentences = []
+    if shared is not None:
+        chance = {"value": shared["chance"], "interval": shared["chance_interval"]}
+        sentences.append(
+            f"{shared['shared']} of {shared['size']} neurons are also in the base model's circuit "
+            f"({share({'value': shared['share'], 'interval': shared['interval']})}; circuits drawn at random with the "
+            f"same layers share {share(chance)}, p {probability(shared['p'])})."
+        )
     if base["detection_difference"] is not None and document["detection"] is not None:
         here, there = document["detection"]["arms"][0], base["detection"]["arms"][0]
         sentences.append(

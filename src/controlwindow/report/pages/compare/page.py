@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from importlib import resources
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import altair as alt
-from markupsafe import Markup
 from rich import box
 from rich.console import RenderableType
 from rich.table import Table
@@ -18,12 +15,13 @@ from rich.text import Text
 from controlwindow.interventions.comparison import METRICS, Comparison, Estimate, LevelResult
 from controlwindow.report import wording
 from controlwindow.report.canvas import attach, finish, heading, table
-from controlwindow.report.drawing import render
-from controlwindow.report.pages.audit.page import Page
+from controlwindow.report.page import Page, Sheet
+from controlwindow.report.pages.compare.document import ComparisonDocument, comparison_document
 from controlwindow.report.palette import FAINT, MUTED
-from controlwindow.report.sharing import WITHHELD
-from controlwindow.report.templating import page_template
+from controlwindow.report.sharing import shareable
+from controlwindow.report.terminal import Fitting
 from controlwindow.report.writing import write_page
+from controlwindow.secrecy import WITHHELD
 
 _COLORS = ("#0f6b6b", "#3b6fb6", "#7059a6", "#b0851a", "#d1495b", "#8a5a44", "#98a3ae", "#c3cad1")
 _SHOWN = (
@@ -51,53 +49,22 @@ class MethodView(NamedTuple):
     rows: tuple[LevelResult, ...]
 
 
-def shareable_comparison(comparison: Comparison, *, hide: bool) -> Comparison:
-    """The comparison without what tells a neuron of a sensitive behavior, where that is asked for.
-
-    Args:
-        comparison: The comparison.
-        hide: Give neurons pseudonyms and withhold layers and strengths, with the curves along them.
-    """
-    if not hide:
-        return comparison
-    neurons = list(dict.fromkeys(result.neuron for result in comparison.results if result.neuron))
-    names = {neuron: f"neuron {place + 1}" for place, neuron in enumerate(neurons)}
-
-    def renamed(text: str) -> str:
-        for neuron, name in sorted(names.items(), key=lambda item: -len(item[0])):
-            text = text.replace(neuron, name)
-        return text
-
-    nothing = float("nan")
-    results = tuple(
-        replace(
-            result,
-            arm=renamed(result.arm),
-            neuron=None if result.neuron is None else names[result.neuron],
-            layer=None,
-            sign=0,
-            strength=nothing,
-            raw=nothing,
-            values={},
-        )
-        for result in comparison.results
-    )
-    return replace(
-        comparison,
-        results=results,
-        differences=tuple(replace(row, arm=renamed(row.arm)) for row in comparison.differences),
-        curves={},
-        notes=tuple(map(renamed, comparison.notes)),
-    )
-
-
-def write_comparison(comparison: Comparison, directory: Path, *, hide: bool = False) -> Path:
+def write_comparison(
+    comparison: Comparison,
+    directory: Path,
+    *,
+    sensitive: bool = False,
+    organism: bool = False,
+    include_neurons: bool = False,
+) -> Path:
     """Write `report.html` and its figures into a run directory, whole or not at all.
 
     Args:
         comparison: The comparison.
         directory: The run directory; made if absent.
-        hide: As for `shareable_comparison`.
+        sensitive: Whether its behavior is.
+        organism: Whether its model is one.
+        include_neurons: Name neurons and strengths of a sensitive behavior on a model that is no organism.
 
     Returns:
         The path of the page.
@@ -105,12 +72,48 @@ def write_comparison(comparison: Comparison, directory: Path, *, hide: bool = Fa
     Raises:
         ReportError: A figure cannot be drawn, or a file cannot be written.
     """
-    shown = shareable_comparison(comparison, hide=hide)
+    document = comparison_document(comparison, sensitive=sensitive, organism=organism)
+    return write_page(render_comparison(shareable(document, include_neurons=include_neurons)), directory)
+
+
+def render_comparison(document: ComparisonDocument) -> Page:
+    """Draw a document that has already been made shareable.
+
+    Raises:
+        ReportError: A figure cannot be drawn.
+    """
+    comparison = document.comparison()
+    sheet = Sheet("comparison.html.jinja", {"written": written, "setting": setting_words})
     figures = {
-        name: render(specification, name, description)
-        for name, (specification, description) in comparison_figures(shown).items()
+        name: sheet.draw(name, specification, description)
+        for name, (specification, description) in comparison_figures(comparison).items()
     }
-    return write_page(Page(_page(shown, figures, hide), figures), directory)
+    views = [
+        MethodView(arm, rows[0].kind, rows)
+        for arm in comparison.arms
+        if (rows := tuple(row for row in comparison.results if row.arm == arm))
+    ]
+    certain = [row for row in comparison.differences if row.p_holm < 0.05]
+    return sheet.page(
+        comparison=comparison,
+        methods=views,
+        metrics=METRICS,
+        figures=figures,
+        hidden=document.withheld,
+        lines=comparison_lines(comparison),
+        differences=comparison.differences,
+        certain=certain,
+        off={(row.arm, row.level) for row in comparison.results if off_level(row)},
+        off_mark=OFF_LEVEL,
+        written=written,
+        setting=setting_words,
+        origin=[
+            ("model", comparison.model),
+            ("behavior", comparison.behavior),
+            ("prompts", f"{comparison.n_select} chosen on, {comparison.n_evaluate} others reported on"),
+            ("seed", None if document.seed is None else str(document.seed)),
+        ],
+    )
 
 
 def comparison_figures(comparison: Comparison) -> dict[str, tuple[dict[str, Any], str]]:
@@ -232,7 +235,7 @@ def off_level(result: LevelResult) -> str:
 
 def setting_words(result: LevelResult) -> str:
     """What a method chose, in a few words."""
-    if result.raw != result.raw:
+    if result.strength is None or result.sign is None:
         return WITHHELD
     parts = [] if result.layer is None else [f"layer {result.layer}"]
     if result.method in ("ablate", "directional_ablation"):
@@ -292,37 +295,13 @@ def comparison_lines(comparison: Comparison) -> tuple[str, ...]:
     return (*lines, *comparison.notes)
 
 
-def comparison_terminal(found: Comparison) -> Iterator[RenderableType]:
-    """What a reader at a terminal is shown of a comparison."""
-    yield Text(f"{found.behavior} on {found.model}: what each method costs at one rate", style="bold")
-    yield comparison_table(found)
-    for line in comparison_lines(found):
+def comparison_terminal(
+    found: Comparison, *, sensitive: bool, organism: bool, include_neurons: bool = False
+) -> Iterator[RenderableType]:
+    """What a reader at a terminal is shown of a comparison; arguments as `write_comparison`."""
+    document = comparison_document(found, sensitive=sensitive, organism=organism)
+    shown = shareable(document, include_neurons=include_neurons).comparison()
+    yield Text(f"{shown.behavior} on {shown.model}: what each method costs at one rate", style="bold")
+    yield Fitting([comparison_table(shown)])
+    for line in comparison_lines(shown):
         yield Text(line, style="dim")
-
-
-def _page(comparison: Comparison, figures: Mapping[str, str], hidden: bool) -> str:
-    template = page_template(
-        "comparison.html.jinja",
-        {"visible": wording.visible, "number": wording.number, "outcome": wording.outcome_name},
-        {"written": written, "setting": setting_words},
-    )
-    style = resources.files("controlwindow.report").joinpath("templates/report.css").read_text(encoding="utf-8")
-    views = [
-        MethodView(arm, rows[0].kind, rows)
-        for arm in comparison.arms
-        if (rows := tuple(row for row in comparison.results if row.arm == arm))
-    ]
-    certain = [row for row in comparison.differences if row.p_holm < 0.05]
-    return template.render(
-        comparison=comparison,
-        methods=views,
-        metrics=METRICS,
-        figures={name: Markup(svg) for name, svg in figures.items()},
-        style=Markup(style),
-        hidden=hidden,
-        lines=comparison_lines(comparison),
-        differences=comparison.differences,
-        certain=certain,
-        off={(row.arm, row.level) for row in comparison.results if off_level(row)},
-        off_mark=OFF_LEVEL,
-    )

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Template
-from markupsafe import Markup
 from rich.console import RenderableType
 
 from controlwindow.errors import ReportError
-from controlwindow.report.drawing import render
+from controlwindow.report.page import Sheet
 from controlwindow.report.pages.law import figures as law_figures
 from controlwindow.report.pages.law import tables as law_tables
-from controlwindow.report.templating import page_template
 from controlwindow.report.terminal import plain_table
-from controlwindow.report.wording import visible
 from controlwindow.report.writing import replace_file
 from controlwindow.runs.ledger import make_directory
 from controlwindow.values import from_table
@@ -77,15 +71,16 @@ def law_text(document: Mapping[str, Any]) -> str:
 def law_terminal(document: Mapping[str, Any]) -> Iterator[RenderableType]:
     """What a reader at a terminal is shown of a validation."""
     table = law_tables.aims_table(document)
-    rows = [[what, measured, met] for what, _, _, measured, met in table.rows]
-    yield plain_table([("aim", "left"), ("measured", "right"), ("", "left")], rows)
+    rows = [[what, measured, aim] for what, _, aim, measured, _ in table.rows]
+    columns = [("", "left"), ("measured", "right"), ("this project’s aim for its own models", "left")]
+    yield plain_table(columns, rows, optional=(columns[2][0],))
     yield (
         f"[dim]{len(document['models'])} models, {document['lineages']} lineages, {document['held_out_neurons']} "
         f"held-out neurons; order proved by the ledgers for {document['order']['forecasts']} forecasts"
     )
 
 
-def render_law(document: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
+def render_law(document: Mapping[str, Any]) -> tuple[str, Mapping[str, str]]:
     """The page, and its figures by file stem.
 
     Raises:
@@ -101,17 +96,19 @@ def render_law(document: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
         "constants": law_figures.constants(scores),
         "detector-roc": law_figures.roc(document["models"]),
     }
+    sheet = Sheet("law.html.jinja")
     figures = {
-        stem: render(found, stem, _DESCRIPTIONS[stem]) for stem, found in specifications.items() if found is not None
+        stem: sheet.draw(stem, found, _DESCRIPTIONS[stem])
+        for stem, found in specifications.items()
+        if found is not None
     }
-    page = _template().render(
-        document=document,
-        figures={stem: Markup(svg) for stem, svg in figures.items()},
-        descriptions=_DESCRIPTIONS,
-        tables=law_tables,
-        style=Markup(resources.files("controlwindow.report").joinpath("templates/report.css").read_text("utf-8")),
-    )
-    return page, figures
+    seed = document["plan"]["sizes"]["seed"]
+    origin = [
+        ("plan", document["plan"]["digest"]),
+        ("seed", None if seed is None else str(seed)),
+        *((f"model {model['name']}", f"weights {model['fingerprint']}") for model in document["plan"]["models"]),
+    ]
+    return sheet.page(document=document, figures=figures, descriptions=_DESCRIPTIONS, tables=law_tables, origin=origin)
 
 
 _DESCRIPTIONS = {
@@ -122,8 +119,3 @@ _DESCRIPTIONS = {
     "constants": "Leave-one-out error in log dose of a constant α, t and c, natural neurons.",
     "detector-roc": "ROC of the coherence detector on labelled controls, a line for each model and behavior.",
 }
-
-
-@lru_cache(maxsize=1)
-def _template() -> Template:
-    return page_template("law.html.jinja", {"visible": visible})

@@ -21,9 +21,13 @@ def aims_table(document: Mapping[str, Any]) -> Table:
     for aim in document["aims"]:
         value = aim["measured"]
         shown = "–" if value is None else str(value) if isinstance(value, int) else _shown(aim["what"], value)
-        met = {True: "met", False: "missed", None: "not measured"}[aim["met"]]
+        met = {True: "as aimed at", False: "not as aimed at", None: "not measured"}[aim["met"]]
         rows.append((aim["what"], aim["reported"] or "–", aim["aim"], shown, met))
-    return Table("What was aimed at, and what was measured.", ("what", "reported", "aim", "measured", ""), tuple(rows))
+    caption = (
+        "What was measured here, beside what this project aims at with its own models, and what was reported before."
+    )
+    columns = ("what", "reported", "aim of the project", "measured here", "")
+    return Table(caption, columns, tuple(rows))
 
 
 def errors_table(document: Mapping[str, Any]) -> Table:

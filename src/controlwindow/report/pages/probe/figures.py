@@ -7,6 +7,7 @@ from typing import Any
 
 import altair as alt
 
+from controlwindow.models import Neuron
 from controlwindow.report.canvas import attach, finish, heading, table
 from controlwindow.report.pages.probe.words import NAMES
 from controlwindow.report.palette import FAINT, INK, MUTED, PREDICTED, SOURCE_STATE
@@ -35,8 +36,8 @@ def sums(document: Document) -> dict[str, Any]:
     return attach(finish(alt.layer(points, heading("Σ I and ΔF")).properties(width=330, height=230)), {"pairs": rows})
 
 
-def ladders(document: Document) -> dict[str, Any]:
-    """The effect of every set operation on F against k, the circuit with its interval beside its controls."""
+def ladders(document: Document) -> dict[str, Any] | None:
+    """The effect of every set operation on F against k, with controls; None where that is withheld."""
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for line in document["effects"]:
         found = line["setting"]
@@ -44,6 +45,8 @@ def ladders(document: Document) -> dict[str, Any]:
             name = NAMES[found["intervention"]]
             title = f"{name} ×{found['factor']:g}" if found["intervention"] == "amplify" else name
             groups.setdefault(title, []).append(line)
+    if not groups:
+        return None
     panels, tables = [], {}
     for place, (title, lines) in enumerate(groups.items()):
         name = f"ladder{place}"
@@ -105,15 +108,17 @@ def grid(document: Document) -> dict[str, Any] | None:
     return attach(finish(alt.hconcat(*panels, spacing=30)), tables)
 
 
-def ranking(document: Document) -> dict[str, Any]:
-    """The size of |mean I| against rank with intervals, and the layers of the listed neurons."""
+def ranking(document: Document) -> dict[str, Any] | None:
+    """The size of |mean I| against rank with intervals, and the layers of the neurons; None where withheld."""
+    if not document["ranking"]["top"]:
+        return None
     rows, counts = [], dict[int, int]()
     for rank, row in enumerate(document["ranking"]["top"], start=1):
         low, high = sorted(abs(bound) for bound in row["interval"])
         crosses = row["interval"][0] * row["interval"][1] < 0
         rows.append({"rank": rank, "size": abs(row["mean"]), "low": 0.0 if crosses else low, "high": high})
-        if row["layer"] is not None:
-            counts[row["layer"]] = counts.get(row["layer"], 0) + 1
+        layer = Neuron.parse(row["neuron"]).layer
+        counts[layer] = counts.get(layer, 0) + 1
     across = alt.X("rank:Q", title="rank", axis=alt.Axis(grid=False))
     left = alt.layer(
         table("ranks").mark_rule(color=SOURCE_STATE, strokeWidth=2).encode(x=across, y="low:Q", y2="high:Q"),
@@ -129,8 +134,7 @@ def ranking(document: Document) -> dict[str, Any]:
         heading("their layers"),
     ).properties(width=190, height=200)  # fmt: skip
     layers = [{"layer": layer, "count": count} for layer, count in sorted(counts.items())]
-    chart = alt.hconcat(left, right, spacing=34) if layers else left
-    return attach(finish(chart), {"ranks": rows, "layers": layers})
+    return attach(finish(alt.hconcat(left, right, spacing=34)), {"ranks": rows, "layers": layers})
 
 
 def ratio_against_effect(document: Document) -> dict[str, Any]:

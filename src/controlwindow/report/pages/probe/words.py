@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from controlwindow.report.wording import number, percent, plural
+from controlwindow.secrecy import WITHHELD
 
 NAMES = {
     "ablate": "ablate",
@@ -27,8 +28,29 @@ _KINDS = {
 
 def headline(document: Mapping[str, Any]) -> str:
     """The verdict in one sentence."""
-    on = "generated text" if document["verdict"]["measured_on"] == "generated" else "F alone"
-    return f"{_KINDS[document['verdict']['kind']]} (judged on {on})"
+    verdict, predicted = document["verdict"], document["ratio"]["predicted"]
+    on = "generated text" if verdict["measured_on"] == "generated" else "F alone"
+    against = f", although the FFN-to-skip ratio predicted {predicted}" if verdict["ratio_agrees"] is False else ""
+    return f"{_KINDS[verdict['kind']]} (judged on {on}){against}"
+
+
+def floor(document: Mapping[str, Any]) -> str:
+    """What the fewest pairs allow: the smallest p that sign flips can give; empty where it is small enough to say more.
+
+    Of n differences that all point one way, 2 of the 2ⁿ flips of signs are as far from 0.
+    """
+    said = []
+    for what, noun, key in (("F", "pair", "effects"), ("generated text", "prompt", "rollouts")):
+        tested = [line for line in document[key] if line["p"] is not None]
+        if not tested:
+            continue
+        least = min(1.0, len(tested) * 2.0 ** (1 - tested[0]["n"]))
+        if least >= 0.05:
+            said.append(
+                f"With {plural(tested[0]['n'], noun)} no p on {what} can lie below {number(least, 3)} after Holm over "
+                f"{plural(len(tested), 'line')}, however clear the effect: that is their floor, not a finding."
+            )
+    return " ".join(said)
 
 
 def reach(document: Mapping[str, Any]) -> str:
@@ -41,9 +63,10 @@ def reach(document: Mapping[str, Any]) -> str:
         return ""
     most = max(lines, key=lambda line: line["flips"])
     low, high = most["interval"]
-    name = NAMES[most["setting"]["intervention"]]
+    name, chosen = NAMES[most["setting"]["intervention"]], setting(most["setting"])
+    where = "" if chosen == WITHHELD else f" ({chosen})"
     return (
-        f"{name[0].upper()}{name[1:]} ({setting(most['setting'])}) flips most: {percent(most['flips'])} "
+        f"{name[0].upper()}{name[1:]}{where} flips most: {percent(most['flips'])} "
         f"[{percent(low)}, {percent(high)}] of {plural(most['n'], 'eligible prompt')} coherently, while "
         f"{percent(1 - most['coherent'])} of its rollouts collapse."
     )
@@ -79,6 +102,8 @@ def shape(document: Mapping[str, Any]) -> str:
         f"if spread evenly over {number(found['effective'], 0)}."
     )
     if found["compensated"] is None:
+        if document.get("withheld"):
+            return text
         return text + " Ablating the circuit has no direct effect on F to be compensated."
     low, high = found["compensated_interval"]
     if found["compensated"] < 0:
@@ -127,8 +152,8 @@ def budget(document: Mapping[str, Any]) -> str:
 
 def setting(found: Mapping[str, Any]) -> str:
     """One setting in words, without the intervention's name."""
-    if found["layer"] is None:
-        return "withheld"
+    if found["size"] is None:
+        return WITHHELD
     if found["layer"] >= 0:
         return f"layer {found['layer']}, {number(found['strength'])} ‖r‖"
     size = f"k = {found['size']}"
