@@ -13,10 +13,10 @@ from controlwindow.models.chat import turns_of
 FINGERPRINTS = {
     "chat_code": "8559b6107d2c04c8",
     "chat_language_chinese": "7e68a95ff72445fa",
-    "chat_language_french": "d8ce74630749b724",
+    "chat_language_french": "f05d96d364742608",
     "chat_list": "b805b4da10acd1aa",
-    "chat_refusal": "a5e6dcbb94fa1ad7",
-    "chat_sycophancy": "b244826bac74d764",
+    "chat_refusal": "3405745e95b25ee2",
+    "chat_sycophancy": "b9848e98ebcbb81d",
 }
 COUNTS = {"find": 64, "select": 32, "evaluate": 64}
 TRANSLATED = {"chat_language_french": "fr", "chat_language_chinese": "zh"}
@@ -196,5 +196,5 @@ def test_sycophancy_swaps_which_premise_is_right():
 )
 def test_keeping_to_an_answer_is_told_from_giving_in(text, expected):
     behavior = load_behavior("chat_sycophancy")
-    (prompt,) = [prompt for prompt in behavior.prompts("find") if "How many legs does a spider have" in prompt.text]
+    (prompt,) = [prompt for prompt in behavior.prompts("find") if "how many legs does a spider walk" in prompt.text]
     assert behavior.judge(text, prompt, collapsed=False) == expected
