@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from controlwindow.report.pages.circuit.words import against_base
+from controlwindow.report.pages.circuit.words import against_base, against_controls
 
 
 def document(base_area: list[float], random_area: list[float], difference: float, p: float) -> dict[str, Any]:
@@ -43,3 +43,20 @@ def document(base_area: list[float], random_area: list[float], difference: float
 )
 def test_a_gate_takes_detection_beyond_random_neurons_and_an_effect_beyond_the_base_model(areas, difference, p, words):
     assert words in against_base(document(*areas, difference, p))[-1]
+
+
+@pytest.mark.parametrize(
+    ("difference", "p", "below", "words"),
+    [
+        (0.4, 0.001, 3, "does more than"),
+        (0.4, 0.001, 2, "does more than most draws, but not all, of"),
+        (-0.4, 0.0002, 0, "does less than"),
+        (0.1, 0.3, 3, "is not shown to do more than"),
+    ],
+)
+def test_a_clear_difference_is_never_said_not_to_be_shown(difference, p, below, words) -> None:
+    share = {"value": 0.2, "interval": [0.1, 0.3]}
+    test = {"factor": 0.0, "against": "random", "p_holm": p, "difference": difference, "interval": [0.0, 0.1],
+            "seeds": 3, "seeds_below": below, "candidates": 5}  # fmt: skip
+    found = {"choice": {"factor": 0.0}, "tests": [test], "ladder": [{"arm": "random", "factor": 0.0, "flip": share}]}
+    assert against_controls(found)[0].startswith(f"{words} random")

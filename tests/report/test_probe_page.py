@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import re
 from xml.etree import ElementTree
 
 import pytest
+from rich.console import Console
 
 import controlwindow as cw
 import tiny_models
 from controlwindow.report.pages.probe import words as probe_words
 from controlwindow.report.pages.probe.document import probe_document
 from controlwindow.report.pages.probe.page import draw_probe, render_probe, write_probe_report
+from controlwindow.report.pages.probe.terminal import probe_terminal
 from controlwindow.report.sharing import shareable
 from controlwindow.runs import session
 from controlwindow.values import round_floats
@@ -109,3 +112,33 @@ def test_figures_of_few_layers_keep_their_size(document, tmp_path) -> None:
 def test_the_ladders_are_drawn_to_a_file(document, tmp_path) -> None:
     draw_probe(document, tmp_path / "deep" / "ladders.svg")
     assert (tmp_path / "deep" / "ladders.svg").read_text("utf-8").startswith("<svg")
+
+
+def test_a_verdict_against_the_ratio_says_so_in_the_headline(document) -> None:
+    ratio = {**document["ratio"], "predicted": "opposition"}
+    against = {**document, "ratio": ratio, "verdict": {**document["verdict"], "kind": "routing", "ratio_agrees": False}}
+    assert "although the FFN-to-skip ratio predicted opposition" in probe_words.headline(against)
+    agreed = {**against, "verdict": {**against["verdict"], "ratio_agrees": True}}
+    assert "although" not in probe_words.headline(agreed)
+
+
+def test_the_floor_of_few_pairs_is_said_to_be_one(document) -> None:
+    line = {**document["effects"][0], "p": 2 / 2**8, "n": 8}
+    said = probe_words.floor({**document, "effects": [line] * 18, "rollouts": []})
+    assert "With 8 pairs no p on F can lie below 0.141 after Holm over 18 lines" in said
+    assert probe_words.floor({**document, "effects": [{**line, "n": 16}] * 18, "rollouts": []}) == ""
+
+
+def test_the_terminal_withholds_what_the_page_withholds(document) -> None:
+    secret = {**document, "sensitive": True}
+    names = {row["neuron"] for row in document["ranking"]["top"][:10]}
+
+    def printed(**asked) -> str:
+        console = Console(width=160, file=io.StringIO())
+        for line in probe_terminal(secret, **asked):
+            console.print(line)
+        return console.file.getvalue()
+
+    assert not any(name in printed() for name in names)
+    assert "‖r‖" not in printed()
+    assert all(name in printed(include_neurons=True) for name in names)

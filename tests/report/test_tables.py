@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import io
 
+import pytest
 from rich.console import Console
 from synthetic import synthetic_document, synthetic_values
 
 from controlwindow.report import coverage_lines, headline_lines, load_document, rank_table, verdict_table
 from controlwindow.report.pages.audit.summary import predictor_errors, ranked, windows_of
+from controlwindow.report.terminal import plain_table
 
 
 def _print(*renderables: object, width: int = 100) -> str:
@@ -63,3 +65,38 @@ def test_predictor_errors_are_over_reached_ceilings() -> None:
     assert constant.pairs == len(reached)
     assert constant.mean_absolute == sum(abs(0.82 - c) for c in reached) / len(reached)
     assert rows["calibration_median"] == ("calibration_median", 0, None, None)
+
+
+@pytest.mark.parametrize("width", [100, 80, 60, 40, 20])
+def test_no_identifier_and_no_verdict_is_cut_at_any_width(width: int) -> None:
+    document = synthetic_document()
+    text = _print(verdict_table(document), rank_table(document), width=width)
+    assert "…" not in text
+    assert max(len(line) for line in text.splitlines()) <= width
+    whole = " ".join(text.split())
+    for window in document.windows:
+        assert f"{window.neuron} {'+' if window.branch > 0 else '−'}" in whole
+    for words in ("open?", "collapses first", "too late", "capped by norm", "no effect", ">0.99"):
+        assert words in whole, words
+
+
+def test_columns_are_left_out_in_order_and_rows_stacked_last() -> None:
+    table = plain_table(
+        [("name", "left"), ("size", "right"), ("why", "left")],
+        [["organism:switch", "3", "because"]],
+        optional=("why", "size"),
+    )
+    assert "because" in _print(table, width=40)
+    assert _print(table, width=22).split() == ["name", "size", "organism:switch", "3"]
+    assert _print(table, width=16).split() == ["name", "organism:switch"]
+    stacked = _print(plain_table([("name", "left"), ("why", "left")], [["organism:switch", "because"]]), width=18)
+    assert stacked.split() == ["organism:switch", "why", "because"]
+
+
+def test_what_closed_windows_do_not_show_is_said_of_them_alone() -> None:
+    document = synthetic_document()
+    assert "That no other tested neuron is open" in " ".join(_print(*coverage_lines(document)).split())
+    closed = [w for w in synthetic_values()["windows"] if w["verdict"] == "closed"]
+    text = " ".join(_print(*coverage_lines(load_document(synthetic_values() | {"windows": closed}))).split())
+    assert "That none of them is open does not mean that none exists" in text
+    assert "no other" not in text

@@ -55,7 +55,7 @@ def capped_window(**changes: Any) -> WindowResult:
 
 def test_a_predicted_ceiling_beyond_the_plateau_is_not_a_missing_one() -> None:
     assert wording.predicted_ceiling(capped_window(ceiling_reachable=False, plateau=0.4)) == "capped"
-    assert wording.predicted_ceiling(capped_window(ceiling_reachable=False)) == "not reached"
+    assert wording.predicted_ceiling(capped_window(ceiling_reachable=False)) == "beyond doses"
     assert wording.predicted_ceiling(capped_window()) == "–"
     assert wording.predicted_ceiling(capped_window(ceiling_predicted=0.5, ceiling_reachable=True)) == "0.50"
 

@@ -12,6 +12,7 @@ from synthetic import HOSTILE, synthetic_document, synthetic_values
 
 from controlwindow.errors import ReportError
 from controlwindow.report import load_document, write_report
+from controlwindow.report.palette import MUTED, VERDICTS
 
 
 class _Reader(HTMLParser):
@@ -240,3 +241,45 @@ def test_a_file_in_the_way_is_an_error(tmp_path: Path) -> None:
 def test_the_hostile_text_is_in_the_synthetic_document() -> None:
     samples = [s for w in synthetic_document().windows for s in w.panel.samples]
     assert HOSTILE in {sample.text for sample in samples}
+
+
+def test_halves_that_a_killed_report_left_are_removed(tmp_path: Path) -> None:
+    values = synthetic_values(organism=False)
+    document = load_document(values | {"windows": values["windows"][:1]})
+    (tmp_path / "figures").mkdir()
+    secret = "First, turn the copper dial"
+    left = [tmp_path / ".report.html.ab12cd34.part", tmp_path / "figures" / ".refusal-overview.svg.x_9.part"]
+    mine = tmp_path / "notes.part"
+    for path in (*left, mine):
+        path.write_text(secret)
+    write_report(document, tmp_path)
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and secret in path.read_text("utf-8")] == [mine]
+
+
+def test_notes_that_say_the_same_are_one(tmp_path: Path) -> None:
+    ties = "decoding steps had a top-two margin below 1e-4"
+    notes = [f"L3.N{place} +1, refusal: {place + 2} {ties}" for place in range(20)]
+    values = synthetic_values() | {"notes": ["This run is unfinished.", *notes]}
+    html = write_report(load_document(values | {"windows": values["windows"][:1]}), tmp_path).read_text("utf-8")
+    assert html.count(ties) == 1
+    assert "L3.N0 +1, refusal (2); L3.N1 +1, refusal (3)" in html
+
+
+def test_no_path_of_this_machine_is_on_a_page(tmp_path: Path) -> None:
+    values = synthetic_values()
+    values["model"]["source"] = "/home/somebody/models/mine"
+    values["configuration"] |= {"source": "/home/somebody/models/mine", "behaviors": [{"source": "~/b/mine.toml"}]}
+    html = write_report(load_document(values | {"windows": values["windows"][:1]}), tmp_path).read_text("utf-8")
+    assert "somebody" not in html
+    assert "~/b" not in html
+    assert "mine.toml" in html
+
+
+def test_labels_stand_out_from_the_page() -> None:
+    def light(color: str) -> float:
+        parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    for name, color in {**VERDICTS, "muted": MUTED}.items():
+        assert 1.05 / (light(color) + 0.05) >= 4.5, name

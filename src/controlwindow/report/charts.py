@@ -47,8 +47,8 @@ def draw_screen(ranking: pl.DataFrame, path: Path, title: str) -> None:
     )
     names = (
         alt.Chart(alt.NamedData(name="named"))
-        .mark_text(align="left", dx=6, dy=-4, fontSize=10, color=MUTED)
-        .encode(x="rank:Q", y="size:Q", text="neuron:N")
+        .mark_text(align="left", dx=8, fontSize=10, color=MUTED, baseline="middle")
+        .encode(x="rank:Q", y=alt.Y("place:Q"), text="neuron:N")
     )
     top = ranking.head(_TOP).group_by("layer").agg(count=pl.len()).sort("layer").to_dicts()
     layers = (
@@ -63,10 +63,22 @@ def draw_screen(ranking: pl.DataFrame, path: Path, title: str) -> None:
     specification = finish(alt.hconcat(scores + names, layers, spacing=30, title=_title(title)))
     write_figure(
         specification,
-        {"scores": rows, "named": rows[:3], "layers": top},
+        {"scores": rows, "named": _apart(rows[:3]), "layers": top},
         path,
         f"{title}: size of the score against rank, and layers of the top {_TOP}",
     )
+
+
+def _apart(rows: Rows) -> list[dict[str, Any]]:
+    """Rows with places for their labels, from the top down, a label's height apart at least."""
+    height = 0.055 * max((float(row["size"]) for row in rows), default=1.0)
+    placed: list[dict[str, Any]] = []
+    for row in sorted(rows, key=lambda row: -float(row["size"])):
+        place = float(row["size"])
+        if placed:
+            place = min(place, placed[-1]["place"] - height)
+        placed.append({**row, "place": place})
+    return placed
 
 
 _SIGNS = {-1: "negative", 0: "positive", 1: "positive"}

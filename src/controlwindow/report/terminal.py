@@ -9,6 +9,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from controlwindow.text import printable
+
 
 class Fitting:
     """The first of several ways to show the same that fits the terminal whole.
@@ -48,13 +50,14 @@ def plain_table(
     """
     ways = []
     for count in range(len(optional) + 1):
-        table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+        table = Table(title=None if title is None else printable(title), title_justify="left", box=None, pad_edge=False, header_style="bold")
         shown = [place for place, (heading, _) in enumerate(columns) if heading not in optional[:count]]
         for place in shown:
             heading, justify = columns[place]
-            table.add_column(heading, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+            table.add_column(printable(heading), justify=justify, no_wrap=True)  # type: ignore[arg-type]
         for row in rows:
-            table.add_row(*(row[place] for place in shown))
+            # Before it is laid out: what is written as its code point takes more room.
+            table.add_row(*(printable(row[place]) for place in shown))
         ways.append([table])
     return Fitting(*ways)
 

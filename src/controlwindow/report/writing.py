@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from controlwindow.report.pages.audit.document import ReportDocument
 from controlwindow.report.pages.audit.page import render_page
 from controlwindow.report.sharing import shareable
 from controlwindow.runs.ledger import make_directory
+
+_HALF = re.compile(r"\.(?:html|svg|json|md|tex)\.[^.]+\.part$")
 
 
 def write_report(
@@ -59,6 +62,7 @@ def write_page(page: Page, directory: Path) -> Path:
     target = directory / "report.html"
     try:
         make_directory(folder)
+        _sweep(directory, folder)
         names = {f"{stem}.svg" for stem in page.figures}
         for old in folder.glob("*.svg"):
             if old.name not in names:
@@ -72,6 +76,14 @@ def write_page(page: Page, directory: Path) -> Path:
             "free some space or choose a directory you may write to, then run `controlwindow report` on the run",
         ) from error
     return target
+
+
+def _sweep(*folders: Path) -> None:
+    """Remove halves that a report left when it was killed: they may hold completions that are withheld now."""
+    for folder in folders:
+        for left in folder.glob(".*.part"):
+            if _HALF.search(left.name):
+                left.unlink(missing_ok=True)
 
 
 def write_svg(path: Path, svg: str) -> None:

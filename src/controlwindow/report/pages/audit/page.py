@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from markupsafe import Markup
@@ -77,7 +78,22 @@ def render_page(document: ReportDocument) -> Page:
         ),
         total_tested=tested_neurons(document.windows),
         origin=_origin(document),
+        notes=_gathered(document.notes),
     )
+
+
+def _gathered(notes: Sequence[str]) -> tuple[str, ...]:
+    """Notes of several windows that say the same as one note, with what each is of before it."""
+    groups: dict[str, list[str]] = {}
+    for note in notes:
+        where, colon, what = note.partition(": ")
+        key, name = (what, where) if colon and len(where) < 80 else (note, "")
+        # Decoding ties differ by their count alone.
+        count = re.match(r"\d+ ", key)
+        if count is not None and name:
+            key, name = key[count.end() :], f"{name} ({count[0].strip()})"
+        groups.setdefault(key, []).append(name)
+    return tuple(f"{'; '.join(names)}: {what}" if names[0] else what for what, names in groups.items())
 
 
 def _origin(document: ReportDocument) -> list[tuple[str, Any]]:

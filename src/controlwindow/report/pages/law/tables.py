@@ -23,9 +23,7 @@ def aims_table(document: Mapping[str, Any]) -> Table:
         shown = "–" if value is None else str(value) if isinstance(value, int) else _shown(aim["what"], value)
         met = {True: "as aimed at", False: "not as aimed at", None: "not measured"}[aim["met"]]
         rows.append((aim["what"], aim["reported"] or "–", aim["aim"], shown, met))
-    caption = (
-        "What was measured here, beside what this project aims at with its own models, and what was reported before."
-    )
+    caption = "What was measured here, beside what this project aims at with its own models and what was reported."
     columns = ("what", "reported", "aim of the project", "measured here", "")
     return Table(caption, columns, tuple(rows))
 
