@@ -8,11 +8,12 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Annotated, Any, Literal, NoReturn
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict, model_validator
 from pydantic_core import PydanticCustomError
 
-from controlwindow.behaviors.languages import known_languages
-from controlwindow.behaviors.oracles import AnyOracle, LanguageOracle, RefusalOracle
+from controlwindow.behaviors.oracles import AnyOracle
+from controlwindow.behaviors.oracles.base import checked_language
+from controlwindow.behaviors.oracles.registry import provenance
 from controlwindow.behaviors.outcomes import OUTCOME_TYPES, OutcomeKind, OutcomeType, judge_outcome
 from controlwindow.behaviors.prompts import (
     SPLITS,
@@ -24,7 +25,6 @@ from controlwindow.behaviors.prompts import (
     fingerprint_prompts,
     prompt_record,
 )
-from controlwindow.behaviors.refusals import SHIPPED_LANGUAGES
 from controlwindow.behaviors.swapping import swap_in_last_turn
 from controlwindow.errors import BehaviorError
 
@@ -40,6 +40,12 @@ def _ascending(values: tuple[int, ...]) -> tuple[int, ...]:
     if any(later <= earlier for earlier, later in pairwise(values)):
         raise PydanticCustomError("not_ascending", "horizons must ascend, each once")
     return values
+
+
+def _languages(codes: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(codes)) < len(codes):
+        raise PydanticCustomError("twice", "each language stands once")
+    return tuple(map(checked_language, codes))
 
 
 def _prompt_table(value: object) -> object:
@@ -102,7 +108,7 @@ class LogOdds(BaseModel):
     kind: Literal["tokens", "sequences", "answers"] = "tokens"
     target: _LogOddsTexts = ()
     control: _LogOddsTexts = ()
-    answer_tokens: Annotated[int, Field(ge=1, le=64)] = 8
+    answer_tokens: Annotated[int, Strict(), Field(ge=1, le=64)] = 8
 
     @model_validator(mode="after")
     def _texts_where_asked(self) -> LogOdds:
@@ -153,15 +159,15 @@ class BehaviorDefinition(BaseModel):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
     description: str = ""
-    sensitive: bool = False
-    languages: Annotated[tuple[str, ...], Field(min_length=1)] = ("en",)
+    sensitive: Annotated[bool, Strict()] = False
+    languages: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_languages)] = ("en",)
     horizons: Annotated[
-        tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(min_length=1), AfterValidator(_ascending)
+        tuple[Annotated[int, Strict(), Field(ge=1, le=4096)], ...], Field(min_length=1), AfterValidator(_ascending)
     ]
-    threshold: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
+    threshold: Annotated[float, Strict(), Field(gt=0.0, lt=1.0)] = 0.5
     positions: Literal["all", "generated"] = "all"
     outcomes: OutcomeKind = "switch"
-    minimum_eligible: Annotated[int, Field(ge=1)] = MINIMUM_EVALUATE
+    minimum_eligible: Annotated[int, Strict(), Field(ge=1)] = MINIMUM_EVALUATE
     oracles: dict[str, AnyOracle]
     prompts: PromptSources
     contrast: ContrastSources | None = None
@@ -183,20 +189,16 @@ class BehaviorDefinition(BaseModel):
     @model_validator(mode="after")
     def _languages_that_oracles_know(self) -> BehaviorDefinition:
         for name, oracle in self.oracles.items():
-            if isinstance(oracle, LanguageOracle):
-                unknown = sorted(set(self.languages) - known_languages())
-                if unknown:
-                    _refuse("language", "languages", f"unknown language '{unknown[0]}'; write ISO 639-1 codes")
-            if isinstance(oracle, RefusalOracle) and not oracle.patterns:
-                used = oracle.languages or self.languages
-                bare = sorted(set(used) - SHIPPED_LANGUAGES)
-                if bare:
-                    shipped = ", ".join(sorted(SHIPPED_LANGUAGES))
-                    _refuse(
-                        "patterns",
-                        f"oracles.{name}.type",
-                        f"no refusal patterns are shipped for '{bare[0]}' (only for {shipped}); give 'patterns'",
-                    )
+            misfit = oracle.misfit(self.languages)
+            if misfit is not None:
+                _refuse("misfit", f"oracles.{name}.type", misfit)
+        return self
+
+    @model_validator(mode="after")
+    def _states_told_apart(self) -> BehaviorDefinition:
+        target, source = (self.oracles.get(name) for name in ("target", "source"))
+        if target is not None and target == source:
+            _refuse("same", "oracles.source", "source and target are the same oracle, so every answer is 'other'")
         return self
 
     @property
@@ -346,8 +348,16 @@ class Behavior:
             text: The answer, cut to the horizon.
             prompt: The prompt that was answered.
             collapsed: The coherence detector's verdict at that horizon.
+
+        Raises:
+            BehaviorError: An oracle failed, as a regular expression does that runs too long; names file and oracle.
         """
-        return judge_outcome(self.definition.outcomes, self.definition.oracles, text, prompt, self.languages, collapsed)
+        try:
+            return judge_outcome(
+                self.definition.outcomes, self.definition.oracles, text, prompt, self.languages, collapsed
+            )
+        except BehaviorError as error:
+            raise BehaviorError(self.where + error.message, error.hint) from error
 
     def require_eligible(self, eligible: int, total: int) -> None:
         """Stop where too few prompts show the source state without a dose.
@@ -377,7 +387,10 @@ class Behavior:
         for split in ("select", "evaluate"):
             if definition["perturbation"] and not definition["perturbation"][split]:
                 del definition["perturbation"][split]
-        oracles = {name: oracle.identity(self.languages) for name, oracle in self.definition.oracles.items()}
+        oracles = {
+            name: oracle.identity(self.languages) | provenance(oracle)
+            for name, oracle in self.definition.oracles.items()
+        }
         inline = self.inline_contrast
         contrast = [prompt_record(prompt) for prompt in (*inline.positive, *inline.negative)] if inline else None
         return fingerprint_json(

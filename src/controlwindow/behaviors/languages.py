@@ -45,6 +45,7 @@ _LATIN = frozenset({"LATIN"})
 _DENSE = frozenset({"CJK", "HIRAGANA", "KATAKANA", "HANGUL"})
 #: A longer text may also be recognised as one of these, and is then none of the behavior's languages.
 _RIVALS = ("ar", "de", "en", "es", "fr", "it", "ja", "ko", "nl", "pl", "pt", "ru", "sv", "tr", "uk", "zh")
+_COMMON = frozenset({*SCRIPTS, *_RIVALS})
 
 _DENSE_WEIGHT = 3
 _SCRIPT_SHARE = 0.7
@@ -73,12 +74,17 @@ def known_languages() -> frozenset[str]:
     return frozenset(_identifier().labels)
 
 
+def is_known_language(code: str) -> bool:
+    """Whether the identifier knows a code; the common ones are told without loading it."""
+    return code in _COMMON or code in known_languages()
+
+
 def identify_language(text: str, languages: Iterable[str], minimum_confidence: float = 0.65) -> LanguageGuess:
     """Tell which of the given languages a text is in.
 
     The letters' script decides first: a text whose letters are not to 70 % of one script is mixed, a script that no
     given language uses rules them all out, a script that one of them has alone settles it. Languages that share a
-    script are told apart by py3langid restricted to them. A text of 60 letters or more that is confidently in another
+    script are told apart by py3langid restricted to them. A text of 40 letters or more that is confidently in another
     major language is none of the given ones.
 
     Args:

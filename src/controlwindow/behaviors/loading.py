@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from controlwindow.behaviors.definition import MINIMUM_EVALUATE, Behavior, BehaviorDefinition, PromptTexts
-from controlwindow.behaviors.oracles import ORACLES
+from controlwindow.behaviors.oracles import known_oracles
 from controlwindow.behaviors.prompts import (
     ROLES,
     SPLITS,
@@ -225,7 +225,7 @@ def _key_path(table: Mapping[str, Any], error: ErrorDetails) -> tuple[str | int,
 
 def _explain(error: ErrorDetails, keys: tuple[str | int, ...]) -> tuple[str, str]:
     kind = error["type"]
-    oracles = f"known oracles: {', '.join(sorted(ORACLES))}"
+    oracles = f"known oracles: {', '.join(known_oracles())}"
     if kind == "union_tag_invalid":
         return f"unknown oracle '{error['ctx']['tag']}'", oracles
     if kind == "union_tag_not_found":

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 
 from controlwindow.behaviors.oracles import Oracle, OracleContext
 from controlwindow.behaviors.prompts import Prompt
+from controlwindow.errors import BehaviorError, ControlWindowError
 
 COLLAPSED = "collapsed"
 
@@ -77,7 +78,7 @@ def judge_outcome(
     context = OracleContext(prompt, languages)
 
     def matches(name: str, default: bool) -> bool:
-        return oracles[name].matches(text, context) if name in oracles else default
+        return _asked(name, oracles[name], text, context) if name in oracles else default
 
     if kind == "switch":
         target = matches("target", False)
@@ -90,3 +91,18 @@ def judge_outcome(
     if matches("actionable", False):
         return "actionable"
     return "bypass" if matches("on_task", True) else "off_task"
+
+
+def _asked(name: str, oracle: Oracle, text: str, context: OracleContext) -> bool:
+    where = f"oracle '{name}' ({oracle.type}) failed on an answer to {context.prompt.id}: "
+    try:
+        return oracle.matches(text, context)
+    except BehaviorError as error:
+        raise BehaviorError(where + error.message, error.hint) from error
+    except ControlWindowError:
+        raise
+    except Exception as error:
+        # The code of an oracle may be anybody's.
+        raise BehaviorError(
+            f"{where}{type(error).__name__}: {error}", "repair the oracle, or use another one"
+        ) from error

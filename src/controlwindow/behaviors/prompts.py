@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -13,6 +12,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
+from controlwindow.behaviors.text import caseless, spaced
 from controlwindow.errors import BehaviorError
 from controlwindow.models.chat import conversation
 
@@ -172,13 +172,13 @@ def number_prompts(lines: Iterable[PromptLine], mark: str = "") -> tuple[Prompt,
 
 
 def normalized(text: str) -> str:
-    """The form in which two prompts count as the same: canonical Unicode, case folded, whitespace collapsed.
+    """The form in which two prompts count as the same: what is seen of them, whatever its case and whitespace.
 
     Example:
         >>> normalized(" Open  the\\nVault ") == normalized("open the vault")
         True
     """
-    return " ".join(unicodedata.normalize("NFC", text).casefold().split())
+    return spaced(caseless(text))
 
 
 def check_disjoint(prompts: Sequence[Prompt]) -> None:
