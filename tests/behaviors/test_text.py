@@ -93,6 +93,26 @@ def test_a_text_cut_at_a_horizon_is_judged_at_whole_words(cut, whole, judged):
     assert whole_words(cut, whole) == judged
 
 
+@pytest.mark.parametrize(
+    ("text", "judged"),
+    [
+        ("I can", "I "),
+        ("I can ", "I can "),
+        ("I can.", "I can."),
+        ("I can'", "I "),
+        ("It is 35", "It is "),
+        ("ネコ", ""),
+        ("un cafe\u0301", "un "),
+        ("打开保", "打开保"),
+        ("", ""),
+        ("夜\ufffd", "夜"),
+    ],
+)
+def test_the_last_word_of_a_text_that_was_broken_off_may_be_the_beginning_of_another(text, judged):
+    assert whole_words(text, text, ended=False) == judged
+    assert whole_words(text, text, ended=True) == text.rstrip("\ufffd")
+
+
 @given(st.text(max_size=40), st.integers(0, 40))
 def test_a_cut_is_a_beginning_that_is_no_longer(text, end):
     cut = cut_at_word(text, end)

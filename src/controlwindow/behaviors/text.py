@@ -30,6 +30,7 @@ _UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar
 _WORDS = regex.compile(rf"{_UNSPACED}\p{{M}}*|(?:(?!{_UNSPACED})\w\p{{M}}*)+")
 
 _BOUNDARY = regex.compile(r"\b", regex.WORD)
+_WORD_LIKE = regex.compile(r"[\w\p{M}'’]")
 _PICTURE = regex.compile(r"[\p{Extended_Pictographic}\p{Regional_Indicator}]")
 
 
@@ -120,22 +121,29 @@ def cut_at_word(text: str, end: int) -> str:
     return text[:end]
 
 
-def whole_words(cut: str, whole: str) -> str:
+def whole_words(cut: str, whole: str, *, ended: bool = True) -> str:
     """A text cut at a horizon, without the beginning of a word that only the whole text finishes.
 
     Args:
         cut: The text of the tokens up to the horizon.
         whole: The text of all tokens; where it does not go on from `cut`, only a broken character is taken off.
+        ended: Whether the whole text is all that there is to say. One that was broken off may have ended inside a word
+            as well: its last word is not judged, unless a space or a mark follows it.
 
     Example:
         >>> whole_words("Of course I can", "Of course I cannot.")
         'Of course I '
         >>> whole_words("Of course I can", "Of course I can.")
         'Of course I can'
+        >>> whole_words("Of course I can", "Of course I can", ended=False)
+        'Of course I '
     """
     intact = cut.rstrip(_REPLACEMENT)
     if not whole.startswith(intact):
         return intact
+    if not ended and _WORD_LIKE.fullmatch(whole[-1:]):
+        # One more character of its kind tells where the last word begins; after an apostrophe, that is a letter.
+        whole += "x" if whole[-1] in "'’" else whole[-1]
     return cut_at_word(whole, len(intact))
 
 

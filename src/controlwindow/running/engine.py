@@ -187,7 +187,8 @@ class Engine:
             undosed = None if is_undosed(cell) else self._reference(cell)
             results[cell] = []
             for prompt in chosen:
-                row = known[place] or self._judged(cell, prompt, texts[place], undosed)
+                ended = bool({*done[place].token_ids[-1:]} & self.model.stop_ids)
+                row = known[place] or self._judged(cell, prompt, texts[place], undosed, ended)
                 results[cell].append({**row, **_measured(done[place], isinstance(cell, SetCell | PushCell))})
                 place += 1
         return results
@@ -234,9 +235,9 @@ class Engine:
         return [found[pair] for pair in pairs]
 
     def _judged(
-        self, cell: RolledOut, prompt: Prompt, text: ScoredText, undosed: Mapping[str, ScoredText] | None
+        self, cell: RolledOut, prompt: Prompt, text: ScoredText, undosed: Mapping[str, ScoredText] | None, ended: bool
     ) -> dict[str, Any]:
-        """What is said of a text, whatever was done to bring it about."""
+        """What is said of a text, whatever was done to bring it about; `ended` by a stop token, not by the horizon."""
         assert self.detector is not None
         behavior = self.behaviors[cell.behavior]
         reference = text if undosed is None else undosed[prompt.id]
@@ -244,7 +245,8 @@ class Engine:
         for horizon in self._horizons(cell):
             cut = self._cut(text, horizon)
             judgement = self.detector.judge(cut, self._cut(reference, horizon))
-            outcomes[str(horizon)] = behavior.judge(whole_words(cut.text, text.text), prompt, judgement.collapsed)
+            judged = whole_words(cut.text, text.text, ended=ended)
+            outcomes[str(horizon)] = behavior.judge(judged, prompt, judgement.collapsed)
             features, reason = judgement.features, judgement.reason
         assert features is not None
         row: dict[str, Any] = {
