@@ -8,11 +8,11 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Annotated, Any, Literal, NoReturn
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, model_validator
 from pydantic_core import PydanticCustomError
 
+from controlwindow.behaviors.languages import checked_language
 from controlwindow.behaviors.oracles import AnyOracle
-from controlwindow.behaviors.oracles.base import checked_language
 from controlwindow.behaviors.oracles.registry import provenance
 from controlwindow.behaviors.outcomes import OUTCOME_TYPES, OutcomeKind, OutcomeType, judge_outcome
 from controlwindow.behaviors.prompts import (
@@ -25,6 +25,7 @@ from controlwindow.behaviors.prompts import (
     fingerprint_prompts,
     prompt_record,
 )
+from controlwindow.behaviors.sources import ContrastSources, PromptSources
 from controlwindow.behaviors.swapping import swap_in_last_turn
 from controlwindow.errors import BehaviorError
 
@@ -46,47 +47,6 @@ def _languages(codes: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(codes)) < len(codes):
         raise PydanticCustomError("twice", "each language stands once")
     return tuple(map(checked_language, codes))
-
-
-def _prompt_table(value: object) -> object:
-    # `evaluate = ["..."]` and `evaluate = "file.txt"` are short for the positive role alone.
-    return {"positive": value} if isinstance(value, str | list) else value
-
-
-#: Prompts written in the file, or the name of a text file with one prompt per line.
-PromptTexts = str | tuple[Annotated[str, Field(min_length=1)], ...]
-
-
-class SplitPrompts(BaseModel):
-    """Prompts of one split by role."""
-
-    model_config = _FROZEN
-
-    positive: PromptTexts = ()
-    negative: PromptTexts = ()
-
-
-_SplitTable = Annotated[SplitPrompts, BeforeValidator(_prompt_table)]
-
-
-class PromptSources(BaseModel):
-    """Where a behavior's prompts stand: a JSON lines file, and text files or lists by split."""
-
-    model_config = _FROZEN
-
-    file: str | None = None
-    find: _SplitTable = SplitPrompts()
-    select: _SplitTable = SplitPrompts()
-    evaluate: _SplitTable = SplitPrompts()
-
-
-class ContrastSources(BaseModel):
-    """X+ and X− for screens, where they are not the roles of the find split."""
-
-    model_config = _FROZEN
-
-    positive: PromptTexts
-    negative: PromptTexts
 
 
 _LogOddsTexts = tuple[Annotated[str, Field(min_length=1)], ...]

@@ -7,9 +7,11 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
+from pydantic import AfterValidator
+from pydantic_core import PydanticCustomError
 
 #: Scripts of the languages that are not written in Latin letters, by the first word of a letter's Unicode name.
 SCRIPTS: dict[str, frozenset[str]] = {
@@ -77,6 +79,23 @@ def known_languages() -> frozenset[str]:
 def is_known_language(code: str) -> bool:
     """Whether the identifier knows a code; the common ones are told without loading it."""
     return code in _COMMON or code in known_languages()
+
+
+def checked_language(code: str) -> str:
+    """Pass a code that the identifier knows.
+
+    Raises:
+        PydanticCustomError: It does not.
+    """
+    if not is_known_language(code):
+        raise PydanticCustomError(
+            "unknown_language", "unknown language '{code}'; write an ISO 639-1 code such as 'fr'", {"code": code}
+        )
+    return code
+
+
+#: A language's code in a file.
+Language = Annotated[str, AfterValidator(checked_language)]
 
 
 def identify_language(text: str, languages: Iterable[str], minimum_confidence: float = 0.65) -> LanguageGuess:

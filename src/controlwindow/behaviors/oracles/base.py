@@ -8,7 +8,6 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict
 from pydantic_core import PydanticCustomError
 
-from controlwindow.behaviors.languages import is_known_language
 from controlwindow.behaviors.prompts import Prompt
 from controlwindow.behaviors.text import caseless, holds_phrase, is_blank
 
@@ -62,22 +61,8 @@ def _seen(text: str) -> str:
     return text
 
 
-def checked_language(code: str) -> str:
-    """Pass a code that the language identifier knows.
-
-    Raises:
-        PydanticCustomError: It does not.
-    """
-    if not is_known_language(code):
-        raise PydanticCustomError(
-            "unknown_language", "unknown language '{code}'; write an ISO 639-1 code such as 'fr'", {"code": code}
-        )
-    return code
-
-
 Flag = Annotated[bool, Strict()]
 Count = Annotated[int, Strict(), Field(ge=1)]
-Language = Annotated[str, AfterValidator(checked_language)]
 Word = Annotated[str, Field(min_length=1), AfterValidator(_seen)]
 Words = tuple[Word, ...]
 

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, Strict
 
-from controlwindow.behaviors.languages import identify_language
-from controlwindow.behaviors.oracles.base import Oracle, OracleContext, checked_language
+from controlwindow.behaviors.languages import checked_language, identify_language
+from controlwindow.behaviors.oracles.base import Oracle, OracleContext
 from controlwindow.behaviors.text import canonical
 
 _RELATIVE = frozenset({"prompt", "other"})

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from controlwindow.behaviors.oracles.base import Count, Language, Oracle, OracleContext
+from controlwindow.behaviors.languages import Language
+from controlwindow.behaviors.oracles.base import Count, Oracle, OracleContext
 from controlwindow.behaviors.patterns import Pattern
 from controlwindow.behaviors.refusals import OPENING, PATTERNS, SHIPPED_LANGUAGES, is_refusal
 
