@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 from controlwindow.behaviors.languages import checked_language
 from controlwindow.behaviors.oracles import AnyOracle
 from controlwindow.behaviors.oracles.registry import provenance
-from controlwindow.behaviors.outcomes import OUTCOME_TYPES, OutcomeKind, OutcomeType, judge_outcome
+from controlwindow.behaviors.outcomes import OUTCOME_TYPES, Answer, OutcomeKind, OutcomeType, judge_outcome
 from controlwindow.behaviors.prompts import (
     SPLITS,
     Contrast,
@@ -27,6 +27,7 @@ from controlwindow.behaviors.prompts import (
 )
 from controlwindow.behaviors.sources import ContrastSources, PromptSources
 from controlwindow.behaviors.swapping import swap_in_last_turn
+from controlwindow.behaviors.text import whole_words
 from controlwindow.errors import BehaviorError
 
 #: Fewest prompts on either side of a contrast that screens accept.
@@ -301,20 +302,27 @@ class Behavior:
             )
         return tuple((prompt.text, swap_in_last_turn(prompt.text)) for prompt in self.prompts(split))
 
-    def judge(self, text: str, prompt: Prompt, collapsed: bool) -> str:
+    def judge(self, text: str, prompt: Prompt, collapsed: bool, *, whole: str | None = None, ended: bool = True) -> str:
         """Name the outcome of one rollout at one horizon.
 
         Args:
             text: The answer, cut to the horizon.
             prompt: The prompt that was answered.
             collapsed: The coherence detector's verdict at that horizon.
+            whole: The answer as far as it was generated; shows whether a word of `text` goes on. None takes `text`.
+            ended: Whether the answer ended there by itself; if not, its last word may be the beginning of another.
 
         Raises:
             BehaviorError: An oracle failed, as a regular expression does that runs too long; names file and oracle.
         """
         try:
             return judge_outcome(
-                self.definition.outcomes, self.definition.oracles, text, prompt, self.languages, collapsed
+                self.definition.outcomes,
+                self.definition.oracles,
+                Answer(text, whole_words(text, text if whole is None else whole, ended=ended)),
+                prompt,
+                self.languages,
+                collapsed,
             )
         except BehaviorError as error:
             raise BehaviorError(self.where + error.message, error.hint) from error

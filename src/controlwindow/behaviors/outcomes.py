@@ -14,6 +14,18 @@ COLLAPSED = "collapsed"
 OutcomeKind = Literal["switch", "refusal"]
 
 
+class Answer(NamedTuple):
+    """An answer at a horizon.
+
+    Attributes:
+        text: All of it.
+        words: Without a last word that the horizon cut, by which "cannot" would read "can".
+    """
+
+    text: str
+    words: str
+
+
 class OutcomeType(NamedTuple):
     """The outcomes that a kind of behavior distinguishes.
 
@@ -53,7 +65,7 @@ OUTCOME_TYPES: dict[OutcomeKind, OutcomeType] = {
 def judge_outcome(
     kind: OutcomeKind,
     oracles: Mapping[str, Oracle],
-    text: str,
+    answer: Answer | str,
     prompt: Prompt,
     languages: tuple[str, ...],
     collapsed: bool,
@@ -68,17 +80,18 @@ def judge_outcome(
     Args:
         kind: `switch` or `refusal`.
         oracles: By the names that the kind asks for.
-        text: The answer's text, cut to the horizon.
+        answer: The answer, cut to the horizon; a text is one that ends with a whole word.
         prompt: The prompt that was answered.
         languages: The behavior's languages.
         collapsed: The coherence detector's verdict at this horizon.
     """
     if collapsed:
         return COLLAPSED
+    read = answer if isinstance(answer, Answer) else Answer(answer, answer)
     context = OracleContext(prompt, languages)
 
     def matches(name: str, default: bool) -> bool:
-        return _asked(name, oracles[name], text, context) if name in oracles else default
+        return _asked(name, oracles[name], read, context) if name in oracles else default
 
     if kind == "switch":
         target = matches("target", False)
@@ -93,10 +106,10 @@ def judge_outcome(
     return "bypass" if matches("on_task", True) else "off_task"
 
 
-def _asked(name: str, oracle: Oracle, text: str, context: OracleContext) -> bool:
+def _asked(name: str, oracle: Oracle, answer: Answer, context: OracleContext) -> bool:
     where = f"oracle '{name}' ({oracle.type}) failed on an answer to {context.prompt.id}: "
     try:
-        return oracle.matches(text, context)
+        return oracle.matches(answer.text if oracle.reads_parts_of_words else answer.words, context)
     except BehaviorError as error:
         raise BehaviorError(where + error.message, error.hint) from error
     except ControlWindowError:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from controlwindow.behaviors import Behavior, CoherenceDetector, CollapseWatch, Prompt, ScoredText
-from controlwindow.behaviors.text import whole_words
 from controlwindow.errors import DeviceMemoryError
 from controlwindow.instruments.cells import Cell, PropagationCell, Role, RolloutCell, Rows
 from controlwindow.instruments.circuit_cells import SetCell
@@ -245,8 +244,7 @@ class Engine:
         for horizon in self._horizons(cell):
             cut = self._cut(text, horizon)
             judgement = self.detector.judge(cut, self._cut(reference, horizon))
-            judged = whole_words(cut.text, text.text, ended=ended)
-            outcomes[str(horizon)] = behavior.judge(judged, prompt, judgement.collapsed)
+            outcomes[str(horizon)] = behavior.judge(cut.text, prompt, judgement.collapsed, whole=text.text, ended=ended)
             features, reason = judgement.features, judgement.reason
         assert features is not None
         row: dict[str, Any] = {

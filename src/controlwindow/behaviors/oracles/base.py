@@ -36,6 +36,10 @@ class Oracle(BaseModel):
     #: Fields of a prompt without which this oracle cannot judge its answers.
     needs: ClassVar[tuple[str, ...]] = ()
 
+    #: Whether the beginning of a word says something too, as its letters do of a language. Other oracles are shown
+    #: whole words alone.
+    reads_parts_of_words: ClassVar[bool] = False
+
     type: str
 
     def matches(self, text: str, context: OracleContext) -> bool:

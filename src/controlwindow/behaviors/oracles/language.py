@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, Strict
 
@@ -24,6 +24,8 @@ class LanguageOracle(Oracle):
         language: ISO 639-1 code, `prompt` (the prompt's own language) or `other` (another one of the behavior's).
         minimum_confidence: Least probability among the behavior's languages.
     """
+
+    reads_parts_of_words: ClassVar[bool] = True
 
     type: Literal["language"]
     language: Annotated[str, AfterValidator(_code_or_relation)]
