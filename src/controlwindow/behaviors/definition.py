@@ -12,9 +12,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, model
 from pydantic_core import PydanticCustomError
 
 from controlwindow.behaviors.languages import checked_language
-from controlwindow.behaviors.oracles import AnyOracle
+from controlwindow.behaviors.oracles import AnyOracle, OracleContext
 from controlwindow.behaviors.oracles.registry import provenance
-from controlwindow.behaviors.outcomes import OUTCOME_TYPES, Answer, OutcomeKind, OutcomeType, judge_outcome
+from controlwindow.behaviors.outcomes import OUTCOME_TYPES, Answer, OutcomeKind, OutcomeType, ask, judge_outcome
 from controlwindow.behaviors.prompts import (
     SPLITS,
     Contrast,
@@ -34,6 +34,9 @@ from controlwindow.errors import BehaviorError
 MINIMUM_CONTRAST = 8
 #: Fewest evaluation prompts of any behavior.
 MINIMUM_EVALUATE = 16
+#: What a behavior may be called.
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+LONGEST_NAME = 64
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
 
@@ -118,7 +121,7 @@ class BehaviorDefinition(BaseModel):
 
     model_config = _FROZEN
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
+    name: Annotated[str, Field(pattern=NAME, max_length=LONGEST_NAME)]
     description: str = ""
     sensitive: Annotated[bool, Strict()] = False
     languages: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_languages)] = ("en",)
@@ -324,6 +327,24 @@ class Behavior:
                 self.languages,
                 collapsed,
             )
+        except BehaviorError as error:
+            raise BehaviorError(self.where + error.message, error.hint) from error
+
+    def matches(self, text: str, prompt: Prompt, *, ended: bool = True) -> dict[str, bool]:
+        """What every oracle says of an answer by itself, whichever outcome comes of it.
+
+        Args:
+            text: The answer.
+            prompt: The prompt that was answered.
+            ended: Whether the answer ended there by itself.
+
+        Raises:
+            BehaviorError: An oracle failed; names file and oracle.
+        """
+        answer = Answer(text, whole_words(text, text, ended=ended))
+        context = OracleContext(prompt, self.languages)
+        try:
+            return {name: ask(name, oracle, answer, context) for name, oracle in self.definition.oracles.items()}
         except BehaviorError as error:
             raise BehaviorError(self.where + error.message, error.hint) from error
 

@@ -91,7 +91,7 @@ def judge_outcome(
     context = OracleContext(prompt, languages)
 
     def matches(name: str, default: bool) -> bool:
-        return _asked(name, oracles[name], read, context) if name in oracles else default
+        return ask(name, oracles[name], read, context) if name in oracles else default
 
     if kind == "switch":
         target = matches("target", False)
@@ -106,7 +106,18 @@ def judge_outcome(
     return "bypass" if matches("on_task", True) else "off_task"
 
 
-def _asked(name: str, oracle: Oracle, answer: Answer, context: OracleContext) -> bool:
+def ask(name: str, oracle: Oracle, answer: Answer, context: OracleContext) -> bool:
+    """What one oracle says of an answer.
+
+    Args:
+        name: What it decides, for errors.
+        oracle: The oracle.
+        answer: The answer.
+        context: What else it may know.
+
+    Raises:
+        BehaviorError: It failed; names it and the prompt.
+    """
     where = f"oracle '{name}' ({oracle.type}) failed on an answer to {context.prompt.id}: "
     try:
         return oracle.matches(answer.text if oracle.reads_parts_of_words else answer.words, context)
