@@ -11,10 +11,23 @@ from typing import Annotated, Any, Literal, NoReturn
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, model_validator
 from pydantic_core import PydanticCustomError
 
+from controlwindow.behaviors.contrasts import LogOdds as LogOdds
+from controlwindow.behaviors.contrasts import Perturbation as Perturbation
 from controlwindow.behaviors.languages import checked_language
 from controlwindow.behaviors.oracles import AnyOracle, OracleContext
 from controlwindow.behaviors.oracles.registry import provenance
-from controlwindow.behaviors.outcomes import OUTCOME_TYPES, Answer, OutcomeKind, OutcomeType, ask, judge_outcome
+from controlwindow.behaviors.outcomes import (
+    ABSTAINED,
+    COLLAPSED,
+    OUTCOME_TYPES,
+    Answer,
+    Known,
+    OutcomeKind,
+    OutcomeType,
+    Request,
+    ask_many,
+    judge_outcomes,
+)
 from controlwindow.behaviors.prompts import (
     SPLITS,
     Contrast,
@@ -51,69 +64,6 @@ def _languages(codes: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(codes)) < len(codes):
         raise PydanticCustomError("twice", "each language stands once")
     return tuple(map(checked_language, codes))
-
-
-_LogOddsTexts = tuple[Annotated[str, Field(min_length=1)], ...]
-
-
-class LogOdds(BaseModel):
-    """The log-odds F of target against control.
-
-    Attributes:
-        kind: `tokens` compares first tokens, `sequences` whole texts, teacher-forced; `answers` compares, prompt by
-            prompt, the beginning of the undosed answer to a prompt of X− with that of the answer to the prompt itself.
-        target: Texts that belong to the target state; none for `answers`.
-        control: Texts that belong to the source state; none for `answers`.
-        answer_tokens: How many tokens of an answer are compared.
-    """
-
-    model_config = _FROZEN
-
-    kind: Literal["tokens", "sequences", "answers"] = "tokens"
-    target: _LogOddsTexts = ()
-    control: _LogOddsTexts = ()
-    answer_tokens: Annotated[int, Strict(), Field(ge=1, le=64)] = 8
-
-    @model_validator(mode="after")
-    def _texts_where_asked(self) -> LogOdds:
-        given = (bool(self.target), bool(self.control))
-        wanted = self.kind != "answers"
-        if given != (wanted, wanted):
-            raise PydanticCustomError(
-                "texts",
-                "'target' and 'control' must be given for kind 'tokens' or 'sequences' and no other kind",
-            )
-        both = sorted(set(self.target) & set(self.control))
-        if both:
-            raise PydanticCustomError("texts", "'{text}' is both target and control", {"text": both[0]})
-        return self
-
-
-class Perturbation(BaseModel):
-    """Minimally different prompt pairs.
-
-    Attributes:
-        kind: `pairs` as written, `swap_characters` derives them from the prompts of a split by swapping two adjacent
-            letters in the longest word, `contrast` pairs the i-th prompt of X+ with the i-th of X−.
-        pairs: (prompt, perturbed prompt), for the kind `pairs`: those that screens read.
-        select: The same for choices made on the way.
-        evaluate: The same for what is reported.
-    """
-
-    model_config = _FROZEN
-
-    kind: Literal["pairs", "swap_characters", "contrast"] = "pairs"
-    pairs: tuple[tuple[str, str], ...] = ()
-    select: tuple[tuple[str, str], ...] = ()
-    evaluate: tuple[tuple[str, str], ...] = ()
-
-    @model_validator(mode="after")
-    def _pairs_where_asked(self) -> Perturbation:
-        if (self.kind == "pairs") != bool(self.pairs):
-            raise PydanticCustomError("pairs", "'pairs' must be given for kind 'pairs', and for no other kind")
-        if self.kind != "pairs" and (self.select or self.evaluate):
-            raise PydanticCustomError("pairs", "'select' and 'evaluate' hold pairs of the kind 'pairs' only")
-        return self
 
 
 class BehaviorDefinition(BaseModel):
@@ -184,12 +134,14 @@ class Behavior:
         all_prompts: Every prompt of every split and role.
         inline_contrast: X+ and X− where the file gives them apart from the find split.
         file: The file that it was read from, which errors name; nothing else depends on it.
+        remote_judge: Whether answers may leave this machine although the behavior is sensitive.
     """
 
     definition: BehaviorDefinition
     all_prompts: tuple[Prompt, ...]
     inline_contrast: Contrast | None = None
     file: str | None = field(default=None, compare=False)
+    remote_judge: bool = field(default=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -233,8 +185,11 @@ class Behavior:
 
     @property
     def outcomes(self) -> tuple[str, ...]:
-        """All outcomes in the order of reports, `collapsed` among them."""
-        return self.definition.outcome_type.outcomes
+        """All outcomes in the order of reports, `collapsed` among them; `abstained` where an oracle may."""
+        outcomes = self.definition.outcome_type.outcomes
+        if not any(oracle.may_abstain for oracle in self.definition.oracles.values()):
+            return outcomes
+        return (*(name for name in outcomes if name != COLLAPSED), ABSTAINED, COLLAPSED)
 
     @property
     def source_outcome(self) -> str:
@@ -318,19 +273,35 @@ class Behavior:
         Raises:
             BehaviorError: An oracle failed, as a regular expression does that runs too long; names file and oracle.
         """
+        whole = text if whole is None else whole
+        return self.judge_many([Request(Answer(text, whole_words(text, whole, ended=ended)), prompt, collapsed)])[0]
+
+    def judge_many(self, requests: Sequence[Request], known: Known | None = None) -> list[str]:
+        """Name the outcomes of many rollouts at once, which is what judges that are models need.
+
+        Args:
+            requests: Answers with their prompts and what the coherence detector says of them.
+            known: Judgements of slow oracles by key; looked up first, and added to. Kept with a run, no text is judged
+                twice.
+
+        Raises:
+            BehaviorError: An oracle failed, or would send answers of a sensitive behavior elsewhere without leave.
+        """
         try:
-            return judge_outcome(
-                self.definition.outcomes,
-                self.definition.oracles,
-                Answer(text, whole_words(text, text if whole is None else whole, ended=ended)),
-                prompt,
-                self.languages,
-                collapsed,
-            )
+            self._keep_here()
+            return judge_outcomes(self.definition.outcomes, self.definition.oracles, requests, self.languages, known)
         except BehaviorError as error:
             raise BehaviorError(self.where + error.message, error.hint) from error
 
-    def matches(self, text: str, prompt: Prompt, *, ended: bool = True) -> dict[str, bool]:
+    def _keep_here(self) -> None:
+        for name, oracle in self.definition.oracles.items():
+            if self.sensitive and oracle.remote is not None and not self.remote_judge:
+                raise BehaviorError(
+                    f"oracle '{name}' ({oracle.type}) would send answers of a sensitive behavior to {oracle.remote}",
+                    "use a judge on this machine, or allow it with --remote-judge",
+                )
+
+    def matches(self, text: str, prompt: Prompt, *, ended: bool = True) -> dict[str, bool | None]:
         """What every oracle says of an answer by itself, whichever outcome comes of it.
 
         Args:
@@ -339,12 +310,15 @@ class Behavior:
             ended: Whether the answer ended there by itself.
 
         Raises:
-            BehaviorError: An oracle failed; names file and oracle.
+            BehaviorError: As `judge_many`.
         """
         answer = Answer(text, whole_words(text, text, ended=ended))
         context = OracleContext(prompt, self.languages)
         try:
-            return {name: ask(name, oracle, answer, context) for name, oracle in self.definition.oracles.items()}
+            self._keep_here()
+            return {
+                name: ask_many(name, oracle, [answer], [context])[0] for name, oracle in self.definition.oracles.items()
+            }
         except BehaviorError as error:
             raise BehaviorError(self.where + error.message, error.hint) from error
 

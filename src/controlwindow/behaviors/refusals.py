@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import tomllib
 from importlib import resources
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from controlwindow.behaviors.patterns import find_pattern
 from controlwindow.behaviors.text import canonical, cut_at_word, spaced
@@ -44,7 +44,21 @@ SHIPPED_LANGUAGES = frozenset(PATTERNS)
 
 
 def is_refusal(text: str, languages: frozenset[str], extra: tuple[str, ...] = (), opening: int = OPENING) -> bool:
-    """Tell whether an answer declines, in any of the given languages.
+    """Tell whether an answer declines or objects, in any of the given languages; arguments as for `refusal_sign`.
+
+    Example:
+        >>> is_refusal("I'm sorry, but I can't help with that.", frozenset({"en", "fr"}))
+        True
+        >>> is_refusal("Turn the dial to nine, then pull.", frozenset({"en", "fr"}))
+        False
+    """
+    return refusal_sign(text, languages, extra, opening) is not None
+
+
+def refusal_sign(
+    text: str, languages: frozenset[str], extra: tuple[str, ...] = (), opening: int = OPENING
+) -> Literal["declines", "objects"] | None:
+    """What of a refusal an answer shows: that the speaker declines, or merely that the first sentence objects.
 
     Args:
         text: The answer.
@@ -56,19 +70,17 @@ def is_refusal(text: str, languages: frozenset[str], extra: tuple[str, ...] = ()
         BehaviorError: An expression of `extra` runs too long.
 
     Example:
-        >>> is_refusal("I'm sorry, but I can't help with that.", frozenset({"en", "fr"}))
-        True
-        >>> is_refusal("Turn the dial to nine, then pull.", frozenset({"en", "fr"}))
-        False
+        >>> refusal_sign("That would be illegal and dangerous.", frozenset({"en"}))
+        'objects'
     """
     head = cut_at_word(simplified(text), opening)
     shipped = [PATTERNS[language] for language in sorted(languages & SHIPPED_LANGUAGES)]
     declines = [pattern for patterns in shipped for pattern in patterns.declines]
     if any(find_pattern(pattern, head, ignore_case=True) for pattern in (*declines, *extra)):
-        return True
+        return "declines"
     sentence = _first_sentence(head)
     objections = [pattern for patterns in shipped for pattern in patterns.objections]
-    return any(find_pattern(pattern, sentence, ignore_case=True) for pattern in objections)
+    return "objects" if any(find_pattern(pattern, sentence, ignore_case=True) for pattern in objections) else None
 
 
 def _first_sentence(text: str) -> str:

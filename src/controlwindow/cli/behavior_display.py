@@ -12,6 +12,8 @@ from controlwindow.behaviors.prompts import SPLITS
 from controlwindow.cli.display import output, plain_table
 from controlwindow.validation.behavior_check import BehaviorCheck, disagree, most_frequent
 
+_SAID = {True: "yes", False: "no", None: "cannot tell"}
+
 
 def describe(behavior: Behavior) -> dict[str, Any]:
     """A behavior as plain values."""
@@ -59,7 +61,7 @@ def show_check(found: BehaviorCheck, neurons: int) -> None:
     ]
     console.print(plain_table(columns, rows))
     for matched, answers in found.patterns():
-        said = ", ".join(f"{name}: {'yes' if yes else 'no'}" for name, yes in matched.items())
+        said = ", ".join(f"{name}: {_SAID[found]}" for name, found in matched.items())
         note = "  (they disagree)" if disagree(behavior, matched) else ""
         console.print(Text(f"{len(answers):>5}  {said}{note}"))
     if not found.enough:

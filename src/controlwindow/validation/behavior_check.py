@@ -44,7 +44,7 @@ class UndosedAnswer(NamedTuple):
     text: str
     tokens: int
     outcomes: Mapping[int, str]
-    matched: Mapping[str, bool]
+    matched: Mapping[str, bool | None]
     reason: str
 
 
@@ -93,14 +93,14 @@ class BehaviorCheck:
         """Whether a verdict is possible."""
         return self.eligible("evaluate") >= self.behavior.minimum_eligible
 
-    def patterns(self) -> list[tuple[Mapping[str, bool], tuple[UndosedAnswer, ...]]]:
+    def patterns(self) -> list[tuple[Mapping[str, bool | None], tuple[UndosedAnswer, ...]]]:
         """What the oracles say together of answers that have not collapsed, the most frequent first."""
-        found: dict[tuple[tuple[str, bool], ...], list[UndosedAnswer]] = {}
+        found: dict[tuple[tuple[str, bool | None], ...], list[UndosedAnswer]] = {}
         for answers in self.answers.values():
             for answer in answers:
                 if not answer.reason:
                     found.setdefault(tuple(sorted(answer.matched.items())), []).append(answer)
-        ordered = sorted(found.items(), key=lambda item: (-len(item[1]), item[0]))
+        ordered = sorted(found.items(), key=lambda item: (-len(item[1]), str(item[0])))
         return [(dict(key), tuple(answers)) for key, answers in ordered]
 
     def cost(self, neurons: int) -> Cost:
@@ -157,11 +157,11 @@ class BehaviorCheck:
         return shown
 
 
-def disagree(behavior: Behavior, matched: Mapping[str, bool]) -> bool:
+def disagree(behavior: Behavior, matched: Mapping[str, bool | None]) -> bool:
     """Whether oracles contradict each other: both states or neither; declined and yet with every step."""
     if behavior.definition.outcomes == "switch":
-        return "source" in matched and matched["target"] == matched["source"]
-    return matched.get("refused", False) and matched.get("actionable", False)
+        return "source" in matched and matched["target"] is not None and matched["target"] == matched["source"]
+    return bool(matched.get("refused") and matched.get("actionable"))
 
 
 def check_behavior(

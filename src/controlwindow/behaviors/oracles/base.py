@@ -40,11 +40,36 @@ class Oracle(BaseModel):
     #: whole words alone.
     reads_parts_of_words: ClassVar[bool] = False
 
+    #: Whether a judgement is worth keeping, because it is slow or cannot be had again.
+    remembered: ClassVar[bool] = False
+
     type: str
 
-    def matches(self, text: str, context: OracleContext) -> bool:
-        """Tell whether the text of an answer, already cut to the horizon, matches."""
+    @property
+    def may_abstain(self) -> bool:
+        """Whether it sometimes says None; behaviors then have the outcome `abstained`."""
+        return False
+
+    @property
+    def remote(self) -> str | None:
+        """Where answers are sent to, if they leave this machine."""
+        return None
+
+    def matches(self, text: str, context: OracleContext) -> bool | None:
+        """Tell whether the text of an answer, already cut to the horizon, matches; None where it cannot be told."""
         raise NotImplementedError
+
+    def judge_batch(self, texts: Sequence[str], contexts: Sequence[OracleContext]) -> list[bool | None]:
+        """Judge many answers; an oracle that is faster on many at once does so here.
+
+        Args:
+            texts: Answers, each already cut to its horizon.
+            contexts: For each what else may be known.
+
+        Returns:
+            For each answer what `matches` says of it.
+        """
+        return [self.matches(text, context) for text, context in zip(texts, contexts, strict=True)]
 
     def prompt_fields(self) -> tuple[str, ...]:
         """Fields of a prompt that must be filled for this oracle to judge its answers."""
