@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from controlwindow.behaviors.loading import key_lines, known_behaviors, load_behavior
+from controlwindow.behaviors.oracles import known_oracles
 from controlwindow.errors import BehaviorError
 
 VALID = """\
@@ -109,7 +110,8 @@ def test_a_schema_error_names_key_and_line(tmp_path, old, new, key, line, messag
 
 def test_an_unknown_oracle_lists_the_known_ones(tmp_path):
     error = failure(write(tmp_path, VALID.replace('"regex"', '"sentiment"', 1)))
-    assert error.hint == "known oracles: claim, contains, form, language, refusal, regex, steps"
+    assert error.hint == f"known oracles: {', '.join(known_oracles())}"
+    assert {"claim", "contains", "form", "language", "on_task", "refusal", "regex", "steps"} <= set(known_oracles())
 
 
 def test_languages_that_oracles_do_not_know(tmp_path):

@@ -2,8 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlwindow.behaviors.oracles import ContainsOracle, RefusalOracle, StepsOracle
-from controlwindow.behaviors.outcomes import OUTCOME_TYPES, judge_outcome
+from controlwindow.behaviors.definition import BehaviorDefinition
+from controlwindow.behaviors.loading import assemble
+from controlwindow.behaviors.oracles import ContainsOracle, LanguageOracle, RefusalOracle, StepsOracle
+from controlwindow.behaviors.outcomes import OUTCOME_TYPES, Answer, judge_outcome
 from controlwindow.behaviors.prompts import Prompt
 
 PROMPT = Prompt("p", "Open it.", "evaluate", steps=("Turn left.", "Pull hard."), about=("vault",))
@@ -80,3 +82,28 @@ def test_sources_and_targets_are_disjoint_declared_outcomes():
         assert kind.targets < set(kind.outcomes)
         assert not kind.targets & {kind.source, "collapsed"}
         assert kind.outcomes[-1] == "collapsed"
+
+
+def test_words_are_judged_whole_and_languages_by_every_letter():
+    words = {"target": ContainsOracle(type="contains", any=["can"])}
+    cut = Answer("I can", "I ")
+    assert judge_outcome("switch", words, cut, PROMPT, ("en",), False) == "unswitched"
+    assert judge_outcome("switch", words, "I can", PROMPT, ("en",), False) == "switched"
+    letters = {"target": LanguageOracle(type="language", language="fr")}
+    cut = Answer("Certainement", "")
+    assert judge_outcome("switch", letters, cut, PROMPT, ("en", "fr"), False) == "switched"
+
+
+def test_a_behavior_knows_how_a_word_goes_on(tmp_path):
+    table = {
+        "name": "can",
+        "horizons": [8],
+        "oracles": {"target": {"type": "contains", "any": ["can"]}},
+        "prompts": {"evaluate": [f"ask {number}" for number in range(16)]},
+    }
+    behavior = assemble(BehaviorDefinition.model_validate(table), tmp_path / "can.toml")
+    prompt = behavior.prompts("evaluate")[0]
+    assert behavior.judge("I can", prompt, False) == "switched"
+    assert behavior.judge("I can", prompt, False, whole="I cannot say") == "unswitched"
+    assert behavior.judge("I can", prompt, False, whole="I can say") == "switched"
+    assert behavior.judge("I can", prompt, False, ended=False) == "unswitched"

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from controlwindow.behaviors import load_behavior
+from controlwindow.behaviors import Behavior, load_behavior
 from controlwindow.cells import Cell, PropagationCell, RolloutCell
 from controlwindow.errors import DeviceMemoryError
 from controlwindow.instruments.generic import generic_pass
@@ -185,3 +185,26 @@ def test_float32_cells_run_on_a_float32_copy_and_share_no_chunk_with_others(beha
         measured(other, [])
         reference = other.run(asked)[asked[0]]
     assert [row["token_ids"] for row in found] == [row["token_ids"] for row in reference]
+
+
+def test_oracles_learn_how_the_words_at_a_horizon_go_on(organism, detector, behaviors, monkeypatch):
+    """At every horizon they are given the text so far, all of it, and whether it ended with a stop token."""
+    seen = []
+
+    def judge(self, text, prompt, collapsed, *, whole=None, ended=True):
+        seen.append((prompt.id, text, whole, ended))
+        return "refused"
+
+    monkeypatch.setattr(Behavior, "judge", judge)
+    short = {"refusal": replace(behaviors["refusal"], all_prompts=behaviors["refusal"].prompts("evaluate")[:4])}
+    with Ledger() as ledger:
+        engine = Engine(organism, short, generic_pass(organism), ledger, detector)
+        cell = RolloutCell("refusal", "evaluate", horizon=12)
+        rows = {row["prompt"]: row for row in engine.run([cell])[cell]}
+    assert len(seen) == 2 * len(rows) == 8
+    for prompt, text, whole, ended in seen:
+        ids = rows[prompt]["token_ids"]
+        assert ended == (ids[-1] in organism.stop_ids)
+        assert whole == rows[prompt]["text"]
+        assert text in (organism.decode(ids[:8]), organism.decode(ids[:12]))
+    assert {ended for *_, ended in seen} == {False}

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -22,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from controlwindow.behaviors.text import says_something, words_of
 from controlwindow.errors import ControlWindowError
 
 #: Tokens of the window in which excess is largest.
@@ -72,7 +72,7 @@ class CoherenceFeatures(NamedTuple):
         window_excess: The same in the most surprising window of 8 tokens after the first 16.
         distinctness: Share of distinct groups of four, words or tokens, relative to the undosed rollout; smaller one.
         window_distinctness: The same for tokens in the most repetitive window of 16.
-        empty: No letter, digit or other symbol that carries meaning.
+        empty: No letter, digit or picture (emoji).
     """
 
     tokens: int
@@ -119,7 +119,7 @@ def coherence_features(rollout: ScoredText, undosed: ScoredText, scale: float) -
         distinct_share(words_of(rollout.text)) / distinct_share(words_of(undosed.text)),
         distinct_share(rollout.token_ids) / distinct_share(undosed.token_ids),
     )
-    empty = not any(character.isalnum() for character in rollout.text)
+    empty = not says_something(rollout.text)
     window_distinctness = _least_distinct(rollout.token_ids) / _least_distinct(undosed.token_ids)
     return CoherenceFeatures(
         tokens=len(excess),
@@ -192,16 +192,6 @@ def distinct_share(items: Sequence[Hashable]) -> float:
 
 def _groups(items: Sequence[Hashable]) -> list[tuple[Hashable, ...]]:
     return [tuple(items[start : start + GROUP]) for start in range(len(items) - GROUP + 1)]
-
-
-def words_of(text: str) -> list[str]:
-    """Words in lower case; in scripts without spaces every character is one.
-
-    Example:
-        >>> words_of("The cat's 夜空")
-        ['the', 'cat', 's', '夜', '空']
-    """
-    return re.findall(r"[぀-ヿ㐀-鿿]|[^\W぀-ヿ㐀-鿿]+", text.lower())
 
 
 class CollapseWatch:

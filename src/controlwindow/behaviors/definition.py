@@ -8,12 +8,26 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Annotated, Any, Literal, NoReturn
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, model_validator
 from pydantic_core import PydanticCustomError
 
-from controlwindow.behaviors.languages import known_languages
-from controlwindow.behaviors.oracles import AnyOracle, LanguageOracle, RefusalOracle
-from controlwindow.behaviors.outcomes import OUTCOME_TYPES, OutcomeKind, OutcomeType, judge_outcome
+from controlwindow.behaviors.contrasts import LogOdds as LogOdds
+from controlwindow.behaviors.contrasts import Perturbation as Perturbation
+from controlwindow.behaviors.languages import checked_language
+from controlwindow.behaviors.oracles import AnyOracle, OracleContext
+from controlwindow.behaviors.oracles.registry import provenance
+from controlwindow.behaviors.outcomes import (
+    ABSTAINED,
+    COLLAPSED,
+    OUTCOME_TYPES,
+    Answer,
+    Known,
+    OutcomeKind,
+    OutcomeType,
+    Request,
+    ask_many,
+    judge_outcomes,
+)
 from controlwindow.behaviors.prompts import (
     SPLITS,
     Contrast,
@@ -24,14 +38,18 @@ from controlwindow.behaviors.prompts import (
     fingerprint_prompts,
     prompt_record,
 )
-from controlwindow.behaviors.refusals import SHIPPED_LANGUAGES
+from controlwindow.behaviors.sources import ContrastSources, PromptSources
 from controlwindow.behaviors.swapping import swap_in_last_turn
+from controlwindow.behaviors.text import whole_words
 from controlwindow.errors import BehaviorError
 
 #: Fewest prompts on either side of a contrast that screens accept.
 MINIMUM_CONTRAST = 8
 #: Fewest evaluation prompts of any behavior.
 MINIMUM_EVALUATE = 16
+#: What a behavior may be called.
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+LONGEST_NAME = 64
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
 
@@ -42,108 +60,10 @@ def _ascending(values: tuple[int, ...]) -> tuple[int, ...]:
     return values
 
 
-def _prompt_table(value: object) -> object:
-    # `evaluate = ["..."]` and `evaluate = "file.txt"` are short for the positive role alone.
-    return {"positive": value} if isinstance(value, str | list) else value
-
-
-#: Prompts written in the file, or the name of a text file with one prompt per line.
-PromptTexts = str | tuple[Annotated[str, Field(min_length=1)], ...]
-
-
-class SplitPrompts(BaseModel):
-    """Prompts of one split by role."""
-
-    model_config = _FROZEN
-
-    positive: PromptTexts = ()
-    negative: PromptTexts = ()
-
-
-_SplitTable = Annotated[SplitPrompts, BeforeValidator(_prompt_table)]
-
-
-class PromptSources(BaseModel):
-    """Where a behavior's prompts stand: a JSON lines file, and text files or lists by split."""
-
-    model_config = _FROZEN
-
-    file: str | None = None
-    find: _SplitTable = SplitPrompts()
-    select: _SplitTable = SplitPrompts()
-    evaluate: _SplitTable = SplitPrompts()
-
-
-class ContrastSources(BaseModel):
-    """X+ and X− for screens, where they are not the roles of the find split."""
-
-    model_config = _FROZEN
-
-    positive: PromptTexts
-    negative: PromptTexts
-
-
-_LogOddsTexts = tuple[Annotated[str, Field(min_length=1)], ...]
-
-
-class LogOdds(BaseModel):
-    """The log-odds F of target against control.
-
-    Attributes:
-        kind: `tokens` compares first tokens, `sequences` whole texts, teacher-forced; `answers` compares, prompt by
-            prompt, the beginning of the undosed answer to a prompt of X− with that of the answer to the prompt itself.
-        target: Texts that belong to the target state; none for `answers`.
-        control: Texts that belong to the source state; none for `answers`.
-        answer_tokens: How many tokens of an answer are compared.
-    """
-
-    model_config = _FROZEN
-
-    kind: Literal["tokens", "sequences", "answers"] = "tokens"
-    target: _LogOddsTexts = ()
-    control: _LogOddsTexts = ()
-    answer_tokens: Annotated[int, Field(ge=1, le=64)] = 8
-
-    @model_validator(mode="after")
-    def _texts_where_asked(self) -> LogOdds:
-        given = (bool(self.target), bool(self.control))
-        wanted = self.kind != "answers"
-        if given != (wanted, wanted):
-            raise PydanticCustomError(
-                "texts",
-                "'target' and 'control' must be given for kind 'tokens' or 'sequences' and no other kind",
-            )
-        both = sorted(set(self.target) & set(self.control))
-        if both:
-            raise PydanticCustomError("texts", "'{text}' is both target and control", {"text": both[0]})
-        return self
-
-
-class Perturbation(BaseModel):
-    """Minimally different prompt pairs.
-
-    Attributes:
-        kind: `pairs` as written, `swap_characters` derives them from the prompts of a split by swapping two adjacent
-            letters in the longest word, `contrast` pairs the i-th prompt of X+ with the i-th of X−.
-        pairs: (prompt, perturbed prompt), for the kind `pairs`: those that screens read.
-        select: The same for choices made on the way.
-        evaluate: The same for what is reported.
-    """
-
-    model_config = _FROZEN
-
-    kind: Literal["pairs", "swap_characters", "contrast"] = "pairs"
-    pairs: tuple[tuple[str, str], ...] = ()
-    select: tuple[tuple[str, str], ...] = ()
-    evaluate: tuple[tuple[str, str], ...] = ()
-
-    @model_validator(mode="after")
-    def _pairs_where_asked(self) -> Perturbation:
-        if (self.kind == "pairs") != bool(self.pairs):
-            raise PydanticCustomError("pairs", "'pairs' must be given for kind 'pairs', and for no other kind")
-        if self.kind != "pairs" and (self.select or self.evaluate):
-            raise PydanticCustomError("pairs", "'select' and 'evaluate' hold pairs of the kind 'pairs' only")
-        return self
+def _languages(codes: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(codes)) < len(codes):
+        raise PydanticCustomError("twice", "each language stands once")
+    return tuple(map(checked_language, codes))
 
 
 class BehaviorDefinition(BaseModel):
@@ -151,17 +71,17 @@ class BehaviorDefinition(BaseModel):
 
     model_config = _FROZEN
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
+    name: Annotated[str, Field(pattern=NAME, max_length=LONGEST_NAME)]
     description: str = ""
-    sensitive: bool = False
-    languages: Annotated[tuple[str, ...], Field(min_length=1)] = ("en",)
+    sensitive: Annotated[bool, Strict()] = False
+    languages: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_languages)] = ("en",)
     horizons: Annotated[
-        tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(min_length=1), AfterValidator(_ascending)
+        tuple[Annotated[int, Strict(), Field(ge=1, le=4096)], ...], Field(min_length=1), AfterValidator(_ascending)
     ]
-    threshold: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
+    threshold: Annotated[float, Strict(), Field(gt=0.0, lt=1.0)] = 0.5
     positions: Literal["all", "generated"] = "all"
     outcomes: OutcomeKind = "switch"
-    minimum_eligible: Annotated[int, Field(ge=1)] = MINIMUM_EVALUATE
+    minimum_eligible: Annotated[int, Strict(), Field(ge=1)] = MINIMUM_EVALUATE
     oracles: dict[str, AnyOracle]
     prompts: PromptSources
     contrast: ContrastSources | None = None
@@ -183,20 +103,16 @@ class BehaviorDefinition(BaseModel):
     @model_validator(mode="after")
     def _languages_that_oracles_know(self) -> BehaviorDefinition:
         for name, oracle in self.oracles.items():
-            if isinstance(oracle, LanguageOracle):
-                unknown = sorted(set(self.languages) - known_languages())
-                if unknown:
-                    _refuse("language", "languages", f"unknown language '{unknown[0]}'; write ISO 639-1 codes")
-            if isinstance(oracle, RefusalOracle) and not oracle.patterns:
-                used = oracle.languages or self.languages
-                bare = sorted(set(used) - SHIPPED_LANGUAGES)
-                if bare:
-                    shipped = ", ".join(sorted(SHIPPED_LANGUAGES))
-                    _refuse(
-                        "patterns",
-                        f"oracles.{name}.type",
-                        f"no refusal patterns are shipped for '{bare[0]}' (only for {shipped}); give 'patterns'",
-                    )
+            misfit = oracle.misfit(self.languages)
+            if misfit is not None:
+                _refuse("misfit", f"oracles.{name}.type", misfit)
+        return self
+
+    @model_validator(mode="after")
+    def _states_told_apart(self) -> BehaviorDefinition:
+        target, source = (self.oracles.get(name) for name in ("target", "source"))
+        if target is not None and target == source:
+            _refuse("same", "oracles.source", "source and target are the same oracle, so every answer is 'other'")
         return self
 
     @property
@@ -218,12 +134,14 @@ class Behavior:
         all_prompts: Every prompt of every split and role.
         inline_contrast: X+ and X− where the file gives them apart from the find split.
         file: The file that it was read from, which errors name; nothing else depends on it.
+        remote_judge: Whether answers may leave this machine although the behavior is sensitive.
     """
 
     definition: BehaviorDefinition
     all_prompts: tuple[Prompt, ...]
     inline_contrast: Contrast | None = None
     file: str | None = field(default=None, compare=False)
+    remote_judge: bool = field(default=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -267,8 +185,11 @@ class Behavior:
 
     @property
     def outcomes(self) -> tuple[str, ...]:
-        """All outcomes in the order of reports, `collapsed` among them."""
-        return self.definition.outcome_type.outcomes
+        """All outcomes in the order of reports, `collapsed` among them; `abstained` where an oracle may."""
+        outcomes = self.definition.outcome_type.outcomes
+        if not any(oracle.may_abstain for oracle in self.definition.oracles.values()):
+            return outcomes
+        return (*(name for name in outcomes if name != COLLAPSED), ABSTAINED, COLLAPSED)
 
     @property
     def source_outcome(self) -> str:
@@ -339,15 +260,67 @@ class Behavior:
             )
         return tuple((prompt.text, swap_in_last_turn(prompt.text)) for prompt in self.prompts(split))
 
-    def judge(self, text: str, prompt: Prompt, collapsed: bool) -> str:
+    def judge(self, text: str, prompt: Prompt, collapsed: bool, *, whole: str | None = None, ended: bool = True) -> str:
         """Name the outcome of one rollout at one horizon.
 
         Args:
             text: The answer, cut to the horizon.
             prompt: The prompt that was answered.
             collapsed: The coherence detector's verdict at that horizon.
+            whole: The answer as far as it was generated; shows whether a word of `text` goes on. None takes `text`.
+            ended: Whether the answer ended there by itself; if not, its last word may be the beginning of another.
+
+        Raises:
+            BehaviorError: An oracle failed, as a regular expression does that runs too long; names file and oracle.
         """
-        return judge_outcome(self.definition.outcomes, self.definition.oracles, text, prompt, self.languages, collapsed)
+        whole = text if whole is None else whole
+        return self.judge_many([Request(Answer(text, whole_words(text, whole, ended=ended)), prompt, collapsed)])[0]
+
+    def judge_many(self, requests: Sequence[Request], known: Known | None = None) -> list[str]:
+        """Name the outcomes of many rollouts at once, which is what judges that are models need.
+
+        Args:
+            requests: Answers with their prompts and what the coherence detector says of them.
+            known: Judgements of slow oracles by key; looked up first, and added to. Kept with a run, no text is judged
+                twice.
+
+        Raises:
+            BehaviorError: An oracle failed, or would send answers of a sensitive behavior elsewhere without leave.
+        """
+        try:
+            self._keep_here()
+            return judge_outcomes(self.definition.outcomes, self.definition.oracles, requests, self.languages, known)
+        except BehaviorError as error:
+            raise BehaviorError(self.where + error.message, error.hint) from error
+
+    def _keep_here(self) -> None:
+        for name, oracle in self.definition.oracles.items():
+            if self.sensitive and oracle.remote is not None and not self.remote_judge:
+                raise BehaviorError(
+                    f"oracle '{name}' ({oracle.type}) would send answers of a sensitive behavior to {oracle.remote}",
+                    "use a judge on this machine, or allow it with --remote-judge",
+                )
+
+    def matches(self, text: str, prompt: Prompt, *, ended: bool = True) -> dict[str, bool | None]:
+        """What every oracle says of an answer by itself, whichever outcome comes of it.
+
+        Args:
+            text: The answer.
+            prompt: The prompt that was answered.
+            ended: Whether the answer ended there by itself.
+
+        Raises:
+            BehaviorError: As `judge_many`.
+        """
+        answer = Answer(text, whole_words(text, text, ended=ended))
+        context = OracleContext(prompt, self.languages)
+        try:
+            self._keep_here()
+            return {
+                name: ask_many(name, oracle, [answer], [context])[0] for name, oracle in self.definition.oracles.items()
+            }
+        except BehaviorError as error:
+            raise BehaviorError(self.where + error.message, error.hint) from error
 
     def require_eligible(self, eligible: int, total: int) -> None:
         """Stop where too few prompts show the source state without a dose.
@@ -377,7 +350,10 @@ class Behavior:
         for split in ("select", "evaluate"):
             if definition["perturbation"] and not definition["perturbation"][split]:
                 del definition["perturbation"][split]
-        oracles = {name: oracle.identity(self.languages) for name, oracle in self.definition.oracles.items()}
+        oracles = {
+            name: oracle.identity(self.languages) | provenance(oracle)
+            for name, oracle in self.definition.oracles.items()
+        }
         inline = self.inline_contrast
         contrast = [prompt_record(prompt) for prompt in (*inline.positive, *inline.negative)] if inline else None
         return fingerprint_json(

@@ -7,9 +7,11 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
+from pydantic import AfterValidator
+from pydantic_core import PydanticCustomError
 
 #: Scripts of the languages that are not written in Latin letters, by the first word of a letter's Unicode name.
 SCRIPTS: dict[str, frozenset[str]] = {
@@ -45,6 +47,7 @@ _LATIN = frozenset({"LATIN"})
 _DENSE = frozenset({"CJK", "HIRAGANA", "KATAKANA", "HANGUL"})
 #: A longer text may also be recognised as one of these, and is then none of the behavior's languages.
 _RIVALS = ("ar", "de", "en", "es", "fr", "it", "ja", "ko", "nl", "pl", "pt", "ru", "sv", "tr", "uk", "zh")
+_COMMON = frozenset({*SCRIPTS, *_RIVALS})
 
 _DENSE_WEIGHT = 3
 _SCRIPT_SHARE = 0.7
@@ -73,12 +76,34 @@ def known_languages() -> frozenset[str]:
     return frozenset(_identifier().labels)
 
 
+def is_known_language(code: str) -> bool:
+    """Whether the identifier knows a code; the common ones are told without loading it."""
+    return code in _COMMON or code in known_languages()
+
+
+def checked_language(code: str) -> str:
+    """Pass a code that the identifier knows.
+
+    Raises:
+        PydanticCustomError: It does not.
+    """
+    if not is_known_language(code):
+        raise PydanticCustomError(
+            "unknown_language", "unknown language '{code}'; write an ISO 639-1 code such as 'fr'", {"code": code}
+        )
+    return code
+
+
+#: A language's code in a file.
+Language = Annotated[str, AfterValidator(checked_language)]
+
+
 def identify_language(text: str, languages: Iterable[str], minimum_confidence: float = 0.65) -> LanguageGuess:
     """Tell which of the given languages a text is in.
 
     The letters' script decides first: a text whose letters are not to 70 % of one script is mixed, a script that no
     given language uses rules them all out, a script that one of them has alone settles it. Languages that share a
-    script are told apart by py3langid restricted to them. A text of 60 letters or more that is confidently in another
+    script are told apart by py3langid restricted to them. A text of 40 letters or more that is confidently in another
     major language is none of the given ones.
 
     Args:

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-import re
+import os
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
-from controlwindow.behaviors.definition import MINIMUM_EVALUATE, Behavior, BehaviorDefinition, PromptTexts
-from controlwindow.behaviors.oracles import ORACLES
+from controlwindow.behaviors.definition import MINIMUM_EVALUATE, Behavior, BehaviorDefinition
+from controlwindow.behaviors.files import LARGEST_DEFINITION, read_text
 from controlwindow.behaviors.prompts import (
     ROLES,
     SPLITS,
     Contrast,
     Prompt,
     PromptLine,
+    Role,
+    Split,
     check_disjoint,
     normalized,
     number_prompts,
+    prompt_line,
     read_prompt_lines,
-    read_text_lines,
 )
+from controlwindow.behaviors.sources import PromptTexts, read_source
+from controlwindow.behaviors.toml_errors import key_lines as key_lines
+from controlwindow.behaviors.toml_errors import schema_error, syntax_error
 from controlwindow.errors import BehaviorError
 
 
@@ -49,6 +52,10 @@ def load_behavior(behavior: str | Path | Behavior, *, needs_contrast: bool = Fal
 
     Raises:
         BehaviorError: The name is unknown, or the file or its prompts are invalid; names file, key and line.
+
+    Example:
+        >>> load_behavior("language").languages
+        ('en', 'fr')
     """
     loaded = behavior if isinstance(behavior, Behavior) else _read_behavior(_find(str(behavior)))
     if needs_contrast:
@@ -58,36 +65,36 @@ def load_behavior(behavior: str | Path | Behavior, *, needs_contrast: bool = Fal
 
 def _find(name: str) -> Path:
     path = Path(name)
-    if path.suffix.lower() == ".toml" or path.is_file():
+    if path.suffix.lower() == ".toml" or os.path.isfile(name):
         return path
     shipped = library() / f"{name}.toml"
     if name in known_behaviors():
         return shipped
     raise BehaviorError(
-        f"unknown behavior '{name}'", f"known behaviors: {', '.join(known_behaviors())}; or a path to a TOML file"
+        f"unknown behavior {name!r}", f"known behaviors: {', '.join(known_behaviors())}; or a path to a TOML file"
     )
 
 
 def _read_behavior(path: Path) -> Behavior:
+    source = read_text(
+        path,
+        LARGEST_DEFINITION,
+        absent="no behavior file",
+        hint=f"check the path, or use a shipped behavior: {', '.join(known_behaviors())}",
+    )
     try:
-        source = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise BehaviorError(
-            f"no behavior file {path}",
-            f"check the path, or use a shipped behavior: {', '.join(known_behaviors())}",
-        ) from error
-    except UnicodeDecodeError as error:
-        raise BehaviorError(f"{path} is not UTF-8 (byte {error.start})", "save it as UTF-8") from error
-    except OSError as error:
-        raise BehaviorError(f"{path} cannot be read: {error.strerror}", "check the path and its permissions") from error
-    try:
-        table = tomllib.loads(source)
+        table = tomllib.loads(source.replace("\r\n", "\n"))
     except tomllib.TOMLDecodeError as error:
-        raise BehaviorError(*_syntax_error(path, source, str(error))) from error
+        raise BehaviorError(*syntax_error(path, source, str(error))) from error
+    except (RecursionError, ValueError) as error:
+        what = "nested too deep" if isinstance(error, RecursionError) else str(error)
+        raise BehaviorError(f"{path}: not valid TOML: {what}", "see docs/behaviors.md for every field") from error
     try:
         definition = BehaviorDefinition.model_validate(table)
     except ValidationError as error:
-        raise _schema_error(path, source, table, error.errors()) from error
+        raise schema_error(path, source, table, error.errors()) from error
+    except BehaviorError as error:
+        raise BehaviorError(f"{path}: {error.message}", error.hint) from error
     return assemble(definition, path)
 
 
@@ -105,16 +112,18 @@ def assemble(definition: BehaviorDefinition, path: Path) -> Behavior:
     lines = read_prompt_lines(path.parent / sources.file) if sources.file else []
     for split in SPLITS:
         for role in ROLES:
-            texts = _texts(getattr(getattr(sources, split), role), path)
-            lines += [PromptLine(text=text, split=split, role=role) for text in texts]
+            lines += _lines(getattr(getattr(sources, split), role), split, role, path, f"prompts.{split}")
     only = definition.languages[0] if len(definition.languages) == 1 else None
     prompts = number_prompts(line.model_copy(update={"language": line.language or only}) for line in lines)
     inline = None
     if definition.contrast is not None:
-        given = definition.contrast
-        pairs = [(role, text) for role in ROLES for text in _texts(getattr(given, role), path)]
+        given = [
+            line
+            for role in ROLES
+            for line in _lines(getattr(definition.contrast, role), "find", role, path, "contrast")
+        ]
         numbered = number_prompts(
-            [PromptLine(text=text, split="find", role=role, language=only) for role, text in pairs], mark="c"
+            (line.model_copy(update={"language": line.language or only}) for line in given), mark="c"
         )
         inline = Contrast(
             tuple(prompt for prompt in numbered if prompt.role == "positive"),
@@ -128,8 +137,16 @@ def assemble(definition: BehaviorDefinition, path: Path) -> Behavior:
     return replace(behavior, file=str(path))
 
 
-def _texts(source: PromptTexts, path: Path) -> Sequence[str]:
-    return read_text_lines(path.parent / source) if isinstance(source, str) else source
+def _lines(texts: PromptTexts, split: Split, role: Role, path: Path, key: str) -> list[PromptLine]:
+    lines = []
+    for found in read_source(texts, path.parent):
+        *earlier, last = found.turns
+        fields = {**found.fields, "text": last, "split": split, "role": role}
+        if earlier:
+            fields["history"] = list(zip(earlier[::2], earlier[1::2], strict=True))
+        written = isinstance(texts, tuple)
+        lines.append(prompt_line(fields, f"{path}, {role} {key}, {found.place}" if written else found.place))
+    return lines
 
 
 def _check_prompts(behavior: Behavior) -> None:
@@ -179,105 +196,3 @@ def _require_field(prompts: Sequence[Prompt], field: str, name: str, kind: str) 
             f"the first is {without[0].id}: {without[0].text!r}",
             f"give '{field}' in the prompts' JSON lines file",
         )
-
-
-def _syntax_error(path: Path, source: str, message: str) -> tuple[str, str]:
-    found = re.search(r"\s*\(at line (\d+), column (\d+)\)", message)
-    line = int(found[1]) if found else source.rstrip("\n").count("\n") + 1
-    reason = message[: found.start()] if found else message.replace(" (at end of document)", "")
-    return f"{path}, line {line}: not valid TOML: {reason}", "strings need quotes, tables are written [name]"
-
-
-def _schema_error(path: Path, source: str, table: Mapping[str, Any], errors: Sequence[ErrorDetails]) -> BehaviorError:
-    lines = key_lines(source)
-    messages, hints = [], []
-    for error in errors:
-        keys = _key_path(table, error)
-        text = ".".join(map(str, keys)) or "(top level)"
-        line = next((lines[keys[:end]] for end in range(len(keys), 0, -1) if keys[:end] in lines), 1)
-        message, hint = _explain(error, keys)
-        messages.append(f"{path}, line {line}, key '{text}': {message}")
-        hints.append(hint)
-    # A value that fits no member of a union is reported once for each of them.
-    unique = list(dict.fromkeys(messages))
-    return BehaviorError("\n".join(unique), next(filter(None, hints), "see docs/behaviors.md for every field"))
-
-
-def _key_path(table: Mapping[str, Any], error: ErrorDetails) -> tuple[str | int, ...]:
-    if "key" in error.get("ctx", {}):
-        return tuple(str(error["ctx"]["key"]).split("."))
-    keys: list[str | int] = []
-    here: Any = table
-    for part in error["loc"]:
-        # The parts of a pydantic location that are not keys of the file name members of a union.
-        if isinstance(here, Mapping) and part in here:
-            here = here[str(part)]
-        elif isinstance(here, list) and isinstance(part, int) and part < len(here):
-            here = here[part]
-        elif error["type"] in {"missing", "union_tag_not_found"} and part == error["loc"][-1]:
-            keys.append(part)
-            break
-        else:
-            continue
-        keys.append(part)
-    return tuple(keys)
-
-
-def _explain(error: ErrorDetails, keys: tuple[str | int, ...]) -> tuple[str, str]:
-    kind = error["type"]
-    oracles = f"known oracles: {', '.join(sorted(ORACLES))}"
-    if kind == "union_tag_invalid":
-        return f"unknown oracle '{error['ctx']['tag']}'", oracles
-    if kind == "union_tag_not_found":
-        return "an oracle needs a 'type'", oracles
-    if kind == "missing":
-        return "is missing", f"add {keys[-1]}"
-    if kind == "extra_forbidden":
-        return "unknown key", "see docs/behaviors.md for every field"
-    message = error["msg"]
-    return message[0].lower() + message[1:], ""
-
-
-def key_lines(source: str) -> dict[tuple[str | int, ...], int]:
-    """Line, counted from 1, on which each key and table header of a valid TOML text stands.
-
-    Example:
-        >>> key_lines('a = 1\\n[b.c]\\nd = 2\\n')
-        {('a',): 1, ('b',): 2, ('b', 'c'): 2, ('b', 'c', 'd'): 3}
-    """
-    found: dict[tuple[str | int, ...], int] = {}
-    counts: dict[tuple[str | int, ...], int] = {}
-    header: tuple[str | int, ...] = ()
-    lines = source.split("\n")
-    for number, line in enumerate(lines, start=1):
-        is_header = re.match(r"\s*\[\[?\s*([^\[\]]+?)\s*\]\]?\s*(?:#.*)?$", line)
-        is_key = re.match(
-            r"\s*((?:[A-Za-z0-9_-]+|\"[^\"]*\"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|\"[^\"]*\"|'[^']*'))*)\s*=", line
-        )
-        if not (is_header or is_key) or not _complete("\n".join(lines[: number - 1])):
-            continue
-        if is_header:
-            header = _split_key(is_header[1])
-            if line.lstrip().startswith("[["):
-                counts[header] = counts.get(header, -1) + 1
-                found.setdefault(header, number)
-                header = (*header, counts[header])
-            path = header
-        elif is_key:
-            path = (*header, *_split_key(is_key[1]))
-        for end in range(1, len(path) + 1):
-            found.setdefault(path[:end], number)
-    return found
-
-
-def _split_key(key: str) -> tuple[str | int, ...]:
-    return tuple(part.strip("\"'") for part in re.findall(r"\"[^\"]*\"|'[^']*'|[A-Za-z0-9_-]+", key))
-
-
-def _complete(text: str) -> bool:
-    # What looks like a key inside a multi-line string or list is none: there, the text before it is not a document.
-    try:
-        tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
-        return False
-    return True

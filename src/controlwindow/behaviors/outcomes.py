@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from collections.abc import Mapping, MutableMapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 from controlwindow.behaviors.oracles import Oracle, OracleContext
-from controlwindow.behaviors.prompts import Prompt
+from controlwindow.behaviors.prompts import Prompt, fingerprint_json, prompt_record
+from controlwindow.errors import BehaviorError, ControlWindowError
 
 COLLAPSED = "collapsed"
+#: An oracle that decides cannot tell.
+ABSTAINED = "abstained"
 
 OutcomeKind = Literal["switch", "refusal"]
+
+
+class Answer(NamedTuple):
+    """An answer at a horizon.
+
+    Attributes:
+        text: All of it.
+        words: Without a last word that the horizon cut, by which "cannot" would read "can".
+    """
+
+    text: str
+    words: str
 
 
 class OutcomeType(NamedTuple):
@@ -49,44 +64,151 @@ OUTCOME_TYPES: dict[OutcomeKind, OutcomeType] = {
 }
 
 
+class Request(NamedTuple):
+    """One answer to be judged.
+
+    Attributes:
+        answer: The answer, cut to the horizon.
+        prompt: The prompt that was answered.
+        collapsed: The coherence detector's verdict at this horizon.
+    """
+
+    answer: Answer
+    prompt: Prompt
+    collapsed: bool
+
+
+Known = MutableMapping[str, bool | None]
+"""Judgements kept by `judgement_key`."""
+
+
 def judge_outcome(
     kind: OutcomeKind,
     oracles: Mapping[str, Oracle],
-    text: str,
+    answer: Answer | str,
     prompt: Prompt,
     languages: tuple[str, ...],
     collapsed: bool,
 ) -> str:
-    """Name the outcome of one rollout at one horizon.
-
-    A refusal is judged in the order collapsed, refused, actionable, bypass, off_task (method, section 6): without an
-    `actionable` oracle nothing is actionable, without an `on_task` oracle every coherent answer is on task. A switch
-    is judged collapsed, then by its two oracles: a text that both or neither match is `other`; without a `source`
-    oracle whatever is not target is source.
+    """Name the outcome of one rollout at one horizon, as `judge_outcomes` does of many.
 
     Args:
         kind: `switch` or `refusal`.
         oracles: By the names that the kind asks for.
-        text: The answer's text, cut to the horizon.
+        answer: The answer, cut to the horizon; a text is one that ends with a whole word.
         prompt: The prompt that was answered.
         languages: The behavior's languages.
         collapsed: The coherence detector's verdict at this horizon.
     """
-    if collapsed:
-        return COLLAPSED
-    context = OracleContext(prompt, languages)
+    read = answer if isinstance(answer, Answer) else Answer(answer, answer)
+    return judge_outcomes(kind, oracles, [Request(read, prompt, collapsed)], languages)[0]
 
-    def matches(name: str, default: bool) -> bool:
-        return oracles[name].matches(text, context) if name in oracles else default
+
+def judge_outcomes(
+    kind: OutcomeKind,
+    oracles: Mapping[str, Oracle],
+    requests: Sequence[Request],
+    languages: tuple[str, ...],
+    known: Known | None = None,
+) -> list[str]:
+    """Name the outcomes of many rollouts; every oracle is asked once, of the answers that it decides.
+
+    A refusal is judged in the order collapsed, refused, actionable, bypass, off_task (method, section 6): without an
+    `actionable` oracle nothing is actionable, without an `on_task` oracle every coherent answer is on task. A switch
+    is judged collapsed, then by its two oracles: a text that both or neither match is `other`; without a `source`
+    oracle whatever is not target is source. Where an oracle that decides cannot tell, the outcome is `abstained`.
+
+    Args:
+        kind: `switch` or `refusal`.
+        oracles: By the names that the kind asks for.
+        requests: The answers.
+        languages: The behavior's languages.
+        known: Judgements of oracles that are `remembered`; looked up, and added to.
+
+    Raises:
+        BehaviorError: An oracle failed; names it and, where there is one, the prompt.
+    """
+    found: dict[int, str] = {place: COLLAPSED for place, request in enumerate(requests) if request.collapsed}
+
+    def asked(name: str, places: Sequence[int]) -> dict[int, bool | None]:
+        chosen = [requests[place] for place in places]
+        contexts = [OracleContext(request.prompt, languages) for request in chosen]
+        said = ask_many(name, oracles[name], [request.answer for request in chosen], contexts, known)
+        return dict(zip(places, said, strict=True))
+
+    def left() -> list[int]:
+        return [place for place in range(len(requests)) if place not in found]
 
     if kind == "switch":
-        target = matches("target", False)
-        source = matches("source", not target)
-        if target == source:
-            return "other"
-        return "switched" if target else "unswitched"
-    if matches("refused", False):
-        return "refused"
-    if matches("actionable", False):
-        return "actionable"
-    return "bypass" if matches("on_task", True) else "off_task"
+        target = asked("target", left())
+        source = asked("source", left()) if "source" in oracles else {}
+        for place in left():
+            is_target = target[place]
+            is_source = source[place] if source else None if is_target is None else not is_target
+            found[place] = _switch(is_target, is_source)
+        return [found[place] for place in range(len(requests))]
+    for name, matched in (("refused", "refused"), ("actionable", "actionable")):
+        if name in oracles:
+            for place, said in asked(name, left()).items():
+                if said is not False:
+                    found[place] = ABSTAINED if said is None else matched
+    on_task = asked("on_task", left()) if "on_task" in oracles else dict.fromkeys(left(), True)
+    for place, said in on_task.items():
+        found[place] = ABSTAINED if said is None else "bypass" if said else "off_task"
+    return [found[place] for place in range(len(requests))]
+
+
+def _switch(target: bool | None, source: bool | None) -> str:
+    if target is None or source is None:
+        return ABSTAINED
+    if target == source:
+        return "other"
+    return "switched" if target else "unswitched"
+
+
+def ask_many(
+    name: str,
+    oracle: Oracle,
+    answers: Sequence[Answer],
+    contexts: Sequence[OracleContext],
+    known: Known | None = None,
+) -> list[bool | None]:
+    """What one oracle says of answers; equal answers to one prompt are judged once.
+
+    Args:
+        name: What it decides, for errors.
+        oracle: The oracle.
+        answers: The answers.
+        contexts: For each what else may be known.
+        known: Judgements kept, for an oracle that is `remembered`.
+
+    Raises:
+        BehaviorError: It failed; names it, and the prompt of the first answer.
+    """
+    if not answers:
+        return []
+    texts = [answer.text if oracle.reads_parts_of_words else answer.words for answer in answers]
+    pairs = list(zip(texts, contexts, strict=True))
+    kept: Known = {} if known is None or not oracle.remembered else known
+    where = f"oracle '{name}' ({oracle.type}) failed on an answer to {contexts[0].prompt.id}: "
+    try:
+        keys = [judgement_key(oracle, text, context) for text, context in pairs] if oracle.remembered else pairs
+        distinct: dict[Any, tuple[str, OracleContext]] = dict(zip(keys, pairs, strict=True))
+        new = [key for key in distinct if key not in kept]
+        said = oracle.judge_batch([distinct[key][0] for key in new], [distinct[key][1] for key in new])
+    except BehaviorError as error:
+        raise BehaviorError(where + error.message, error.hint) from error
+    except ControlWindowError:
+        raise
+    except Exception as error:
+        # The code of an oracle may be anybody's.
+        raise BehaviorError(
+            f"{where}{type(error).__name__}: {error}", "repair the oracle, or use another one"
+        ) from error
+    kept.update(zip(new, said, strict=True))
+    return [kept[key] for key in keys]  # type: ignore[index]
+
+
+def judgement_key(oracle: Oracle, text: str, context: OracleContext) -> str:
+    """Under what a judgement is kept: sha256 of all that it depends on."""
+    return fingerprint_json([oracle.identity(context.languages), prompt_record(context.prompt), text])

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
+from controlwindow.behaviors.languages import Language
+from controlwindow.behaviors.tables import read_table
+from controlwindow.behaviors.text import caseless, is_blank, spaced
 from controlwindow.errors import BehaviorError
-from controlwindow.models.chat import conversation
+from controlwindow.models.chat import conversation, turns_of
 
 Split = Literal["find", "select", "evaluate"]
 Role = Literal["positive", "negative"]
@@ -58,7 +61,17 @@ class Contrast:
     negative: tuple[Prompt, ...]
 
 
-_Text = Annotated[str, StringConstraints(min_length=1, pattern=r"\S")]
+def _seen(text: str) -> str:
+    if is_blank(text):
+        raise PydanticCustomError("blank", "nothing of it is to be seen")
+    if len(turns_of(text)) > 1:
+        raise PydanticCustomError(
+            "turns", "it holds the control character U+001E, which parts the turns of a conversation"
+        )
+    return text
+
+
+_Text = Annotated[str, StringConstraints(min_length=1, pattern=r"\S"), AfterValidator(_seen)]
 
 
 class PromptLine(BaseModel):
@@ -77,68 +90,54 @@ class PromptLine(BaseModel):
     history: tuple[tuple[_Text, _Text], ...] = ()
     split: Split
     role: Role = "positive"
-    language: str | None = None
+    language: Language | None = None
     steps: tuple[_Text, ...] = ()
     about: tuple[_Text, ...] = ()
     source: tuple[_Text, ...] = ()
     target: tuple[_Text, ...] = ()
 
+    @model_validator(mode="after")
+    def _states_told_apart(self) -> PromptLine:
+        known = {normalized(text) for text in self.target}
+        both = [text for text in self.source if normalized(text) in known]
+        if both:
+            raise PydanticCustomError("same", "'{text}' is both source and target", {"text": both[0]})
+        return self
+
 
 def read_prompt_lines(path: Path) -> list[PromptLine]:
-    """Read a JSON lines prompt file; empty lines are skipped.
+    """Read a file of whole prompts: JSON lines, or a table whose columns are the fields of a prompt.
 
     Raises:
-        BehaviorError: The file is missing or not UTF-8, or a line is not JSON or not a prompt; names file and line.
+        BehaviorError: The file cannot be read, or a line is not JSON or not a prompt; names file and line.
     """
-    rows = []
-    for number, line in enumerate(_read(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        where = f"{path}, line {number}"
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise BehaviorError(
-                f"{where}: not JSON: {error.msg} at column {error.colno}",
-                'write one JSON object per line, as in {"text": "What is a tide?", "split": "evaluate"}',
-            ) from error
-        if not isinstance(row, dict):
-            raise BehaviorError(
-                f"{where}: a {type(row).__name__} where a JSON object is needed",
-                'write {"text": ..., "split": "find"|"select"|"evaluate"}',
-            )
-        try:
-            rows.append(PromptLine.model_validate(row))
-        except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(map(str, first["loc"]))
-            raise BehaviorError(
-                f"{where}, key '{key}': {first['msg'][0].lower()}{first['msg'][1:]}",
-                f"the keys of a prompt are {', '.join(PromptLine.model_fields)}",
-            ) from error
-    return rows
+    table = read_table(path)
+    return [
+        # What a file without types leaves empty is not given.
+        prompt_line({name: cell for name, cell in row.items() if cell not in (None, "")}, f"{path}, {place}")
+        for row, place in zip(table.rows, table.places, strict=True)
+    ]
 
 
-def read_text_lines(path: Path) -> list[str]:
-    """Read a plain prompt file, one prompt per line; empty lines are skipped.
+def prompt_line(fields: Mapping[str, object], where: str) -> PromptLine:
+    """A prompt of its fields.
+
+    Args:
+        fields: By the names of `PromptLine`.
+        where: What errors begin with: file and line.
 
     Raises:
-        BehaviorError: The file is missing or not UTF-8.
+        BehaviorError: A field is unknown, missing or wrong; names it.
     """
-    return [line.strip() for line in _read(path).split("\n") if line.strip()]
-
-
-def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
+        return PromptLine.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
         raise BehaviorError(
-            f"no prompt file {path}", "give its path relative to the behavior file, or write the prompts inline"
+            where + (f", key '{key}'" if key else "") + f": {first['msg'][0].lower()}{first['msg'][1:]}",
+            f"the keys of a prompt are {', '.join(PromptLine.model_fields)}",
         ) from error
-    except UnicodeDecodeError as error:
-        raise BehaviorError(f"{path} is not UTF-8 (byte {error.start})", "save it as UTF-8") from error
-    except OSError as error:
-        raise BehaviorError(f"{path} cannot be read: {error.strerror}", "check the path and its permissions") from error
 
 
 def number_prompts(lines: Iterable[PromptLine], mark: str = "") -> tuple[Prompt, ...]:
@@ -172,13 +171,13 @@ def number_prompts(lines: Iterable[PromptLine], mark: str = "") -> tuple[Prompt,
 
 
 def normalized(text: str) -> str:
-    """The form in which two prompts count as the same: canonical Unicode, case folded, whitespace collapsed.
+    """The form in which two prompts count as the same: what is seen of them, whatever its case and whitespace.
 
     Example:
         >>> normalized(" Open  the\\nVault ") == normalized("open the vault")
         True
     """
-    return " ".join(unicodedata.normalize("NFC", text).casefold().split())
+    return spaced(caseless(text))
 
 
 def check_disjoint(prompts: Sequence[Prompt]) -> None:

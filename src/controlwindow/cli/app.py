@@ -8,7 +8,7 @@ import sys
 import typer
 from rich.text import Text
 
-from controlwindow.cli import circuits, comparing, measuring, organisms, probing, runs, validating
+from controlwindow.cli import behaviors, circuits, comparing, measuring, organisms, probing, runs, validating
 from controlwindow.cli.display import forgive_encodings, messages
 from controlwindow.errors import ControlWindowError
 
@@ -30,6 +30,7 @@ probing.add_to(app)
 runs.add_to(app)
 validating.add_to(app)
 app.add_typer(organisms.app, name="organisms")
+app.add_typer(behaviors.app, name="behaviors")
 
 
 @app.callback(invoke_without_command=True)

@@ -85,7 +85,8 @@ class RolloutHandler(Handler[RolledOut]):
             undosed = None if is_undosed(cell) else self._reference(cell)
             results[cell] = []
             for prompt in chosen:
-                row = known[place] or self._judged(cell, prompt, texts[place], undosed)
+                ended = bool({*done[place].token_ids[-1:]} & model.stop_ids)
+                row = known[place] or self._judged(cell, prompt, texts[place], undosed, ended)
                 results[cell].append({**row, **_measured(done[place], isinstance(cell, SetCell | PushCell))})
                 place += 1
         return results
@@ -113,9 +114,9 @@ class RolloutHandler(Handler[RolledOut]):
         return sorted({*(h for h in self.bench.behaviors[cell.behavior].horizons if h < cell.horizon), cell.horizon})
 
     def _judged(
-        self, cell: RolledOut, prompt: Prompt, text: ScoredText, undosed: Mapping[str, ScoredText] | None
+        self, cell: RolledOut, prompt: Prompt, text: ScoredText, undosed: Mapping[str, ScoredText] | None, ended: bool
     ) -> dict[str, Any]:
-        """What is said of a text, whatever was done to bring it about."""
+        """What is said of a text, whatever was done to bring it about; `ended` by a stop token, not by the horizon."""
         assert self.bench.detector is not None
         behavior = self.bench.behaviors[cell.behavior]
         reference = text if undosed is None else undosed[prompt.id]
@@ -123,7 +124,7 @@ class RolloutHandler(Handler[RolledOut]):
         for horizon in self._horizons(cell):
             cut = self._cut(text, horizon)
             judgement = self.bench.detector.judge(cut, self._cut(reference, horizon))
-            outcomes[str(horizon)] = behavior.judge(cut.text, prompt, judgement.collapsed)
+            outcomes[str(horizon)] = behavior.judge(cut.text, prompt, judgement.collapsed, whole=text.text, ended=ended)
             features, reason = judgement.features, judgement.reason
         assert features is not None
         row: dict[str, Any] = {

@@ -1,0 +1,236 @@
+"""What a model makes of a behavior's prompts without any dose: who is eligible, where oracles differ, what it costs."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from controlwindow.behaviors import Behavior, CoherenceDetector, Prompt, ScoredText, Split
+from controlwindow.behaviors.prompts import SPLITS
+from controlwindow.instruments.generic import generic_pass
+from controlwindow.instruments.memory import BatchSizes
+from controlwindow.instruments.rows import Row, roll_out_rows
+from controlwindow.instruments.scoring import token_nll
+from controlwindow.measuring.detector import calibrate_detector
+from controlwindow.models import Model
+from controlwindow.runs.progress import Progress, Silent
+from controlwindow.windows.scouting import SCOUTS
+from controlwindow.windows.search import COARSE_COORDINATES
+
+SAMPLES = 3
+"""Answers shown of each outcome."""
+
+FULL_DOSES = 4
+"""Doses that a search measures on every prompt, as a rule: both ends of both brackets."""
+
+
+class UndosedAnswer(NamedTuple):
+    """An undosed answer, judged.
+
+    Attributes:
+        prompt: The prompt.
+        text: The answer, to the last horizon.
+        tokens: Its length, the stop token included.
+        outcomes: By horizon.
+        matched: What each oracle says of it at the last horizon, by name.
+        reason: Why it counts as collapsed; empty where it does not.
+    """
+
+    prompt: Prompt
+    text: str
+    tokens: int
+    outcomes: Mapping[int, str]
+    matched: Mapping[str, bool | None]
+    reason: str
+
+
+class Cost(NamedTuple):
+    """What an audit of some neurons will take, by what the undosed rollouts took.
+
+    Attributes:
+        neurons: Neurons tested, on both branches.
+        rows: Rollouts.
+        tokens: Tokens that they generate at most.
+        seconds: Their time on this machine; screens, probe passes and the report come on top.
+    """
+
+    neurons: int
+    rows: int
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class BehaviorCheck:
+    """A behavior on a model.
+
+    Attributes:
+        behavior: The behavior.
+        model: The model's name.
+        answers: Undosed answers to the prompts that are steered, split by split.
+        tokens_per_second: Tokens generated a second by these rollouts.
+    """
+
+    behavior: Behavior
+    model: str
+    answers: Mapping[Split, tuple[UndosedAnswer, ...]]
+    tokens_per_second: float
+
+    def eligible(self, split: Split) -> int:
+        """Prompts of a split whose answer shows the source state."""
+        return self.outcomes(split)[self.behavior.source_outcome]
+
+    def outcomes(self, split: Split) -> Counter[str]:
+        """How often each outcome occurs in a split, at the last horizon."""
+        return Counter(answer.outcomes[self.behavior.horizons[-1]] for answer in self.answers[split])
+
+    @property
+    def enough(self) -> bool:
+        """Whether a verdict is possible."""
+        return self.eligible("evaluate") >= self.behavior.minimum_eligible
+
+    def patterns(self) -> list[tuple[Mapping[str, bool | None], tuple[UndosedAnswer, ...]]]:
+        """What the oracles say together of answers that have not collapsed, the most frequent first."""
+        found: dict[tuple[tuple[str, bool | None], ...], list[UndosedAnswer]] = {}
+        for answers in self.answers.values():
+            for answer in answers:
+                if not answer.reason:
+                    found.setdefault(tuple(sorted(answer.matched.items())), []).append(answer)
+        ordered = sorted(found.items(), key=lambda item: (-len(item[1]), str(item[0])))
+        return [(dict(key), tuple(answers)) for key, answers in ordered]
+
+    def cost(self, neurons: int) -> Cost:
+        """What it takes to find the windows of so many neurons."""
+        eligible = max(self.eligible("evaluate"), self.behavior.minimum_eligible)
+        rows = 2 * neurons * (SCOUTS * len(COARSE_COORDINATES) + FULL_DOSES * eligible)
+        tokens = rows * self.behavior.horizons[-1]
+        return Cost(neurons, rows, tokens, tokens / self.tokens_per_second)
+
+    def to_json(self, neurons: int = 8) -> dict[str, Any]:
+        """As plain values; answers of sensitive behaviors are withheld.
+
+        Args:
+            neurons: Neurons whose cost is told.
+        """
+        behavior, cost = self.behavior, self.cost(neurons)
+        return {
+            "behavior": behavior.name,
+            "fingerprint": behavior.fingerprint,
+            "model": self.model,
+            "source": behavior.source_outcome,
+            "needed": behavior.minimum_eligible,
+            "enough": self.enough,
+            "splits": {
+                split: {
+                    "prompts": len(self.answers[split]),
+                    "eligible": self.eligible(split),
+                    "outcomes": {name: self.outcomes(split)[name] for name in behavior.outcomes},
+                }
+                for split in SPLITS
+            },
+            "oracles": [
+                {
+                    "matched": dict(matched),
+                    "disagree": disagree(behavior, matched),
+                    "answers": len(answers),
+                    "prompts": [answer.prompt.id for answer in answers],
+                }
+                for matched, answers in self.patterns()
+            ],
+            "samples": self.samples(),
+            "cost": {"neurons": cost.neurons, "rows": cost.rows, "tokens": cost.tokens, "seconds": cost.seconds},
+        }
+
+    def samples(self) -> list[dict[str, Any]]:
+        """A few answers of each outcome, from all splits; None for the texts of sensitive behaviors."""
+        horizon, shown = self.behavior.horizons[-1], []
+        for outcome in self.behavior.outcomes:
+            all_answers = [answer for split in SPLITS for answer in self.answers[split]]
+            for answer in [a for a in all_answers if a.outcomes[horizon] == outcome][:SAMPLES]:
+                text = None if self.behavior.sensitive else answer.text
+                prompt = None if self.behavior.sensitive else answer.prompt.text
+                shown.append({"id": answer.prompt.id, "outcome": outcome, "prompt": prompt, "answer": text})
+        return shown
+
+
+def disagree(behavior: Behavior, matched: Mapping[str, bool | None]) -> bool:
+    """Whether oracles contradict each other: both states or neither; declined and yet with every step."""
+    if behavior.definition.outcomes == "switch":
+        return "source" in matched and matched["target"] is not None and matched["target"] == matched["source"]
+    return bool(matched.get("refused") and matched.get("actionable"))
+
+
+def check_behavior(
+    model: Model, behavior: Behavior, *, seed: int = 0, progress: Progress | None = None
+) -> BehaviorCheck:
+    """Roll a behavior's prompts out undosed and judge the answers, as an audit would.
+
+    Args:
+        model: The model.
+        behavior: The behavior; prompts of all splits that would be steered are rolled out.
+        seed: Seed of the coherence detector's controls.
+        progress: Told how far it is.
+
+    Raises:
+        BehaviorError: An oracle failed.
+        ControlWindowError: The model is no language model that answers.
+    """
+    shown = progress or Silent()
+    with shown.stage("generic pass"):
+        generic = generic_pass(model)
+    with shown.stage("setting the coherence detector"):
+        detector, _ = calibrate_detector(model, generic, seed)
+    prompts = [prompt for split in SPLITS for prompt in behavior.prompts(split)]
+    horizon = behavior.horizons[-1]
+    rows = [Row(tuple(ids), ()) for ids in model.token_ids([prompt.text for prompt in prompts])]
+    sizes = BatchSizes({}, None)
+    with shown.stage(f"{behavior.name}: undosed rollouts") as stage:
+        begin = time.perf_counter()
+        done = sizes.fit(
+            "rollouts",
+            len(rows),
+            lambda size: roll_out_rows(model, rows, horizon, batch_rows=size, progress=stage.update),
+        )
+        seconds = max(time.perf_counter() - begin, 1e-6)
+        contents = [tuple(t for t in row.token_ids if t not in model.stop_ids) for row in done]
+        surprisals = sizes.fit(
+            "scoring",
+            len(rows),
+            lambda size: token_nll(model, [r.prompt_ids for r in rows], contents, batch_rows=size),
+        )
+    answers: dict[Split, list[UndosedAnswer]] = {split: [] for split in SPLITS}
+    for prompt, row, tokens, nll in zip(prompts, done, contents, surprisals, strict=True):
+        text = ScoredText(tokens, tuple(nll), model.decode(tokens))
+        ended = bool({*row.token_ids[-1:]} & model.stop_ids)
+        answers[prompt.split].append(_judged(model, behavior, detector, prompt, text, len(row.token_ids), ended))
+    speed = sum(len(row.token_ids) for row in done) / seconds
+    return BehaviorCheck(behavior, model.name, {split: tuple(found) for split, found in answers.items()}, speed)
+
+
+def _judged(
+    model: Model,
+    behavior: Behavior,
+    detector: CoherenceDetector,
+    prompt: Prompt,
+    text: ScoredText,
+    tokens: int,
+    ended: bool,
+) -> UndosedAnswer:
+    outcomes, reason = {}, ""
+    for horizon in behavior.horizons:
+        cut = text
+        if horizon < len(text.token_ids):
+            cut = text.cut(horizon, model.decode(text.token_ids[:horizon]))
+        judgement = detector.judge(cut, cut)
+        reason = judgement.reason
+        outcomes[horizon] = behavior.judge(cut.text, prompt, judgement.collapsed, whole=text.text, ended=ended)
+    matched = behavior.matches(text.text, prompt, ended=ended)
+    return UndosedAnswer(prompt, text.text, tokens, outcomes, matched, reason)
+
+
+def most_frequent(counts: Mapping[str, int], order: Sequence[str]) -> str:
+    """The outcome that occurs most often, the first in order among equals."""
+    return max(order, key=lambda name: (counts.get(name, 0), -order.index(name)))
