@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
-from transformers.utils import logging
+from safetensors import safe_open
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from controlwindow.errors import ArchitectureError, ModelError
+from controlwindow.errors import ModelError
+from controlwindow.foreign import printable
 from controlwindow.models.adapters import family_of
 from controlwindow.models.chat import chat_format
+from controlwindow.models.checkpoint import Checkpoint, describe_unexpected, inspect_checkpoint, is_ignorable
+from controlwindow.models.files import check_path
+from controlwindow.models.headers import StoredTensor
+from controlwindow.models.hub import fetch
 from controlwindow.models.model import Model
+from controlwindow.models.pretrained import call, load_tokenizer
+from controlwindow.models.rendering import with_notes
+from controlwindow.models.sizes import check_sizes
 from controlwindow.models.structure import check_structure, refuse_wrapped
 from controlwindow.organisms.catalogue import organism_path
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+_READOUTS = ("lm_head.weight", "embed_out.weight")
 
 
 def load_model(
@@ -31,6 +36,7 @@ def load_model(
     device: str = "auto",
     dtype: torch.dtype | str | None = None,
     system_prompt: str | None = None,
+    date: str | None = None,
 ) -> Model:
     """Load a causal language model for measurement.
 
@@ -42,6 +48,8 @@ def load_model(
         device: "auto" (CUDA if there is one, else CPU), "cpu", "cuda", "cuda:1".
         dtype: Type of the weights; default float32 on CPU and the checkpoint's own on CUDA.
         system_prompt: A system message for the chat template; default none.
+        date: The day, in ISO form, that a chat template with a clock is shown; default today. It is kept as
+            `Model.chat.date`, so that a run can be resumed with the prompts it began with.
 
     Returns:
         The model with its adapter. A model in hand is used as it is, on its device and in its type.
@@ -56,38 +64,54 @@ def load_model(
     if isinstance(source, PreTrainedModel):
         if tokenizer is None:
             raise ModelError("a model in hand needs its tokenizer", "call load_model(model, tokenizer=tokenizer)")
-        return _wrap(source, tokenizer, name=type(source).__name__, system_prompt=system_prompt)
+        return _wrap(source, tokenizer, name=type(source).__name__, system_prompt=system_prompt, date=date)
     if not isinstance(source, str | Path):
         raise ModelError(
             f"cannot load a model from {type(source).__name__}",
             "give organism:NAME, a directory, a hub id, or a Transformers causal language model",
         )
     text, organism = str(source), None
+    check_path(text)
     if text.startswith("organism:"):
         organism = text.removeprefix("organism:")
-        location, local, name = str(organism_path(organism)), True, text
+        directory, name = Path(organism_path(organism)), text
     elif Path(text).is_dir():
-        location, local, name = text, True, Path(text).resolve().name
-        _check_directory(Path(text))
+        directory, name = Path(text), printable(Path(text).resolve().name)
     elif _HUB_ID.fullmatch(text) and not Path(text).exists() and not text.startswith("."):
-        location, local, name = text, False, text
+        directory, name = fetch(text), text
     else:
         raise ModelError(
             f"unknown model {text!r}: no such organism, directory or hub id",
             "give organism:switch, a directory with config.json and safetensors weights, or a hub id like owner/name",
         )
     target = _device(device)
-    config = _from_pretrained(AutoConfig, location, local)
-    family_of(config.model_type)
-    _check_unquantised(location, config)
     loaded_type = dtype if dtype is not None else (torch.float32 if target.type == "cpu" else "auto")
-    hf_model, report = _from_pretrained(
-        AutoModelForCausalLM, location, local, dtype=loaded_type, use_safetensors=True, output_loading_info=True
-    )
-    _check_complete(location, report)
-    loaded_tokenizer = tokenizer or _tokenizer(location, local)
+    hf_model = _load_folder(directory, loaded_type)
+    loaded_tokenizer = tokenizer or load_tokenizer(directory)
     model = hf_model.to(target).eval()
-    return _wrap(model, loaded_tokenizer, name=name, system_prompt=system_prompt, source=text, organism=organism)
+    return _wrap(
+        model, loaded_tokenizer, name=name, system_prompt=system_prompt, date=date, source=text, organism=organism
+    )
+
+
+def _load_folder(directory: Path, dtype: torch.dtype | str) -> Any:
+    """The model of a folder that holds nothing but a whole checkpoint."""
+    checkpoint = inspect_checkpoint(directory)
+    config = call(AutoConfig.from_pretrained, directory)
+    # Which kernels are there to choose from is a matter of this machine, not of the file.
+    config._attn_implementation = None
+    check_sizes(directory, config, checkpoint.elements)
+    hf_model, report = call(
+        AutoModelForCausalLM.from_pretrained,
+        directory,
+        config=config,
+        dtype=dtype,
+        use_safetensors=True,
+        output_loading_info=True,
+    )
+    check_report(directory, report, checkpoint.tensors)
+    _check_derived(hf_model, checkpoint)
+    return hf_model
 
 
 def _device(name: str) -> torch.device:
@@ -104,124 +128,83 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _check_directory(directory: Path) -> None:
-    config = directory / "config.json"
-    if not config.is_file():
-        raise ModelError(f"{directory} holds no config.json", "give the directory that save_pretrained wrote")
-    try:
-        json.loads(config.read_text("utf-8"))
-    except ValueError as error:
-        raise ModelError(f"{config} is not valid JSON: {error}", "restore the file from the model's source") from error
-    if not any(directory.glob("*.safetensors")):
-        pickles = sorted(p.name for pattern in _PICKLES for p in directory.glob(pattern))
-        if pickles:
-            raise ModelError(
-                f"{directory} holds only pickled weights ({pickles[0]}), which can run code when loaded",
-                "convert them where you trust them: model.save_pretrained(DIRECTORY) writes safetensors",
-            )
-        raise ModelError(f"{directory} holds no safetensors weights", "give the directory that save_pretrained wrote")
-
-
-def _from_pretrained(loader: Any, location: str, local: bool, **options: Any) -> Any:
-    """Call `from_pretrained` and turn its many ways to fail into one error with the repair."""
-    try:
-        with _without_progress_bar():
-            return loader.from_pretrained(location, trust_remote_code=False, local_files_only=local, **options)
-    except ArchitectureError:
-        raise
-    # Transformers raises OSError, ValueError, KeyError, hub and safetensors errors for one and the same user mistake.
-    except Exception as error:
-        text = " ".join(str(error).split())
-        lowered = text.lower()
-        if "trust_remote_code" in lowered or "custom code" in lowered:
-            raise ModelError(
-                f"{location} needs its own code to load, and remote code is never run",
-                "use a checkpoint of an architecture that Transformers ships",
-            ) from error
-        if "does not recognize this architecture" in lowered or "unrecognized configuration" in lowered:
-            raise ArchitectureError(
-                f"{location}: {text[:200]}", "only architectures that this Transformers version knows can be adapted"
-            ) from error
-        if not local:
-            raise ModelError(
-                f"cannot fetch {location} from the model hub: {text[:200]}",
-                "check the name and the network, or download it elsewhere and give the local directory",
-            ) from error
-        raise ModelError(
-            f"cannot load {location}: {text[:300]}",
-            "check that the directory is complete: config.json, model.safetensors, tokenizer files",
-        ) from error
-
-
-def _tokenizer(location: str, local: bool) -> Any:
-    tokenizer = _from_pretrained(AutoTokenizer, location, local)
-    # Transformers 5.0 makes up a tokenizer of special tokens alone where the files are absent.
-    if len(tokenizer) <= len(tokenizer.added_tokens_decoder):
-        raise ModelError(
-            f"cannot load {location}: its tokenizer knows no words, only special tokens",
-            "check that the directory is complete: config.json, model.safetensors, tokenizer files",
-        )
-    return tokenizer
-
-
-@contextmanager
-def _without_progress_bar() -> Iterator[None]:
-    """Keep Transformers from drawing its own bar into a terminal or a pipe; the setting comes back as it was."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
-
-
 def _wrap(
     hf_model: Any,
     tokenizer: Any,
     *,
     name: str,
     system_prompt: str | None,
+    date: str | None,
     source: str | None = None,
     organism: str | None = None,
 ) -> Model:
     family = family_of(hf_model.config.model_type)
     check_structure(hf_model, family)
     _check_finite(hf_model)
-    return Model(
-        hf_model=hf_model,
-        tokenizer=tokenizer,
-        family=family,
-        chat=chat_format(tokenizer, system_prompt),
-        name=name,
-        source=source,
-        organism=organism,
-    )
-
-
-def _check_unquantised(location: str, config: Any) -> None:
-    """Refuse quantised weights before they are read, which would ask for the libraries that unpack them."""
-    found = getattr(config, "quantization_config", None) or getattr(
-        config.get_text_config(), "quantization_config", None
-    )
-    if found:
-        method = found.get("quant_method") if isinstance(found, dict) else getattr(found, "quant_method", None)
-        raise ModelError(
-            f"{location} is quantised (quantization_config in its config.json: {method or 'an unnamed method'}), and "
-            "its columns cannot be read from it",
-            "give the checkpoint in float32, bfloat16 or float16 that it was made from, or load it with Transformers, "
-            "call model.dequantize() and pass it with its tokenizer",
+    return with_notes(
+        Model(
+            hf_model=hf_model,
+            tokenizer=tokenizer,
+            family=family,
+            chat=chat_format(tokenizer, system_prompt, date),
+            name=name,
+            source=source,
+            organism=organism,
         )
+    )
 
 
-def _check_complete(location: str, report: dict[str, Any]) -> None:
-    """Refuse a checkpoint that lacks weights: Transformers only warns, and fills them with random numbers."""
+def check_report(location: object, report: dict[str, Any], stored: dict[str, StoredTensor]) -> None:
+    """Refuse a checkpoint that lacks weights or holds others: Transformers warns, and makes up or drops them.
+
+    Args:
+        location: What errors name.
+        report: What Transformers says it left out.
+        stored: What the files hold, by name.
+
+    Raises:
+        ModelError: A weight of the model is missing, or one of the files has no place in it.
+    """
     missing = sorted(report["missing_keys"])
     if missing:
         raise ModelError(
             f"{location} lacks {len(missing)} of the model's weights, such as {missing[0]}",
             "fetch the checkpoint again; the file is incomplete, or was saved from another class of model",
         )
+    # Renamed on loading, a tensor is no longer found under its name; it is then judged by its name alone.
+    unexpected = [
+        name
+        for name in report["unexpected_keys"]
+        if not is_ignorable(stored.get(name, StoredTensor(name, "F32", (), "")))
+    ]
+    if unexpected:
+        raise describe_unexpected(location, unexpected)
+
+
+def _check_derived(hf_model: Any, checkpoint: Checkpoint) -> None:
+    """Refuse stored copies that are not what the model computes or ties, and that it would do without in silence."""
+    buffers = [b for name, b in hf_model.named_buffers() if name.endswith("inv_freq")]
+    readout = hf_model.get_output_embeddings()
+    for path in checkpoint.files:
+        with safe_open(path, framework="pt") as file:
+            for tensor in (t for t in checkpoint.tensors.values() if t.file == path.name):
+                if tensor.name.endswith("rotary_emb.inv_freq"):
+                    values = file.get_tensor(tensor.name).float()
+                    # Stored in half precision they are off by up to a hundredth.
+                    if not any(b.shape == values.shape and torch.allclose(b.cpu(), values, rtol=0.02) for b in buffers):
+                        raise ModelError(
+                            f"{checkpoint.directory} holds rotary frequencies ({tensor.name}) that are not those of "
+                            "its configuration",
+                            "use the config.json that belongs to these weights (rope_theta, rope_scaling)",
+                        )
+                elif tensor.name.endswith(_READOUTS) and readout is not None:
+                    values = file.get_tensor(tensor.name).to(readout.weight.dtype)
+                    if values.shape == readout.weight.shape and not torch.equal(readout.weight.detach().cpu(), values):
+                        raise ModelError(
+                            f"{checkpoint.directory} holds a readout ({tensor.name}) of its own, but its configuration "
+                            "ties the readout to the embeddings",
+                            "set tie_word_embeddings to false in config.json, or remove the weight",
+                        )
 
 
 def _check_finite(hf_model: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,6 +19,7 @@ from controlwindow.models.adapters import Family, blocks_of
 from controlwindow.models.chat import ChatFormat, prompt_token_ids
 from controlwindow.models.feedforward import FeedForward, PostNorm, feed_forward
 from controlwindow.models.neuron import Neuron, Neurons
+from controlwindow.models.weights import WeightBound
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +34,11 @@ class Model:
         name: What tables call it: `organism:switch`, a directory's name, a hub id.
         source: What `load_model` was given, for resuming; None for a model in hand.
         organism: The organism's name if the package ships it, else None.
-        cache: Derived statistics that are costly to recompute, keyed by what they depend on.
+        cache: Derived statistics that are costly to recompute, keyed by what they depend on; emptied when a weight is
+            changed.
+        adapter: Name and hash of the PEFT adapter that was merged on loading, if there was one.
+        quantisation: How a GGUF file held the weights that are here dequantised; None for weights taken as they are.
+        file: SHA-256 of that GGUF file.
     """
 
     hf_model: Any
@@ -43,6 +49,12 @@ class Model:
     source: str | None = None
     organism: str | None = None
     cache: dict[Any, Any] = field(default_factory=dict, repr=False)
+    adapter: str | None = None
+    quantisation: str | None = None
+    file: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cache", WeightBound(self.hf_model, dict(self.cache)))
 
     @cached_property
     def blocks(self) -> tuple[nn.Module, ...]:
@@ -173,14 +185,24 @@ class Model:
         dtype: torch.dtype = next(iter(self.hf_model.parameters())).dtype
         return dtype
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
-        """SHA-256 over every parameter's name, type, shape and bytes, as loaded."""
-        digest = hashlib.sha256()
-        for name, parameter in sorted(self.hf_model.named_parameters()):
-            digest.update(f"{name}|{parameter.dtype}|{tuple(parameter.shape)}|".encode())
-            digest.update(parameter.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
+        """SHA-256 over every parameter's name, type, shape and bytes, as they are now."""
+        if "fingerprint" not in self.cache:
+            digest = hashlib.sha256()
+            for name, parameter in sorted(self.hf_model.named_parameters()):
+                digest.update(f"{name}|{parameter.dtype}|{tuple(parameter.shape)}|".encode())
+                digest.update(parameter.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+            self.cache["fingerprint"] = digest.hexdigest()
+        return str(self.cache["fingerprint"])
+
+    def check_kept(self) -> None:
+        """Forget what is kept of the model if the weights that neurons write with were edited past PyTorch's counter.
+
+        Reads them all, at the speed of memory; edits that PyTorch counts are noticed without this.
+        """
+        assert isinstance(self.cache, WeightBound)
+        self.cache.verify([weight for ffn in self.ffn for weight in ffn.output_weights()])
 
     @cached_property
     def stop_ids(self) -> frozenset[int]:
@@ -194,9 +216,15 @@ class Model:
 
     @property
     def pad_id(self) -> int:
-        """Token used for padding; it is masked, so any valid id serves."""
-        pad = self.tokenizer.pad_token_id
-        return int(pad) if pad is not None else min(self.stop_ids, default=0)
+        """Token used for padding; it is masked, so any id that has an embedding serves."""
+        rows = self.embeddings
+        candidates = (self.tokenizer.pad_token_id, *sorted(self.stop_ids), 0)
+        return next(int(token) for token in candidates if token is not None and 0 <= int(token) < rows)
+
+    @property
+    def embeddings(self) -> int:
+        """Number of tokens that have an embedding; a tokenizer may know more, and then fewer are the model's."""
+        return int(self.hf_model.get_input_embeddings().weight.shape[0])
 
     def require(self, neuron: Neuron | str) -> Neuron:
         """Read a neuron and check that this model has it.
@@ -233,7 +261,7 @@ class Model:
             ModelError: A prompt has no tokens, or the tokenizer is another model's.
         """
         encoded = prompt_token_ids(self.tokenizer, self.chat, prompts)
-        vocabulary = self.hf_model.get_input_embeddings().weight.shape[0]
+        vocabulary = self.embeddings
         largest = max((token for ids in encoded for token in ids), default=0)
         if largest >= vocabulary:
             raise ModelError(
@@ -241,6 +269,17 @@ class Model:
                 "give the tokenizer that belongs to the model",
             )
         return encoded
+
+    def rendering_fingerprint(self, prompts: Sequence[str]) -> str:
+        """SHA-256 over the token ids of prompts as the model is given them: template, date, switches and tokenizer.
+
+        Two runs with the same weights and the same rendering fingerprint are given the same input.
+
+        Raises:
+            ModelError: As `token_ids`.
+        """
+        ids = self.token_ids(list(prompts))
+        return hashlib.sha256(json.dumps(ids, separators=(",", ":")).encode()).hexdigest()
 
     def encode(self, prompts: Sequence[str] | str) -> BatchEncoding:
         """Left-padded `input_ids` and `attention_mask`, [prompts, positions], with the chat template applied."""
