@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from controlwindow.instruments.batch import Batch
+from controlwindow.instruments.finite import not_finite
 from controlwindow.instruments.hooks import measuring
 from controlwindow.instruments.operations import RowOperations, check_operations
 from controlwindow.instruments.parting import Parting
@@ -65,6 +66,14 @@ class RowRollout:
     coordinates: tuple[float, ...]
     ties: int
     cut: bool = False
+
+
+class _NotFinite(Exception):
+    """A row's logits are not finite; raised through the open hooks, so that the row is looked at without them."""
+
+    def __init__(self, row: int) -> None:
+        super().__init__(row)
+        self.row = row
 
 
 class Decoding:
@@ -141,7 +150,18 @@ class Decoding:
         self._done = 0
 
     def run(self) -> list[RowRollout]:
-        """Decode every row; returns them in the order given."""
+        """Decode every row; returns them in the order given.
+
+        Raises:
+            ModelError: The model gave logits that are not finite, which name no token.
+        """
+        try:
+            return self._decode()
+        except _NotFinite as found:
+            row = self.rows[found.row]
+            raise not_finite(self.model, (*row.prompt_ids, *self._tokens[found.row]), row.operations) from None
+
+    def _decode(self) -> list[RowRollout]:
         waiting = deque(range(len(self.rows)))
         batch: Batch | None = None
         with measuring(self.model), self._parting:
@@ -276,9 +296,14 @@ class Decoding:
             drafted: The token that a row's draft has after each of them, −1 for none, [rows, positions].
             starts: The position of each row's first new token, [rows].
         """
-        best, tied = self._top(hidden)
+        best, tied, finite = self._top(hidden)
         lane = batch.lanes.lane_of[-1]
         chosen, tied = best[lane], tied[lane]
+        if not finite.all():
+            # Only what stands before a row's first new token is padding.
+            broken = ~finite[lane] & (np.arange(finite.shape[1]) >= starts[:, None])
+            if broken.any():
+                raise _NotFinite(int(batch.rows[broken.any(axis=1).argmax()]))
         if self._uniform is not None:
             chosen = self._sampled(batch, hidden)
         places = np.arange(chosen.shape[1])
@@ -309,16 +334,20 @@ class Decoding:
         if changed or ended.any():
             self._parting.follow(batch.lanes, batch.rows, head=False)
 
-    def _top(self, hidden: torch.Tensor) -> tuple[Ints, Bools]:
-        """Best token of each state and whether the second is as good, [lanes, positions] each; logits in slices."""
+    def _top(self, hidden: torch.Tensor) -> tuple[Ints, Bools, Bools]:
+        """Best token of each state, whether the second is as good, and whether there is any, [lanes, positions] each.
+
+        Logits are computed in slices. One that is NaN counts as the highest, so the highest tells of all.
+        """
         states = hidden.reshape(-1, hidden.shape[-1])
-        best, tied = [], []
+        best, tied, finite = [], [], []
         for part in torch.split(states, max(1, LOGITS_AT_ONCE // self._vocabulary)):
             top = self.model.readout(part).topk(2, dim=-1)
             best.append(top.indices[:, 0])
             tied.append(top.values[:, 0] - top.values[:, 1] < TIE_MARGIN)
-        shape = hidden.shape[:2]
-        return torch.cat(best).view(shape).cpu().numpy(), torch.cat(tied).view(shape).cpu().numpy()
+            finite.append(top.values[:, 0].isfinite())
+        best_, tied_, finite_ = (torch.cat(part).view(hidden.shape[:2]).cpu().numpy() for part in (best, tied, finite))
+        return best_, tied_, finite_
 
     def _record(self, batch: Batch, chosen: Ints, starts: Ints, last: Ints, tied: Bools) -> tuple[Ints, Bools]:
         """Write down each row's new tokens, as far as they count; returns how many, and who ended, [rows] each."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, SupportsFloat
 
 import torch
 
@@ -25,8 +25,8 @@ def _check_positions(positions: str) -> None:
 
 
 def _check_finite(value: float, what: str) -> None:
-    if not math.isfinite(value):
-        raise OperationError(f"{what} must be a finite number, got {value}")
+    if isinstance(value, bool | str) or not isinstance(value, SupportsFloat) or not math.isfinite(value):
+        raise OperationError(f"{what} must be a finite number, got {value!r}"[:200])
 
 
 @dataclass(frozen=True)
@@ -167,11 +167,20 @@ RowOperations = tuple[Operation, ...]
 
 
 def row_operations(operation: Operation | Sequence[Operation] | None) -> RowOperations:
-    """Normalise what a caller gives for one row."""
+    """Normalise what a caller gives for one row.
+
+    Raises:
+        OperationError: It is none.
+    """
     if operation is None:
         return ()
     if isinstance(operation, Operation):
         return (operation,)
+    if not isinstance(operation, Sequence) or not all(isinstance(each, Operation) for each in operation):
+        raise OperationError(
+            f"{type(operation).__name__} {operation!r} is no operation"[:200],
+            'give operations such as cw.Dose("L3.N7", 0.5), or None for the undosed model',
+        )
     return tuple(operation)
 
 
