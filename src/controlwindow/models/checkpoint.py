@@ -195,6 +195,33 @@ def is_ignorable(tensor: StoredTensor) -> bool:
     return re.search(r"(^|\.)(rotary_emb\.inv_freq|position_ids|attn\.embed_positions)$", name) is not None
 
 
+def check_report(location: object, report: dict[str, Any], stored: dict[str, StoredTensor]) -> None:
+    """Refuse a checkpoint that lacks weights or holds others: Transformers warns, and makes up or drops them.
+
+    Args:
+        location: What errors name.
+        report: What Transformers says it left out.
+        stored: What the files hold, by name.
+
+    Raises:
+        ModelError: A weight of the model is missing, or one of the files has no place in it.
+    """
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise ModelError(
+            f"{location} lacks {len(missing)} of the model's weights, such as {missing[0]}",
+            "fetch the checkpoint again; the file is incomplete, or was saved from another class of model",
+        )
+    # Renamed on loading, a tensor is no longer found under its name; it is then judged by its name alone.
+    unexpected = [
+        name
+        for name in report["unexpected_keys"]
+        if not is_ignorable(stored.get(name, StoredTensor(name, "F32", (), "")))
+    ]
+    if unexpected:
+        raise describe_unexpected(location, unexpected)
+
+
 def describe_unexpected(location: object, names: Iterable[str]) -> ModelError:
     """The error for weights that the model has no place for."""
     found = sorted(names)

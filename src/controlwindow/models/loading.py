@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ from controlwindow.errors import ModelError
 from controlwindow.foreign import printable
 from controlwindow.models.adapters import family_of
 from controlwindow.models.chat import chat_format
-from controlwindow.models.checkpoint import Checkpoint, describe_unexpected, inspect_checkpoint, is_ignorable
+from controlwindow.models.checkpoint import Checkpoint, check_report, inspect_checkpoint
 from controlwindow.models.files import check_path
-from controlwindow.models.headers import StoredTensor
+from controlwindow.models.gguf import SUFFIX, gguf_file, load_gguf
 from controlwindow.models.hub import fetch
-from controlwindow.models.model import Model
+from controlwindow.models.merging import adapter_tokenizer, merge_adapter
+from controlwindow.models.model import MergedAdapter, Model
 from controlwindow.models.pretrained import call, load_tokenizer
 from controlwindow.models.rendering import with_notes
 from controlwindow.models.sizes import check_sizes
@@ -37,26 +39,32 @@ def load_model(
     dtype: torch.dtype | str | None = None,
     system_prompt: str | None = None,
     date: str | None = None,
+    adapter: str | Path | None = None,
 ) -> Model:
     """Load a causal language model for measurement.
 
-    Only safetensors weights are read and no remote code runs. Every parameter is checked to be finite.
+    Only safetensors and GGUF weights are read and no remote code runs. Every parameter is checked to be finite, and
+    what a checkpoint holds beside a plain model is refused by name (docs/checkpoints.md).
 
     Args:
-        source: `organism:NAME`, a local directory, a hub id, or a Transformers model (then give its tokenizer).
+        source: `organism:NAME`, a local directory, a GGUF file or a directory that holds one, a hub id, or a
+            Transformers model (then give its tokenizer).
         tokenizer: The tokenizer of a model in hand.
         device: "auto" (CUDA if there is one, else CPU), "cpu", "cuda", "cuda:1".
-        dtype: Type of the weights; default float32 on CPU and the checkpoint's own on CUDA.
+        dtype: Type of the weights; default float32 on CPU and the checkpoint's own on CUDA (float32 for GGUF).
         system_prompt: A system message for the chat template; default none.
         date: The day, in ISO form, that a chat template with a clock is shown; default today. It is kept as
             `Model.chat.date`, so that a run can be resumed with the prompts it began with.
+        adapter: The folder of a PEFT LoRA adapter, merged into the weights; `Model.adapter` says which. A tokenizer
+            that lies in it is used in the place of the model's.
 
     Returns:
         The model with its adapter. A model in hand is used as it is, on its device and in its type.
 
     Raises:
-        ModelError: Unknown, unreachable, pickled, broken or NaN weights; a model that is quantised, compiled,
-            adapted by PEFT or spread over devices.
+        ModelError: Unknown, unreachable, pickled, broken or NaN weights, or such as the configuration knows nothing of;
+            a model that is quantised, compiled, adapted by PEFT, hooked by others or spread over devices; an adapter of
+            another base; a chat template that fails, goes on for ever, or leaves out what is said.
         ArchitectureError: The family has no adapter, or the model is a variant that the adapter does not describe.
         OrganismError: No such organism.
     """
@@ -64,33 +72,77 @@ def load_model(
     if isinstance(source, PreTrainedModel):
         if tokenizer is None:
             raise ModelError("a model in hand needs its tokenizer", "call load_model(model, tokenizer=tokenizer)")
-        return _wrap(source, tokenizer, name=type(source).__name__, system_prompt=system_prompt, date=date)
+        if adapter is not None:
+            raise ModelError(
+                "an adapter was given for a model in hand, whose weights stay as they are",
+                "merge it: model = PeftModel.from_pretrained(model, DIR).merge_and_unload()",
+            )
+        return _wrap(_Loaded(source, tokenizer, type(source).__name__), system_prompt, date)
     if not isinstance(source, str | Path):
         raise ModelError(
             f"cannot load a model from {type(source).__name__}",
             "give organism:NAME, a directory, a hub id, or a Transformers causal language model",
         )
-    text, organism = str(source), None
+    text, target = str(source), _device(device)
+    given_type = dtype if dtype is not None else (torch.float32 if target.type == "cpu" else "auto")
+    found = _load(text, given_type)
+    hf_model, merged = found.hf_model, None
+    loaded_tokenizer = tokenizer or found.tokenizer
+    if adapter is not None:
+        hf_model, merged = merge_adapter(hf_model, adapter, text)
+        brought = adapter_tokenizer(adapter)
+        if brought is not None and tokenizer is None:
+            loaded_tokenizer = load_tokenizer(brought)
+    return _wrap(
+        replace(found, hf_model=hf_model.to(target).eval(), tokenizer=loaded_tokenizer),
+        system_prompt,
+        date,
+        source=text,
+        adapter=merged,
+    )
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A Transformers model and what is known of where it came from; see `Model`."""
+
+    hf_model: Any
+    tokenizer: Any
+    name: str
+    organism: str | None = None
+    quantisation: str | None = None
+    file_sha256: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def _load(text: str, dtype: torch.dtype | str) -> _Loaded:
+    """What a name or a path means, loaded."""
     check_path(text)
+    path = Path(text)
     if text.startswith("organism:"):
         organism = text.removeprefix("organism:")
-        directory, name = Path(organism_path(organism)), text
-    elif Path(text).is_dir():
-        directory, name = Path(text), printable(Path(text).resolve().name)
-    elif _HUB_ID.fullmatch(text) and not Path(text).exists() and not text.startswith("."):
-        directory, name = fetch(text), text
-    else:
-        raise ModelError(
-            f"unknown model {text!r}: no such organism, directory or hub id",
-            "give organism:switch, a directory with config.json and safetensors weights, or a hub id like owner/name",
+        directory = Path(organism_path(organism))
+        return _Loaded(_load_folder(directory, dtype), load_tokenizer(directory), text, organism)
+    gguf = gguf_file(path)
+    if gguf is not None:
+        held = load_gguf(gguf, dtype)
+        return _Loaded(
+            held.hf_model,
+            held.tokenizer,
+            printable(gguf.name),
+            quantisation=held.quantisation,
+            file_sha256=held.sha256,
+            notes=held.notes,
         )
-    target = _device(device)
-    loaded_type = dtype if dtype is not None else (torch.float32 if target.type == "cpu" else "auto")
-    hf_model = _load_folder(directory, loaded_type)
-    loaded_tokenizer = tokenizer or load_tokenizer(directory)
-    model = hf_model.to(target).eval()
-    return _wrap(
-        model, loaded_tokenizer, name=name, system_prompt=system_prompt, date=date, source=text, organism=organism
+    if path.is_dir():
+        return _Loaded(_load_folder(path, dtype), load_tokenizer(path), printable(path.resolve().name))
+    if _HUB_ID.fullmatch(text) and not path.exists() and not text.startswith(".") and path.suffix != SUFFIX:
+        directory = fetch(text)
+        return _Loaded(_load_folder(directory, dtype), load_tokenizer(directory), text)
+    raise ModelError(
+        f"unknown model {text!r}: no such organism, directory, GGUF file or hub id",
+        "give organism:switch, a directory with config.json and safetensors weights, a .gguf file, or a hub id like "
+        "owner/name",
     )
 
 
@@ -129,56 +181,31 @@ def _device(name: str) -> torch.device:
 
 
 def _wrap(
-    hf_model: Any,
-    tokenizer: Any,
-    *,
-    name: str,
+    found: _Loaded,
     system_prompt: str | None,
     date: str | None,
+    *,
     source: str | None = None,
-    organism: str | None = None,
+    adapter: MergedAdapter | None = None,
 ) -> Model:
-    family = family_of(hf_model.config.model_type)
-    check_structure(hf_model, family)
-    _check_finite(hf_model)
+    family = family_of(found.hf_model.config.model_type)
+    check_structure(found.hf_model, family)
+    _check_finite(found.hf_model)
     return with_notes(
+        found.notes,
         Model(
-            hf_model=hf_model,
-            tokenizer=tokenizer,
+            hf_model=found.hf_model,
+            tokenizer=found.tokenizer,
             family=family,
-            chat=chat_format(tokenizer, system_prompt, date),
-            name=name,
+            chat=chat_format(found.tokenizer, system_prompt, date),
+            name=found.name,
             source=source,
-            organism=organism,
-        )
+            organism=found.organism,
+            adapter=adapter,
+            quantisation=found.quantisation,
+            file_sha256=found.file_sha256,
+        ),
     )
-
-
-def check_report(location: object, report: dict[str, Any], stored: dict[str, StoredTensor]) -> None:
-    """Refuse a checkpoint that lacks weights or holds others: Transformers warns, and makes up or drops them.
-
-    Args:
-        location: What errors name.
-        report: What Transformers says it left out.
-        stored: What the files hold, by name.
-
-    Raises:
-        ModelError: A weight of the model is missing, or one of the files has no place in it.
-    """
-    missing = sorted(report["missing_keys"])
-    if missing:
-        raise ModelError(
-            f"{location} lacks {len(missing)} of the model's weights, such as {missing[0]}",
-            "fetch the checkpoint again; the file is incomplete, or was saved from another class of model",
-        )
-    # Renamed on loading, a tensor is no longer found under its name; it is then judged by its name alone.
-    unexpected = [
-        name
-        for name in report["unexpected_keys"]
-        if not is_ignorable(stored.get(name, StoredTensor(name, "F32", (), "")))
-    ]
-    if unexpected:
-        raise describe_unexpected(location, unexpected)
 
 
 def _check_derived(hf_model: Any, checkpoint: Checkpoint) -> None:

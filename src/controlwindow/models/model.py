@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -20,6 +20,20 @@ from controlwindow.models.chat import ChatFormat, prompt_token_ids
 from controlwindow.models.feedforward import FeedForward, PostNorm, feed_forward
 from controlwindow.models.neuron import Neuron, Neurons
 from controlwindow.models.weights import WeightBound
+
+
+class MergedAdapter(NamedTuple):
+    """A PEFT adapter that was merged into a model's weights when it was loaded.
+
+    Attributes:
+        name: The name of its folder.
+        source: The folder as it was given, for loading it again.
+        sha256: SHA-256 over its configuration and its weights.
+    """
+
+    name: str
+    source: str
+    sha256: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,9 +50,9 @@ class Model:
         organism: The organism's name if the package ships it, else None.
         cache: Derived statistics that are costly to recompute, keyed by what they depend on; emptied when a weight is
             changed.
-        adapter: Name and hash of the PEFT adapter that was merged on loading, if there was one.
+        adapter: The PEFT adapter that was merged on loading, if there was one.
         quantisation: How a GGUF file held the weights that are here dequantised; None for weights taken as they are.
-        file: SHA-256 of that GGUF file.
+        file_sha256: SHA-256 of that GGUF file.
     """
 
     hf_model: Any
@@ -49,9 +63,9 @@ class Model:
     source: str | None = None
     organism: str | None = None
     cache: dict[Any, Any] = field(default_factory=dict, repr=False)
-    adapter: str | None = None
+    adapter: MergedAdapter | None = None
     quantisation: str | None = None
-    file: str | None = None
+    file_sha256: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cache", WeightBound(self.hf_model, dict(self.cache)))

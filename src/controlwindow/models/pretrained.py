@@ -22,20 +22,23 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _COMPLETE = "check that the directory is complete: config.json, model.safetensors, tokenizer files"
 
 
-def call(function: Callable[..., Any], location: Path, hint: str = _COMPLETE, **options: Any) -> Any:
+def call(
+    function: Callable[..., Any], location: Path, hint: str = _COMPLETE, *, name: Path | None = None, **options: Any
+) -> Any:
     """Call a `from_pretrained` on what is already on this machine.
 
     Args:
         function: The function; it is given the location and the options.
         location: The folder.
         hint: The repair, for failures without one of their own.
+        name: What errors call it; default the location.
         options: Further arguments.
 
     Raises:
         ModelError: Whatever went wrong.
         ArchitectureError: Transformers does not know the architecture.
     """
-    with foreign_errors(f"cannot load {location}", hint), _heard(location):
+    with foreign_errors(f"cannot load {name or location}", hint), _heard(name or location):
         return function(location, trust_remote_code=False, local_files_only=True, **options)
 
 
@@ -72,18 +75,19 @@ def foreign_errors(what: str, hint: str) -> Iterator[None]:
         raise ModelError(f"{what}: {text[:300]}", hint) from error
 
 
-def load_tokenizer(directory: Path, **options: Any) -> Any:
+def load_tokenizer(directory: Path, *, name: Path | None = None, **options: Any) -> Any:
     """The tokenizer of a folder, with the chat template wherever Transformers keeps one.
 
     Raises:
         ModelError: There is none that works, or a template lies where nothing reads it.
     """
-    tokenizer = call(AutoTokenizer.from_pretrained, directory, **options)
+    shown = name or directory
+    tokenizer = call(AutoTokenizer.from_pretrained, directory, name=shown, **options)
     # Transformers 5.0 makes up a tokenizer of special tokens alone where the files are absent.
-    with foreign_errors(f"cannot load {directory}", _COMPLETE):
+    with foreign_errors(f"cannot load {shown}", _COMPLETE):
         empty = len(tokenizer) <= len(tokenizer.added_tokens_decoder)
     if empty:
-        raise ModelError(f"cannot load {directory}: its tokenizer knows no words, only special tokens", _COMPLETE)
+        raise ModelError(f"cannot load {shown}: its tokenizer knows no words, only special tokens", _COMPLETE)
     if not getattr(tokenizer, "chat_template", None):
         tokenizer.chat_template = processor_template(directory)
     return tokenizer

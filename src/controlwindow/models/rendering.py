@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from logging import getLogger
 
@@ -16,13 +17,17 @@ _log = getLogger(__name__)
 _MADE_TO_CHAT = re.compile(r"instruct|chat|assistant|(^|[-_.])it([-_.]|$)", re.IGNORECASE)
 
 
-def with_notes(model: Model) -> Model:
+def with_notes(known: Sequence[str], model: Model) -> Model:
     """The model with what is to be said of its rendered prompts; each note is logged.
+
+    Args:
+        known: What is to be said already.
+        model: The model.
 
     Raises:
         ModelError: The tokenizer fails on an ordinary prompt, or gives tokens that the model does not have.
     """
-    notes = (*model.chat.notes, *_notes(model))
+    notes = (*known, *model.chat.notes, *_notes(model))
     for note in notes:
         _log.warning("%s: %s", printable(model.name), note)
     return replace(model, chat=replace(model.chat, notes=notes))
