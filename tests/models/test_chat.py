@@ -306,6 +306,13 @@ def test_a_prompt_cannot_hold_control_tokens(text: str) -> None:
         wrapped(CHAT_TEMPLATE, text).token_ids(["bread"])
 
 
+def test_control_tokens_in_raw_text_are_said(caplog: pytest.LogCaptureFixture) -> None:
+    model = wrapped(None)
+    assert words(model, "bread <eos>") == "<bos> bread <eos>"
+    assert words(model, "bread") == "<bos> bread"
+    assert ["'<eos>'" in record.getMessage() for record in caplog.records] == [True]
+
+
 def test_tokens_that_only_the_template_makes_special_are_control_tokens_too() -> None:
     tokenizer = tiny_models.tokenizer(CHAT_TEMPLATE + "<|end|>")
     tokenizer.add_tokens(["<|end|>", "<|other|>"])

@@ -52,6 +52,8 @@ def test_every_supported_architecture_is_tried() -> None:
 
 @pytest.mark.parametrize("case", tiny_gguf.CASES)
 def test_the_model_is_the_one_that_was_written(tmp_path: Path, case: str) -> None:
+    if case.startswith("gemma") and importlib.util.find_spec("transformers.integrations.gguf") is None:
+        pytest.skip("this Transformers version reads Gemma's own kind of vocabulary only")
     original = tiny_gguf.model(case)
     model = load_model(tiny_gguf.write(tmp_path / "tiny.gguf", original, case), device="cpu")
     ids = model.token_ids(PROMPTS)

@@ -7,12 +7,15 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from logging import getLogger
 from typing import Any
 
 from controlwindow.errors import ModelError, UsageError
 from controlwindow.foreign import printable
 from controlwindow.models.pretrained import foreign_errors
 from controlwindow.models.templates import TemplateReading, read_template, render
+
+_log = getLogger(__name__)
 
 # Between the turns of a conversation: ASCII's own separator of records, which no prompt holds.
 _BETWEEN_TURNS = "\x1e"
@@ -40,7 +43,8 @@ class ChatFormat:
             template that reads no clock.
         notes: What a reader of results must know of the rendering; logged when the model is loaded.
         text: The template.
-        control_tokens: Tokens that structure the prompt, as text; a prompt that holds one is refused.
+        control_tokens: Tokens that structure the prompt, as text. A prompt that holds one is refused; without a
+            template it is said, since the prompts themselves then write them.
     """
 
     template: str | None
@@ -74,7 +78,8 @@ def chat_format(tokenizer: Any, system_prompt: str | None, date: str | None = No
                 "a system prompt was given, but the tokenizer has no chat template",
                 "leave the system prompt out, or put its text into the prompts",
             )
-        return ChatFormat(None, None, "no switch")
+        # Without a template, control tokens can come from nowhere but the prompts, and may be meant.
+        return ChatFormat(None, None, "no switch", control_tokens=_control_tokens(tokenizer, TemplateReading.nothing()))
     reading = read_template(template)
     made = ChatFormat(
         template=hashlib.sha256(template.encode("utf-8", "surrogatepass")).hexdigest()[:16],
@@ -255,6 +260,13 @@ def _check_prompt(chat: ChatFormat, prompt: str) -> None:
             raise ModelError(
                 f"the prompt {shown} has several turns, but the tokenizer has no chat template",
                 "use a model with a chat template, or a behavior whose prompts are single messages",
+            )
+        found = [token for token in chat.control_tokens if token in prompt]
+        if found:
+            _log.warning(
+                "the prompt %s holds %s, which the tokenizer reads as a control token",
+                printable(shown),
+                printable(found),
             )
         return
     for text in (prompt, chat.system_prompt or ""):

@@ -337,6 +337,14 @@ def _check_layers(directory: Path, config: dict[str, Any], tensors: dict[str, St
                 f"{most - 1}",
                 "restore config.json from the model's source, or fetch the weights that are missing",
             )
+    inner = config.get("text_config")
+    text = inner if isinstance(inner, dict) else config
+    kinds, layers = text.get("layer_types"), text.get("num_hidden_layers")
+    if isinstance(kinds, list) and isinstance(layers, int) and len(kinds) != layers:
+        raise ModelError(
+            f"cannot load {directory}: its config.json names the kinds of {len(kinds)} layers, but has {layers}",
+            "restore config.json from the model's source",
+        )
 
 
 def _entries(value: Any) -> Iterator[tuple[str, Any]]:

@@ -55,6 +55,11 @@ class TemplateReading(NamedTuple):
     words: tuple[str, ...]
     clock: bool
 
+    @classmethod
+    def nothing(cls) -> TemplateReading:
+        """What there is to read where there is no template."""
+        return cls(frozenset(), (), False)
+
 
 def read_template(template: str) -> TemplateReading:
     """Read a template without running it.
