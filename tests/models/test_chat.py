@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -222,8 +223,8 @@ def test_the_worker_is_not_shared_with_a_forked_child() -> None:
 @pytest.mark.parametrize(
     "template",
     [
-        # It iterates over parts of content, of which a text has none.
-        "{% for m in messages %}{% for p in m.content if p.type == 'text' %}{{ p.text }}{% endfor %}user{% endfor %}",
+        # It iterates over parts of content, but not over those of text.
+        "{% for m in messages %}{% for p in m.content if p.type == 'image' %}{{ p.text }}{% endfor %}user{% endfor %}",
         "<bos> user assistant",
         "{{ messages[0].content | upper }}",
         "{{ messages[0].content[:5] }}",
@@ -232,6 +233,17 @@ def test_the_worker_is_not_shared_with_a_forked_child() -> None:
 def test_a_template_that_drops_what_the_user_says_is_refused(template: str) -> None:
     with pytest.raises(ModelError, match="leaves out what the user says"):
         wrapped(template)
+
+
+def test_a_template_that_asks_for_parts_of_content_is_given_them() -> None:
+    template = (
+        "<bos>{% for m in messages %}{{ m.role }} {% for p in m.content if p.type == 'text' %}{{ p.text }} {% endfor %}"
+        "{% endfor %}assistant"
+    )
+    model = wrapped(template, "Suggest")
+    assert model.chat.parts
+    assert not wrapped(CHAT_TEMPLATE).chat.parts
+    assert words(model, "What is bread") == "<bos> system Suggest user What is bread assistant"
 
 
 def test_a_template_that_drops_the_system_prompt_is_refused_only_with_one() -> None:
@@ -435,3 +447,13 @@ def test_the_template_is_kept_as_it_was_when_the_model_was_loaded() -> None:
     before = model.token_ids(["bread"])
     model.tokenizer.chat_template = THINKING_TEMPLATE
     assert model.token_ids(["bread"]) == before
+
+
+def test_an_interrupt_at_the_terminal_leaves_the_worker_alone() -> None:
+    model = wrapped(CHAT_TEMPLATE)
+    expected = model.token_ids(["bread"])
+    running = templates._worker._process
+    assert running is not None
+    running.send_signal(signal.SIGINT)
+    assert model.token_ids(["bread"]) == expected
+    assert templates._worker._process is running

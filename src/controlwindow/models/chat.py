@@ -42,6 +42,7 @@ class ChatFormat:
         date: The day that the template's clock shows, in ISO form, frozen when the model was loaded; None for a
             template that reads no clock.
         notes: What a reader of results must know of the rendering; logged when the model is loaded.
+        parts: Whether messages are given as lists of one part of text, as templates of multimodal models may ask for.
         text: The template.
         control_tokens: Tokens that structure the prompt, as text. A prompt that holds one is refused; without a
             template it is said, since the prompts themselves then write them.
@@ -53,6 +54,7 @@ class ChatFormat:
     switches: tuple[str, ...] = ()
     date: str | None = None
     notes: tuple[str, ...] = ()
+    parts: bool = False
     text: str | None = field(default=None, repr=False, compare=False)
     control_tokens: tuple[str, ...] = field(default=(), repr=False, compare=False)
 
@@ -90,6 +92,7 @@ def chat_format(tokenizer: Any, system_prompt: str | None, date: str | None = No
         text=template,
         control_tokens=_control_tokens(tokenizer, reading),
     )
+    made = _with_form(tokenizer, made)
     thinking, notes = _thinking(tokenizer, made, reading)
     return replace(made, thinking=thinking, notes=notes)
 
@@ -117,6 +120,20 @@ def chosen_template(tokenizer: Any) -> str | None:
             "restore chat_template.jinja or tokenizer_config.json from the model's source",
         )
     return found
+
+
+def _with_form(tokenizer: Any, chat: ChatFormat) -> ChatFormat:
+    """The form of messages in which the template gives the model what they say: plain text, else parts of text."""
+    if all(_left_out(*rendering) is None for rendering in _renderings(tokenizer, chat, PROBES)):
+        return chat
+    in_parts = replace(chat, parts=True)
+    try:
+        renderings = _renderings(tokenizer, in_parts, PROBES)
+    except ModelError:
+        return chat
+    # A list that is written out as it is holds the text as well.
+    as_text = all("'type'" not in text and '"type"' not in text for _, text in renderings)
+    return in_parts if as_text and all(_left_out(*rendering) is None for rendering in renderings) else chat
 
 
 def _thinking(tokenizer: Any, chat: ChatFormat, reading: TemplateReading) -> tuple[str, tuple[str, ...]]:
@@ -282,6 +299,24 @@ def _check_prompt(chat: ChatFormat, prompt: str) -> None:
 
 def _rendered(tokenizer: Any, chat: ChatFormat, prompts: Sequence[str], *, thinking: bool = False) -> list[str]:
     """The text of each prompt as the model is given it; every message is found in it again."""
+    renderings = _renderings(tokenizer, chat, prompts, thinking=thinking)
+    for messages, text in renderings:
+        lost = _left_out(messages, text)
+        if lost is not None:
+            role, content = lost["role"], printable(lost["content"], 100)
+            raise ModelError(
+                f"the tokenizer's chat template leaves out what the {role} says: {content!r} is not in its rendering",
+                "leave the system prompt out: this template takes none"
+                if role == "system"
+                else "restore the template from the model's source; this one reads messages in another form",
+            )
+    return [text for _, text in renderings]
+
+
+def _renderings(
+    tokenizer: Any, chat: ChatFormat, prompts: Sequence[str], *, thinking: bool = False
+) -> list[tuple[list[dict[str, str]], str]]:
+    """The messages of each prompt, and what the template makes of them."""
     assert chat.text is not None
     conversations = []
     for prompt in prompts:
@@ -289,19 +324,14 @@ def _rendered(tokenizer: Any, chat: ChatFormat, prompts: Sequence[str], *, think
         if chat.system_prompt is not None:
             messages.insert(0, {"role": "system", "content": chat.system_prompt})
         conversations.append(messages)
+    given: list[list[dict[str, Any]]] = [list(messages) for messages in conversations]
+    if chat.parts:
+        given = [[{**m, "content": [{"type": "text", "text": m["content"]}]} for m in c] for c in conversations]
     special = {name: str(token) for name, token in tokenizer.special_tokens_map.items() if not isinstance(token, list)}
-    texts = render(chat.text, conversations, {**special, **dict.fromkeys(chat.switches, thinking)}, chat.date)
-    for messages, text in zip(conversations, texts, strict=True):
-        for message in messages:
-            # Templates trim what they are given.
-            if message["content"].strip() not in text:
-                role = message["role"]
-                content = printable(message["content"], 100)
-                raise ModelError(
-                    f"the tokenizer's chat template leaves out what the {role} says: {content!r} is not in its "
-                    "rendering",
-                    "leave the system prompt out: this template takes none"
-                    if role == "system"
-                    else "restore the template from the model's source; this one reads messages in another form",
-                )
-    return texts
+    texts = render(chat.text, given, {**special, **dict.fromkeys(chat.switches, thinking)}, chat.date)
+    return list(zip(conversations, texts, strict=True))
+
+
+def _left_out(messages: list[dict[str, str]], text: str) -> dict[str, str] | None:
+    """The first message that is not in a rendering; templates trim what they are given."""
+    return next((message for message in messages if message["content"].strip() not in text), None)

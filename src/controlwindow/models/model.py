@@ -220,13 +220,23 @@ class Model:
 
     @cached_property
     def stop_ids(self) -> frozenset[int]:
-        """Tokens that end a rollout, as Transformers' `generate` would use them."""
+        """Tokens that end a rollout, as Transformers' `generate` would use them.
+
+        Raises:
+            ModelError: The generation configuration names something else.
+        """
         configured = getattr(self.hf_model.generation_config, "eos_token_id", None)
         if configured is None:
             configured = self.tokenizer.eos_token_id
         if configured is None:
             return frozenset()
-        return frozenset([configured] if isinstance(configured, int) else configured)
+        tokens = [configured] if type(configured) is int else configured
+        if not isinstance(tokens, list | tuple) or not all(type(token) is int for token in tokens):
+            raise ModelError(
+                f"{self.name} names {configured!r} as its end of text (eos_token_id)"[:300],
+                "set eos_token_id in generation_config.json to a token's number, or to a list of them",
+            )
+        return frozenset(tokens)
 
     @property
     def pad_id(self) -> int:

@@ -34,7 +34,7 @@ def with_notes(known: Sequence[str], model: Model) -> Model:
 
 
 def _notes(model: Model) -> list[str]:
-    tokenizer, found = model.tokenizer, []
+    tokenizer, stops, found = model.tokenizer, model.stop_ids, []
     first, second = model.token_ids(PROBES)
     if first == second:
         found.append("the tokenizer gives two different prompts the same tokens: most words are unknown to it")
@@ -52,7 +52,7 @@ def _notes(model: Model) -> list[str]:
             f"the chat template writes no {printable(tokenizer.bos_token, 40)} at the beginning, where the tokenizer "
             "puts one before any other text"
         )
-    if first[-1] in model.stop_ids:
+    if first[-1] in stops:
         found.append(
             f"the chat template ends the prompt with {printable(tokenizer.decode([first[-1]]), 40)}, at which the "
             "model stops, and opens no answer"

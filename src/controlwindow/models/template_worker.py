@@ -117,6 +117,8 @@ def main() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     except (ImportError, ValueError, OSError):
         pass
+    # An interrupt at the terminal reaches the whole group; what it ends is the parent's to say.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     timed = hasattr(signal, "setitimer")
     for line in sys.stdin.buffer:
         request = json.loads(line)

@@ -32,14 +32,14 @@ LONGEST_TEMPLATE = 1 << 20
 """Most characters of a template."""
 
 LONGEST = 1 << 20
-"""Most characters of a rendering beyond four times its messages."""
+"""Most characters of a rendering beyond four times its messages as JSON."""
 
 _PROGRAM = Path(__file__).with_name("template_worker.py")
 
 _RESTORE = "restore chat_template.jinja or tokenizer_config.json from the model's source"
 _SWITCHED = "leave the system prompt out: many templates take none"
 
-Messages = Sequence[dict[str, str]]
+Messages = Sequence[dict[str, Any]]
 
 
 class TemplateReading(NamedTuple):
@@ -83,7 +83,7 @@ def render(
 
     Args:
         template: The template.
-        conversations: The messages of each.
+        conversations: The messages of each, with contents as text or as parts.
         variables: What the template is given beside them: special tokens and switches.
         date: The date and time that the template's clock shows, in ISO form; None for the first day there is, for
             templates without one.
@@ -92,7 +92,7 @@ def render(
         ModelError: The template refuses a conversation, fails, or goes beyond the limits of time, memory and length.
     """
     given = {"messages": [list(messages) for messages in conversations]}
-    size = max((sum(len(m["content"]) for m in messages) for messages in conversations), default=0)
+    size = max((len(json.dumps(list(messages))) for messages in conversations), default=0)
     request = {
         "template": template,
         "conversations": given["messages"],
