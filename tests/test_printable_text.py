@@ -16,12 +16,13 @@ EVIL = "a\x1b[31mb\x07c\u202ed\u2028e\x9bf"
 
 
 def test_examples() -> None:
-    assert doctest.testmod(text) == (0, 2)
+    assert doctest.testmod(text) == (0, 4)
 
 
 def test_nothing_that_acts_is_printable() -> None:
-    assert text.printable(EVIL) == "a<U+001B>[31mb<U+0007>c<U+202E>d<U+2028>e<U+009B>f"
-    assert text.printable("plain −0.5 ‖r‖ é 字\n\tyes") == "plain −0.5 ‖r‖ é 字\n\tyes"
+    assert text.printable(EVIL) == r"a\x1b[31mb\x07c\u202ed\u2028e\x9bf"
+    assert text.printable("plain −0.5 ‖r‖ é 字\n\tyes", keep="\n\t") == "plain −0.5 ‖r‖ é 字\n\tyes"
+    assert text.printable("two\nlines") == r"two\nlines"
 
 
 def _printed(renderable: object, encoding: str = "utf-8", **options: object) -> str:
@@ -38,7 +39,7 @@ def test_text_of_others_does_not_act_on_a_terminal() -> None:
     for renderable in (EVIL, table, plain_table([(EVIL, "left")], [[EVIL]], EVIL)):
         shown = _printed(renderable, color_system=None)
         assert not set(shown) & set("\x1b\x07\u202e\u2028\x9b")
-        assert "<U+001B" in shown
+        assert r"\x1b" in shown
 
 
 def test_colours_of_our_own_stay() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from controlwindow.text import printable
+
 
 class ControlWindowError(Exception):
     """Base of every error a user can cause or repair.
@@ -12,6 +14,8 @@ class ControlWindowError(Exception):
     """
 
     def __init__(self, message: str, hint: str = "") -> None:
+        # A message quotes names and texts that others wrote; lines that its author broke stay broken.
+        message, hint = _shown(message), _shown(hint)
         super().__init__(message)
         self.message = message
         self.hint = hint
@@ -68,3 +72,7 @@ class ReportError(ControlWindowError):
 
 class UsageError(ControlWindowError):
     """An option's value or a combination of options makes no sense."""
+
+
+def _shown(text: str) -> str:
+    return "\n".join(printable(line) for line in text.split("\n"))

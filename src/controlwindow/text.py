@@ -1,28 +1,59 @@
-"""Text of others on its way to a terminal."""
+"""Text that others wrote, made fit to be shown: it may hold what moves a terminal's cursor or turns its writing."""
 
 from __future__ import annotations
 
 import unicodedata
 
-_ACTING = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-_PLAIN = frozenset("\n\t")
+# Control, format (bidirectional overrides, zero-width), surrogate, line and paragraph separator.
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_JOINERS = "\u200c\u200d"  # format characters by name, but part of how several scripts and emoji are written
 
 
-def printable(text: str) -> str:
-    """Text in which nothing acts on a terminal: controls and invisible marks are written as their code points.
+def printable(text: object, limit: int | None = None, keep: str = "") -> str:
+    """Text of foreign origin with everything that does not show written out as an escape.
 
-    Newlines and tabs stay; what a model folder, a template, a TOML key or an exception brings goes through here.
+    Everything that a file, a template, a tokenizer or an exception of another library says goes through here before it
+    reaches a terminal, a log or an error message.
+
+    Args:
+        text: The text, or what is to be shown as text.
+        limit: Most characters kept; what is longer ends with an ellipsis.
+        keep: Characters that stay as they are, such as the newline of a text of several lines.
 
     Example:
-        >>> printable("a\\x1b[31mb\\u202ec"), printable("two\\nlines")
-        ('a<U+001B>[31mb<U+202E>c', 'two\\nlines')
+        >>> printable("red\\x1b[31m and a name")
+        'red\\\\x1b[31m and a name'
+        >>> printable("abcdef", limit=4)
+        'abc…'
     """
-    return "".join(
-        f"<U+{ord(character):04X}>"
-        if unicodedata.category(character) in _ACTING and character not in _PLAIN
-        else character
-        for character in text
-    )
+    try:
+        shown = str(text)
+    except Exception as error:
+        shown = f"<{type(text).__name__} that cannot be shown: {type(error).__name__}>"
+    if limit is not None and len(shown) > limit:
+        shown = shown[: limit - 1] + "…"
+    if shown.isprintable():
+        return shown
+    stays = _JOINERS + keep
+    return "".join(_escaped(c) if unicodedata.category(c) in _UNSEEN and c not in stays else c for c in shown)
+
+
+def one_line(text: object, limit: int | None = None) -> str:
+    """`printable` text with every run of white space as one blank.
+
+    Example:
+        >>> one_line("first\\n  second\\t")
+        'first second'
+    """
+    try:
+        joined = " ".join(str(text).split())
+    except Exception:
+        joined = printable(text)
+    return printable(joined, limit)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
 _OTHERWISE = str.maketrans({

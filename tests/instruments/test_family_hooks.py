@@ -236,11 +236,11 @@ def test_the_proof_fails_when_an_entry_misreads_the_experts(case: str) -> None:
     ids = model.token_ids(PROMPTS[:1])
     found, expected = read(misread, ids, 1)["activations"], read(model, ids, 1)["activations"]
     assert not torch.allclose(found, expected, atol=1e-2)
-    squashed = tiny_families.in_hand(case)
-    for block in squashed.model.layers:
-        block.mlp.experts.register_forward_hook(lambda _m, _a, output: 0.5 * output)
+    squashed = load_model(tiny_families.in_hand(case), tokenizer=model.tokenizer)
+    for block in squashed.blocks:
+        block.get_submodule("mlp.experts").register_forward_hook(lambda _m, _a, output: 0.5 * output)
     with pytest.raises(OperationError, match=r"layer 0 \(L0\.E"):
-        prove_hooks(load_model(squashed, tokenizer=model.tokenizer))
+        prove_hooks(squashed)
 
 
 def test_the_proof_fails_when_a_norm_is_overlooked() -> None:
@@ -258,13 +258,13 @@ def test_the_proof_fails_when_a_norm_is_overlooked() -> None:
 
 
 def test_the_proof_fails_when_a_little_reaches_a_position_it_is_not_meant_for() -> None:
-    in_hand = tiny_families.in_hand("llama")
+    model = load_model(tiny_families.in_hand("llama"), tokenizer=tiny_models.tokenizer())
     # Far below the tolerance of the move, and only the row dosed at the last position can tell.
-    in_hand.model.layers[1].mlp.down_proj.register_forward_hook(
+    model.hf_model.model.layers[1].mlp.down_proj.register_forward_hook(
         lambda _m, _a, output: output + 1e-6 * output.roll(1, 1)
     )
     with pytest.raises(OperationError, match=r"layer 1 .*a position that it is not meant for"):
-        prove_hooks(load_model(in_hand, tokenizer=tiny_models.tokenizer()))
+        prove_hooks(model)
 
 
 def test_activations_that_never_pass_the_site_are_an_error_not_silence() -> None:

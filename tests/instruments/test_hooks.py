@@ -11,7 +11,7 @@ from controlwindow.instruments import Add, Dose, Inject, Intervention, Pin, Scal
 from controlwindow.instruments.capture import capturing
 from controlwindow.instruments.dosing import row_operations
 from controlwindow.instruments.hooks import measuring
-from controlwindow.models import Model, Neuron, load_model
+from controlwindow.models import Model, Neuron
 from tiny_models import PROMPTS
 
 
@@ -222,7 +222,7 @@ def test_the_proof_fails_when_rows_leak_into_each_other() -> None:
 
 
 def test_the_proof_fails_when_the_model_is_not_deterministic() -> None:
-    in_hand = tiny_models.llama_in_hand()
+    model = tiny_models.llama()
     calls = 0
 
     def drift(_module: object, _args: object, output: torch.Tensor) -> torch.Tensor:
@@ -230,9 +230,9 @@ def test_the_proof_fails_when_the_model_is_not_deterministic() -> None:
         calls += 1
         return output + calls
 
-    in_hand.lm_head.register_forward_hook(drift)
+    model.hf_model.lm_head.register_forward_hook(drift)
     with pytest.raises(OperationError, match="no longer gives"):
-        prove_hooks(load_model(in_hand, tokenizer=tiny_models.tokenizer()))
+        prove_hooks(model)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from typing import Any
 
 import pytest
 import torch
@@ -186,3 +187,43 @@ def test_a_horizon_beyond_the_context_is_refused(tiny: Model) -> None:
     with pytest.raises(UsageError, match="exceed the context") as caught:
         rollout(tiny, ["bread"], [None], max_new_tokens=128 - longest + 2)
     assert caught.value.hint
+
+
+def test_a_text_is_one_prompt_and_an_operation_one_dose(llama: Model) -> None:
+    dose = Dose(Neuron(1, 5), 0.4)
+    expected = rollout(llama, [PROMPTS[0]], [dose], max_new_tokens=4)
+    assert rollout(llama, PROMPTS[0], dose, max_new_tokens=4) == expected
+    assert (
+        rollout(llama, tuple(PROMPTS[:2]), None, max_new_tokens=4).texts
+        == rollout(llama, PROMPTS[:2], [None], max_new_tokens=4).texts
+    )
+
+
+@pytest.mark.parametrize("doses", [[0.5], ["L3.N7"], "L3.N7", [[0.5]], [("L3.N7", 0.5)]])
+def test_what_is_no_dose_is_refused(llama: Model, doses: Any) -> None:
+    with pytest.raises(OperationError, match="is no operation") as caught:
+        rollout(llama, PROMPTS[:1], doses)
+    assert "cw.Dose" in caught.value.hint
+
+
+@pytest.mark.parametrize("doses", [[], 0.5])
+def test_no_doses_are_refused(llama: Model, doses: Any) -> None:
+    with pytest.raises(UsageError, match="no doses"):
+        rollout(llama, PROMPTS[:1], doses)
+
+
+@pytest.mark.parametrize("prompts", [[None], [3], [b"bread"], [["bread"]]])
+def test_what_is_no_prompt_is_refused(llama: Model, prompts: Any) -> None:
+    with pytest.raises(UsageError, match="not a text"):
+        rollout(llama, prompts, [None])
+
+
+def test_a_dose_of_a_neuron_that_is_not_there_is_refused_before_anything_runs(llama: Model) -> None:
+    with pytest.raises(NeuronError, match=r"L99\.N80"):
+        rollout(llama, PROMPTS[:1], Dose("L99.N80", 0.5))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("t", ["0.5", None, True])
+def test_a_dose_is_a_number(t: Any) -> None:
+    with pytest.raises(OperationError, match="must be a finite number"):
+        Dose(Neuron(0, 0), t)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 import torch
@@ -90,9 +91,17 @@ def test_stop_ids_are_those_that_generate_uses() -> None:
     assert load_model(several, tokenizer=tiny_models.tokenizer()).stop_ids == {5, 7}
 
 
+@pytest.mark.parametrize("given", [[[5]], "end", [2.5], {"eos": 2}, True, [True], [None]])
+def test_what_is_no_token_does_not_end_a_text(given: Any) -> None:
+    in_hand = tiny_models.llama_in_hand()
+    in_hand.generation_config.eos_token_id = given
+    with pytest.raises(ModelError, match="as its end of text") as caught:
+        load_model(in_hand, tokenizer=tiny_models.tokenizer()).token_ids(["bread"])
+    assert "generation_config.json" in caught.value.hint
+
+
 def test_a_foreign_tokenizer_is_refused_before_it_indexes_nothing() -> None:
     small = tiny_models.llama_in_hand(vocab_size=10)
-    model = load_model(small, tokenizer=tiny_models.tokenizer())
     with pytest.raises(ModelError, match="vocabulary of 10") as caught:
-        model.encode(["Why is the sky blue?"])
+        load_model(small, tokenizer=tiny_models.tokenizer())
     assert "tokenizer" in caught.value.hint

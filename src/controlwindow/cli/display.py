@@ -27,7 +27,9 @@ class SafeConsole(Console):
         """As `Console.render`, with every text made printable."""
         for segment in super().render(renderable, options):
             yield (
-                segment if segment.control else segment._replace(text=encodable(printable(segment.text), self.encoding))
+                segment
+                if segment.control
+                else segment._replace(text=encodable(printable(segment.text, keep="\n\t"), self.encoding))
             )
 
 

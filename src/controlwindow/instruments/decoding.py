@@ -14,15 +14,14 @@ import numpy as np
 import torch
 
 from controlwindow.instruments.batch import Batch
+from controlwindow.instruments.finite import NotFinite, not_finite
+from controlwindow.instruments.highest import highest
 from controlwindow.instruments.hooks import measuring
 from controlwindow.instruments.operations import RowOperations, check_operations
 from controlwindow.instruments.parting import Parting
 from controlwindow.instruments.routes import Route, Row, route
 from controlwindow.instruments.sharing import NEVER, Bools, Ints, Lanes
 from controlwindow.models import Model
-
-TIE_MARGIN = 1e-4
-"""Top-two logit margin below which two correct implementations may choose different tokens (design)."""
 
 IDLE_SHARE = 0.125
 """Share of lanes without rows at which the batch is closed up; closing up copies keys and values."""
@@ -39,9 +38,6 @@ many rows."""
 
 WORTH_A_DRAFT = 8
 """Tokens that another text must go on for, so that reading it is worth reading the prompt again."""
-
-LOGITS_AT_ONCE = 1 << 25
-"""Most logits held at once, 128 MiB in float32."""
 
 CHECK_EVERY = 4
 """Tokens between two questions whether a row may stop early."""
@@ -133,7 +129,6 @@ class Decoding:
             generator = torch.Generator().manual_seed(sample_seed)
             self._uniform = torch.rand((len(self.rows), max_new_tokens), generator=generator, dtype=torch.float64)
         self._stops = model.stop_ids
-        self._vocabulary = model.hf_model.get_input_embeddings().weight.shape[0]
         self._tokens: list[list[int]] = [[] for _ in self.rows]
         self._ties = np.zeros(len(self.rows), dtype=np.int64)
         self._cut = np.zeros(len(self.rows), dtype=bool)
@@ -141,7 +136,18 @@ class Decoding:
         self._done = 0
 
     def run(self) -> list[RowRollout]:
-        """Decode every row; returns them in the order given."""
+        """Decode every row; returns them in the order given.
+
+        Raises:
+            ModelError: The model gave logits that are not finite, which name no token.
+        """
+        try:
+            return self._decode()
+        except NotFinite as found:
+            row = self.rows[found.row]
+            raise not_finite(self.model, (*row.prompt_ids, *self._tokens[found.row]), row.operations) from None
+
+    def _decode(self) -> list[RowRollout]:
         waiting = deque(range(len(self.rows)))
         batch: Batch | None = None
         with measuring(self.model), self._parting:
@@ -276,9 +282,14 @@ class Decoding:
             drafted: The token that a row's draft has after each of them, −1 for none, [rows, positions].
             starts: The position of each row's first new token, [rows].
         """
-        best, tied = self._top(hidden)
+        best, tied, finite = highest(self.model, hidden)
         lane = batch.lanes.lane_of[-1]
         chosen, tied = best[lane], tied[lane]
+        if not finite.all():
+            # Only what stands before a row's first new token is padding.
+            broken = ~finite[lane] & (np.arange(finite.shape[1]) >= starts[:, None])
+            if broken.any():
+                raise NotFinite(int(batch.rows[broken.any(axis=1).argmax()]))
         if self._uniform is not None:
             chosen = self._sampled(batch, hidden)
         places = np.arange(chosen.shape[1])
@@ -308,17 +319,6 @@ class Decoding:
             batch.move(batch.lanes.compact())
         if changed or ended.any():
             self._parting.follow(batch.lanes, batch.rows, head=False)
-
-    def _top(self, hidden: torch.Tensor) -> tuple[Ints, Bools]:
-        """Best token of each state and whether the second is as good, [lanes, positions] each; logits in slices."""
-        states = hidden.reshape(-1, hidden.shape[-1])
-        best, tied = [], []
-        for part in torch.split(states, max(1, LOGITS_AT_ONCE // self._vocabulary)):
-            top = self.model.readout(part).topk(2, dim=-1)
-            best.append(top.indices[:, 0])
-            tied.append(top.values[:, 0] - top.values[:, 1] < TIE_MARGIN)
-        shape = hidden.shape[:2]
-        return torch.cat(best).view(shape).cpu().numpy(), torch.cat(tied).view(shape).cpu().numpy()
 
     def _record(self, batch: Batch, chosen: Ints, starts: Ints, last: Ints, tied: Bools) -> tuple[Ints, Bools]:
         """Write down each row's new tokens, as far as they count; returns how many, and who ended, [rows] each."""

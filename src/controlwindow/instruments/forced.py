@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from controlwindow.instruments.cache import lane_cache
+from controlwindow.instruments.finite import require_finite
 from controlwindow.instruments.hooks import measuring
 from controlwindow.instruments.operations import RowOperations, check_operations
 from controlwindow.instruments.parting import Parting
@@ -74,6 +75,7 @@ def forced_pass(
 
     Raises:
         NeuronError: A neuron lies outside the model.
+        ModelError: The model gives likelihoods that are not finite.
     """
     check_operations(model, [row.operations for row in rows])
     routes: dict[RowOperations, Route] = {}
@@ -88,6 +90,11 @@ def forced_pass(
             found += _run(model, chosen, [routes[row.operations] for row in chosen], divergence)
             if progress is not None:
                 progress(len(found), len(rows))
+    require_finite(
+        model,
+        (row.log_likelihood for row in found),
+        lambda row: ([*rows[row].prompt_ids, *rows[row].token_ids], rows[row].operations),
+    )
     return found
 
 

@@ -10,7 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, SupportsFloat
 
 import torch
 
@@ -45,13 +45,13 @@ def check_positions(positions: str) -> None:
 
 
 def check_finite(value: float, what: str) -> None:
-    """Refuse a number that is none.
+    """Refuse what is no finite number.
 
     Raises:
-        OperationError: It is infinite or NaN.
+        OperationError: It is infinite, NaN, or no number at all.
     """
-    if not math.isfinite(value):
-        raise OperationError(f"{what} must be a finite number, got {value}")
+    if isinstance(value, bool | str) or not isinstance(value, SupportsFloat) or not math.isfinite(value):
+        raise OperationError(f"{what} must be a finite number, got {value!r}"[:200])
 
 
 class Operation(ABC):

@@ -10,6 +10,7 @@ import torch
 
 from controlwindow.errors import OperationError
 from controlwindow.instruments.capture import capturing
+from controlwindow.instruments.finite import not_finite
 from controlwindow.instruments.generic import default_prompts
 from controlwindow.instruments.hooks import Intervention, measuring
 from controlwindow.instruments.operations import Add
@@ -35,9 +36,12 @@ def prove_hooks(model: Model, layers: Sequence[int] | None = None) -> float:
 
     Raises:
         OperationError: A check failed; nothing measured with these hooks could be trusted.
+        ModelError: The model gives logits that are not finite, without any hook.
     """
     batch = _Batch(model)
     before = batch.logits()
+    if not bool(torch.isfinite(before[batch.real]).all()):
+        raise not_finite(model, batch.longest)
     worst = 0.0
     for layer in range(model.layers) if layers is None else sorted(set(layers)):
         undosed = batch.run(layer)
@@ -69,6 +73,7 @@ class _Batch:
         mask = encoded["attention_mask"]
         self.model = model
         self.real = mask.bool()
+        self.longest = encoded["input_ids"][0].tolist()
         self.width = mask.shape[1]
         self._inputs = {
             "input_ids": encoded["input_ids"],

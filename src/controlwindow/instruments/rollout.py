@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from logging import getLogger
 
 from controlwindow.errors import UsageError
 from controlwindow.instruments.dosing import Dose, row_operations
 from controlwindow.instruments.operations import Operation
 from controlwindow.instruments.rows import Row, mean_coordinate, roll_out_rows
 from controlwindow.models import Model
+from controlwindow.models.structure import foreign_hooks
+
+_log = getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -33,8 +37,8 @@ class Rollouts:
 
 def rollout(
     model: Model,
-    prompts: Sequence[str],
-    doses: Sequence[Dose | Operation | Sequence[Dose | Operation] | None],
+    prompts: Sequence[str] | str,
+    doses: Sequence[Dose | Operation | Sequence[Dose | Operation] | None] | Dose | Operation | None,
     max_new_tokens: int = 32,
     *,
     batch_rows: int = 512,
@@ -45,8 +49,9 @@ def rollout(
 
     Args:
         model: The model.
-        prompts: User prompts; the chat template is applied.
-        doses: One entry per dose: a dose or another operation, several, or None for the undosed model.
+        prompts: User prompts; the chat template is applied. A text is one prompt.
+        doses: One entry per dose: a dose or another operation, several, or None for the undosed model. One by itself,
+            or None, is one dose.
         max_new_tokens: Horizon in tokens.
         batch_rows: Rows per batch.
         sample_seed: None decodes greedily; a seed samples at temperature 1.
@@ -56,8 +61,10 @@ def rollout(
         Texts, tokens and measured control coordinates, indexed `[dose][prompt]`.
 
     Raises:
-        UsageError: No prompts, a horizon below 1, or more tokens than the model's context holds.
+        UsageError: No prompts or doses, a horizon below 1, or more tokens than the model's context holds.
+        OperationError: What stands for a dose is none.
         NeuronError: A neuron lies outside the model.
+        ModelError: The model gives numbers that are not finite.
 
     Example:
         >>> import controlwindow as cw
@@ -66,14 +73,24 @@ def rollout(
         >>> len(out.token_ids), len(out.token_ids[0][0]) <= 4
         (2, True)
     """
-    if not prompts:
+    texts = [prompts] if isinstance(prompts, str) else list(prompts)
+    if not texts:
         raise UsageError("no prompts were given")
-    encoded = model.token_ids(prompts)
-    rows = [
-        Row(tuple(ids), operations) for dose in doses for operations in [row_operations(model, dose)] for ids in encoded
-    ]
+    for text in texts:
+        if not isinstance(text, str):
+            raise UsageError(f"the prompt {text!r} is {type(text).__name__}, not a text"[:200], "give a list of texts")
+    if doses is None or isinstance(doses, Dose | Operation):
+        doses = [doses]
+    if not isinstance(doses, Sequence) or not len(doses):
+        raise UsageError(f"no doses were given, but {doses!r}"[:200], "give [None] for the undosed model")
+    model.check_kept()
+    operations = [row_operations(model, dose) for dose in doses]
+    for hook in foreign_hooks(model.hf_model):
+        _log.warning("%s: %s; it acts on every rollout", model.name, hook)
+    encoded = model.token_ids(texts)
+    rows = [Row(tuple(ids), dose) for dose in operations for ids in encoded]
     done = roll_out_rows(model, rows, max_new_tokens, batch_rows=batch_rows, sample_seed=sample_seed, progress=progress)
-    by_dose = [done[start : start + len(prompts)] for start in range(0, len(done), len(prompts))]
+    by_dose = [done[start : start + len(texts)] for start in range(0, len(done), len(texts))]
     return Rollouts(
         texts=[[model.decode(row.token_ids) for row in group] for group in by_dose],
         token_ids=[[list(row.token_ids) for row in group] for group in by_dose],

@@ -10,6 +10,7 @@ from torch.nn import functional
 from transformers import Cache
 
 from controlwindow.instruments.cache import LaneLayer, lane_cache
+from controlwindow.instruments.finite import require_finite
 from controlwindow.instruments.hooks import measuring
 from controlwindow.models import Model
 
@@ -42,6 +43,9 @@ def token_nll(
 
     Returns:
         One list per row, one value per continuation token.
+
+    Raises:
+        ModelError: The model gives likelihoods that are not finite.
     """
     result: list[list[float]] = [[] for _ in prompts]
     by_prompt: dict[tuple[int, ...], list[int]] = {}
@@ -61,6 +65,7 @@ def token_nll(
                 lanes = torch.tensor([place[row] for row in rows], device=model.device)
                 for row, values in zip(rows, _continue(model, read, lanes, texts), strict=True):
                     result[row] = values
+    require_finite(model, map(sum, result), lambda row: ([*prompts[row], *continuations[row]], ()))
     return result
 
 

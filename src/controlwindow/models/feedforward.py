@@ -20,14 +20,19 @@ class PostNorm:
     """The RMS norm between a block's FFN output m and the residual add.
 
     Attributes:
-        gain: Effective gain γ (offset included), [d_model], float32.
-        epsilon: What is added to the mean square.
         module: The norm.
+        epsilon: What is added to the mean square.
+        family: The family, which says what is added to the stored gain.
     """
 
-    gain: torch.Tensor
-    epsilon: float
     module: nn.Module
+    epsilon: float
+    family: Family
+
+    @property
+    def gain(self) -> torch.Tensor:
+        """Effective gain γ (offset included), [d_model], float32; read anew, as the norm may be edited."""
+        return effective_gain(self.module, self.family)
 
     def write(self, output: torch.Tensor) -> torch.Tensor:
         """What lands in the residual stream: γ⊙m/sqrt(mean(m²) + ε), [..., d_model], float32."""
@@ -153,9 +158,9 @@ class FeedForward:
 
     Attributes:
         layer: Its block.
+        family: Its family.
         projection: Output projection of the dense FFN or of the shared expert; a dose enters at its input. None where
             all experts are routed.
-        weight: Its weight as [d_model, neurons], a view.
         routed: The routed experts, if there are any.
         shared_gate: The projection whose sigmoid is the shared expert's router weight.
         output: The module whose output (the first of a tuple) is the FFN output m.
@@ -164,8 +169,8 @@ class FeedForward:
     """
 
     layer: int
+    family: Family
     projection: nn.Module | None
-    weight: torch.Tensor | None
     routed: RoutedExperts | None
     shared_gate: nn.Module | None
     output: nn.Module
@@ -173,9 +178,15 @@ class FeedForward:
     multiplier: float
 
     @property
+    def weight(self) -> torch.Tensor | None:
+        """The projection's weight as [d_model, neurons], a view of what it is now; None where all are routed."""
+        return None if self.projection is None else output_weight(self.projection, self.family)
+
+    @property
     def shape(self) -> LayerShape:
         """How many neurons there are."""
-        width = 0 if self.weight is None else self.weight.shape[1]
+        weight = self.weight
+        width = 0 if weight is None else weight.shape[1]
         if self.routed is None:
             return LayerShape(0, 0, width)
         return LayerShape(self.routed.count, self.routed.width, width)
@@ -183,8 +194,9 @@ class FeedForward:
     def column(self, neuron: Neuron) -> torch.Tensor:
         """A neuron's raw column, times the residual multiplier, at unit router weight, [d_model]; a copy."""
         if neuron.expert is None:
-            assert self.weight is not None
-            column = self.weight[:, neuron.index].clone()
+            weight = self.weight
+            assert weight is not None
+            column = weight[:, neuron.index].clone()
         else:
             assert self.routed is not None
             device = self.routed.module.down_proj.device
@@ -197,8 +209,9 @@ class FeedForward:
         parts = []
         if self.routed is not None:
             parts.append(self.routed.matrix())
-        if self.weight is not None:
-            parts.append(self.weight)
+        weight = self.weight
+        if weight is not None:
+            parts.append(weight)
         matrix = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
         return matrix if self.multiplier == 1 else matrix * self.multiplier
 
@@ -207,9 +220,16 @@ class FeedForward:
         parts = []
         if self.routed is not None:
             parts.append(self.routed.norms())
-        if self.weight is not None:
-            parts.append(self.weight.float().norm(dim=0))
+        weight = self.weight
+        if weight is not None:
+            parts.append(weight.float().norm(dim=0))
         return torch.cat(parts) * abs(self.multiplier)
+
+    def output_weights(self) -> list[torch.Tensor]:
+        """Every parameter that holds columns of this FFN."""
+        weight = self.weight
+        dense = [] if weight is None else [weight]
+        return dense if self.routed is None else [*dense, self.routed.module.down_proj.detach()]
 
 
 def feed_forward(layer: int, block: nn.Module, family: Family, multiplier: float) -> FeedForward:
@@ -240,13 +260,16 @@ def feed_forward(layer: int, block: nn.Module, family: Family, multiplier: float
     post_norm = None
     if family.post_norm is not None:
         norm = block.get_submodule(family.post_norm)
-        post_norm = PostNorm(effective_gain(norm, family), norm_epsilon(norm), norm)
+        post_norm = PostNorm(norm, norm_epsilon(norm), family)
+        effective_gain(norm, family)
     found = output if output is not None else projection
     assert found is not None
+    if projection is not None:
+        output_weight(projection, family)
     return FeedForward(
         layer=layer,
+        family=family,
         projection=projection,
-        weight=None if projection is None else output_weight(projection, family),
         routed=routed,
         shared_gate=shared_gate,
         output=found,

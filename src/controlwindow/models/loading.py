@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
-from transformers.utils import logging
+from safetensors import safe_open
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from controlwindow.catalogue import full_name, load_card, organism_path
-from controlwindow.errors import ArchitectureError, ModelError
+from controlwindow.errors import ModelError
 from controlwindow.models.adapters import family_of
 from controlwindow.models.chat import chat_format
-from controlwindow.models.model import Model
+from controlwindow.models.checkpoint import Checkpoint, check_report, inspect_checkpoint
+from controlwindow.models.files import check_path
+from controlwindow.models.gguf import SUFFIX, gguf_file, load_gguf
+from controlwindow.models.hub import fetch
+from controlwindow.models.merging import adapter_tokenizer, merge_adapter
+from controlwindow.models.model import MergedAdapter, Model
+from controlwindow.models.pretrained import call, load_tokenizer
+from controlwindow.models.rendering import with_notes
+from controlwindow.models.sizes import check_sizes
 from controlwindow.models.structure import check_structure, refuse_wrapped
+from controlwindow.text import printable
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+_READOUTS = ("lm_head.weight", "embed_out.weight")
 
 
 def load_model(
@@ -31,24 +38,33 @@ def load_model(
     device: str = "auto",
     dtype: torch.dtype | str | None = None,
     system_prompt: str | None = None,
+    date: str | None = None,
+    adapter: str | Path | None = None,
 ) -> Model:
     """Load a causal language model for measurement.
 
-    Only safetensors weights are read and no remote code runs. Every parameter is checked to be finite.
+    Only safetensors and GGUF weights are read and no remote code runs. Every parameter is checked to be finite, and
+    what a checkpoint holds beside a plain model is refused by name (docs/checkpoints.md).
 
     Args:
-        source: `organism:NAME`, a local directory, a hub id, or a Transformers model (then give its tokenizer).
+        source: `organism:NAME`, a local directory, a GGUF file or a directory that holds one, a hub id, or a
+            Transformers model (then give its tokenizer).
         tokenizer: The tokenizer of a model in hand.
         device: "auto" (CUDA if there is one, else CPU), "cpu", "cuda", "cuda:1".
-        dtype: Type of the weights; default float32 on CPU and the checkpoint's own on CUDA.
+        dtype: Type of the weights; default float32 on CPU and the checkpoint's own on CUDA (float32 for GGUF).
         system_prompt: A system message for the chat template; default none.
+        date: The day, in ISO form, that a chat template with a clock is shown; default today. It is kept as
+            `Model.chat.date`, so that a run can be resumed with the prompts it began with.
+        adapter: The folder of a PEFT LoRA adapter, merged into the weights; `Model.adapter` says which. A tokenizer
+            that lies in it is used in the place of the model's.
 
     Returns:
         The model with its adapter. A model in hand is used as it is, on its device and in its type.
 
     Raises:
-        ModelError: Unknown, unreachable, pickled, broken or NaN weights; a model that is quantised, compiled,
-            adapted by PEFT or spread over devices.
+        ModelError: Unknown, unreachable, pickled, broken or NaN weights, or such as the configuration knows nothing of;
+            a model that is quantised, compiled, adapted by PEFT, hooked by others or spread over devices; an adapter of
+            another base; a chat template that fails, goes on for ever, or leaves out what is said.
         ArchitectureError: The family has no adapter, or the model is a variant that the adapter does not describe.
         OrganismError: No such organism.
     """
@@ -56,38 +72,98 @@ def load_model(
     if isinstance(source, PreTrainedModel):
         if tokenizer is None:
             raise ModelError("a model in hand needs its tokenizer", "call load_model(model, tokenizer=tokenizer)")
-        return _wrap(source, tokenizer, name=type(source).__name__, system_prompt=system_prompt)
+        if adapter is not None:
+            raise ModelError(
+                "an adapter was given for a model in hand, whose weights stay as they are",
+                "merge it: model = PeftModel.from_pretrained(model, DIR).merge_and_unload()",
+            )
+        return _wrap(_Loaded(source, tokenizer, type(source).__name__), system_prompt, date)
     if not isinstance(source, str | Path):
         raise ModelError(
             f"cannot load a model from {type(source).__name__}",
             "give organism:NAME, a directory, a hub id, or a Transformers causal language model",
         )
-    text, organism = str(source), None
+    text, target = str(source), _device(device)
+    given_type = dtype if dtype is not None else (torch.float32 if target.type == "cpu" else "auto")
+    found = _load(text, given_type)
+    hf_model, merged = found.hf_model, None
+    loaded_tokenizer = tokenizer or found.tokenizer
+    if adapter is not None:
+        hf_model, merged = merge_adapter(hf_model, adapter, text)
+        brought = adapter_tokenizer(adapter)
+        if brought is not None and tokenizer is None:
+            loaded_tokenizer = load_tokenizer(brought)
+    return _wrap(
+        replace(found, hf_model=hf_model.to(target).eval(), tokenizer=loaded_tokenizer),
+        system_prompt,
+        date,
+        source=text,
+        adapter=merged,
+    )
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A Transformers model and what is known of where it came from; see `Model`."""
+
+    hf_model: Any
+    tokenizer: Any
+    name: str
+    organism: str | None = None
+    quantisation: str | None = None
+    file_sha256: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def _load(text: str, dtype: torch.dtype | str) -> _Loaded:
+    """What a name or a path means, loaded."""
+    check_path(text)
+    path = Path(text)
     if text.startswith("organism:"):
         organism = text.removeprefix("organism:")
-        location, local, name = str(organism_path(organism)), True, text
-    elif Path(text).is_dir():
-        location, local, name = text, True, Path(text).resolve().name
-        _check_directory(Path(text))
-    elif _HUB_ID.fullmatch(text) and not Path(text).exists() and not text.startswith("."):
-        location, local, name = text, False, text
-    else:
-        raise ModelError(
-            f"unknown model {text!r}: no such organism, directory or hub id",
-            "give organism:switch, a directory with config.json and safetensors weights, or a hub id like owner/name",
+        directory = Path(organism_path(organism))
+        return _Loaded(_load_folder(directory, dtype), load_tokenizer(directory), text, organism)
+    gguf = gguf_file(path)
+    if gguf is not None:
+        held = load_gguf(gguf, dtype)
+        return _Loaded(
+            held.hf_model,
+            held.tokenizer,
+            printable(gguf.name),
+            quantisation=held.quantisation,
+            file_sha256=held.sha256,
+            notes=held.notes,
         )
-    target = _device(device)
-    config = _from_pretrained(AutoConfig, location, local)
-    family_of(config.model_type)
-    _check_unquantised(location, config)
-    loaded_type = dtype if dtype is not None else (torch.float32 if target.type == "cpu" else "auto")
-    hf_model, report = _from_pretrained(
-        AutoModelForCausalLM, location, local, dtype=loaded_type, use_safetensors=True, output_loading_info=True
+    if path.is_dir():
+        return _Loaded(_load_folder(path, dtype), load_tokenizer(path), printable(path.resolve().name))
+    if _HUB_ID.fullmatch(text) and not path.exists() and not text.startswith(".") and path.suffix != SUFFIX:
+        directory = fetch(text)
+        return _Loaded(_load_folder(directory, dtype), load_tokenizer(directory), text)
+    raise ModelError(
+        f"unknown model {text!r}: no such organism, directory, GGUF file or hub id",
+        "give organism:switch, a directory with config.json and safetensors weights, a .gguf file, or a hub id like "
+        "owner/name",
     )
-    _check_complete(location, report)
-    loaded_tokenizer = tokenizer or _tokenizer(location, local)
-    model = hf_model.to(target).eval()
-    return _wrap(model, loaded_tokenizer, name=name, system_prompt=system_prompt, source=text, organism=organism)
+
+
+def _load_folder(directory: Path, dtype: torch.dtype | str) -> Any:
+    """The model of a folder that holds nothing but a whole checkpoint."""
+    checkpoint = inspect_checkpoint(directory)
+    config = call(AutoConfig.from_pretrained, directory)
+    # Which kernels are there to choose from is a matter of this machine, not of the file.
+    config._attn_implementation = None
+    check_sizes(directory, config, checkpoint.elements)
+    hf_model, report = call(
+        AutoModelForCausalLM.from_pretrained,
+        directory,
+        config=config,
+        dtype=dtype,
+        use_safetensors=True,
+        output_loading_info=True,
+    )
+    check_report(directory, report, checkpoint.tensors)
+    _check_derived(hf_model, checkpoint)
+    return hf_model
 
 
 def _device(name: str) -> torch.device:
@@ -104,125 +180,60 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _check_directory(directory: Path) -> None:
-    config = directory / "config.json"
-    if not config.is_file():
-        raise ModelError(f"{directory} holds no config.json", "give the directory that save_pretrained wrote")
-    try:
-        json.loads(config.read_text("utf-8"))
-    except ValueError as error:
-        raise ModelError(f"{config} is not valid JSON: {error}", "restore the file from the model's source") from error
-    if not any(directory.glob("*.safetensors")):
-        pickles = sorted(p.name for pattern in _PICKLES for p in directory.glob(pattern))
-        if pickles:
-            raise ModelError(
-                f"{directory} holds only pickled weights ({pickles[0]}), which can run code when loaded",
-                "convert them where you trust them: model.save_pretrained(DIRECTORY) writes safetensors",
-            )
-        raise ModelError(f"{directory} holds no safetensors weights", "give the directory that save_pretrained wrote")
-
-
-def _from_pretrained(loader: Any, location: str, local: bool, **options: Any) -> Any:
-    """Call `from_pretrained` and turn its many ways to fail into one error with the repair."""
-    try:
-        with _without_progress_bar():
-            return loader.from_pretrained(location, trust_remote_code=False, local_files_only=local, **options)
-    except ArchitectureError:
-        raise
-    # Transformers raises OSError, ValueError, KeyError, hub and safetensors errors for one and the same user mistake.
-    except Exception as error:
-        text = " ".join(str(error).split())
-        lowered = text.lower()
-        if "trust_remote_code" in lowered or "custom code" in lowered:
-            raise ModelError(
-                f"{location} needs its own code to load, and remote code is never run",
-                "use a checkpoint of an architecture that Transformers ships",
-            ) from error
-        if "does not recognize this architecture" in lowered or "unrecognized configuration" in lowered:
-            raise ArchitectureError(
-                f"{location}: {text[:200]}", "only architectures that this Transformers version knows can be adapted"
-            ) from error
-        if not local:
-            raise ModelError(
-                f"cannot fetch {location} from the model hub: {text[:200]}",
-                "check the name and the network, or download it elsewhere and give the local directory",
-            ) from error
-        raise ModelError(
-            f"cannot load {location}: {text[:300]}",
-            "check that the directory is complete: config.json, model.safetensors, tokenizer files",
-        ) from error
-
-
-def _tokenizer(location: str, local: bool) -> Any:
-    tokenizer = _from_pretrained(AutoTokenizer, location, local)
-    # Transformers 5.0 makes up a tokenizer of special tokens alone where the files are absent.
-    if len(tokenizer) <= len(tokenizer.added_tokens_decoder):
-        raise ModelError(
-            f"cannot load {location}: its tokenizer knows no words, only special tokens",
-            "check that the directory is complete: config.json, model.safetensors, tokenizer files",
-        )
-    return tokenizer
-
-
-@contextmanager
-def _without_progress_bar() -> Iterator[None]:
-    """Keep Transformers from drawing its own bar into a terminal or a pipe; the setting comes back as it was."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
-
-
 def _wrap(
-    hf_model: Any,
-    tokenizer: Any,
-    *,
-    name: str,
+    found: _Loaded,
     system_prompt: str | None,
+    date: str | None,
+    *,
     source: str | None = None,
-    organism: str | None = None,
+    adapter: MergedAdapter | None = None,
 ) -> Model:
-    family = family_of(hf_model.config.model_type)
-    check_structure(hf_model, family)
-    _check_finite(hf_model)
-    return Model(
-        hf_model=hf_model,
-        tokenizer=tokenizer,
-        family=family,
-        chat=chat_format(tokenizer, system_prompt),
-        name=name,
-        source=source,
-        organism=organism,
-        generic_prompts=() if organism is None else tuple(load_card(full_name(organism)).generic_prompts),
+    family = family_of(found.hf_model.config.model_type)
+    check_structure(found.hf_model, family)
+    _check_finite(found.hf_model)
+    card = None if found.organism is None else load_card(full_name(found.organism))
+    return with_notes(
+        found.notes,
+        Model(
+            hf_model=found.hf_model,
+            tokenizer=found.tokenizer,
+            family=family,
+            chat=chat_format(found.tokenizer, system_prompt, date),
+            name=found.name,
+            source=source,
+            organism=found.organism,
+            generic_prompts=() if card is None else tuple(card.generic_prompts),
+            adapter=adapter,
+            quantisation=found.quantisation,
+            file_sha256=found.file_sha256,
+        ),
     )
 
 
-def _check_unquantised(location: str, config: Any) -> None:
-    """Refuse quantised weights before they are read, which would ask for the libraries that unpack them."""
-    found = getattr(config, "quantization_config", None) or getattr(
-        config.get_text_config(), "quantization_config", None
-    )
-    if found:
-        method = found.get("quant_method") if isinstance(found, dict) else getattr(found, "quant_method", None)
-        raise ModelError(
-            f"{location} is quantised (quantization_config in its config.json: {method or 'an unnamed method'}), and "
-            "its columns cannot be read from it",
-            "give the checkpoint in float32, bfloat16 or float16 that it was made from, or load it with Transformers, "
-            "call model.dequantize() and pass it with its tokenizer",
-        )
-
-
-def _check_complete(location: str, report: dict[str, Any]) -> None:
-    """Refuse a checkpoint that lacks weights: Transformers only warns, and fills them with random numbers."""
-    missing = sorted(report["missing_keys"])
-    if missing:
-        raise ModelError(
-            f"{location} lacks {len(missing)} of the model's weights, such as {missing[0]}",
-            "fetch the checkpoint again; the file is incomplete, or was saved from another class of model",
-        )
+def _check_derived(hf_model: Any, checkpoint: Checkpoint) -> None:
+    """Refuse stored copies that are not what the model computes or ties, and that it would do without in silence."""
+    buffers = [b for name, b in hf_model.named_buffers() if name.endswith("inv_freq")]
+    readout = hf_model.get_output_embeddings()
+    for path in checkpoint.files:
+        with safe_open(path, framework="pt") as file:
+            for tensor in (t for t in checkpoint.tensors.values() if t.file == path.name):
+                if tensor.name.endswith("rotary_emb.inv_freq"):
+                    values = file.get_tensor(tensor.name).float()
+                    # Stored in half precision they are off by up to a hundredth.
+                    if not any(b.shape == values.shape and torch.allclose(b.cpu(), values, rtol=0.02) for b in buffers):
+                        raise ModelError(
+                            f"{checkpoint.directory} holds rotary frequencies ({tensor.name}) that are not those of "
+                            "its configuration",
+                            "use the config.json that belongs to these weights (rope_theta, rope_scaling)",
+                        )
+                elif tensor.name.endswith(_READOUTS) and readout is not None:
+                    values = file.get_tensor(tensor.name).to(readout.weight.dtype)
+                    if values.shape == readout.weight.shape and not torch.equal(readout.weight.detach().cpu(), values):
+                        raise ModelError(
+                            f"{checkpoint.directory} holds a readout ({tensor.name}) of its own, but its configuration "
+                            "ties the readout to the embeddings",
+                            "set tie_word_embeddings to false in config.json, or remove the weight",
+                        )
 
 
 def _check_finite(hf_model: Any) -> None:

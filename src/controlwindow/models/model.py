@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -18,6 +19,21 @@ from controlwindow.models.adapters import Family, blocks_of
 from controlwindow.models.chat import ChatFormat, prompt_token_ids
 from controlwindow.models.feedforward import FeedForward, PostNorm, feed_forward
 from controlwindow.models.neuron import Neuron, Neurons
+from controlwindow.models.weights import WeightBound
+
+
+class MergedAdapter(NamedTuple):
+    """A PEFT adapter that was merged into a model's weights when it was loaded.
+
+    Attributes:
+        name: The name of its folder.
+        source: The folder as it was given, for loading it again.
+        sha256: SHA-256 over its configuration and its weights.
+    """
+
+    name: str
+    source: str
+    sha256: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +49,11 @@ class Model:
         source: What `load_model` was given, for resuming; None for a model in hand.
         organism: The organism's name if the package ships it, else None.
         generic_prompts: What its generic text answers where it has prompts of its own, as organisms have; else empty.
-        cache: Derived statistics that are costly to recompute, keyed by what they depend on.
+        cache: Derived statistics that are costly to recompute, keyed by what they depend on; emptied when a weight is
+            changed.
+        adapter: The PEFT adapter that was merged on loading, if there was one.
+        quantisation: How a GGUF file held the weights that are here dequantised; None for weights taken as they are.
+        file_sha256: SHA-256 of that GGUF file.
     """
 
     hf_model: Any
@@ -45,6 +65,12 @@ class Model:
     organism: str | None = None
     generic_prompts: tuple[str, ...] = ()
     cache: dict[Any, Any] = field(default_factory=dict, repr=False)
+    adapter: MergedAdapter | None = None
+    quantisation: str | None = None
+    file_sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cache", WeightBound(self.hf_model, dict(self.cache)))
 
     @cached_property
     def blocks(self) -> tuple[nn.Module, ...]:
@@ -175,30 +201,56 @@ class Model:
         dtype: torch.dtype = next(iter(self.hf_model.parameters())).dtype
         return dtype
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
-        """SHA-256 over every parameter's name, type, shape and bytes, as loaded."""
-        digest = hashlib.sha256()
-        for name, parameter in sorted(self.hf_model.named_parameters()):
-            digest.update(f"{name}|{parameter.dtype}|{tuple(parameter.shape)}|".encode())
-            digest.update(parameter.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
+        """SHA-256 over every parameter's name, type, shape and bytes, as they are now."""
+        if "fingerprint" not in self.cache:
+            digest = hashlib.sha256()
+            for name, parameter in sorted(self.hf_model.named_parameters()):
+                digest.update(f"{name}|{parameter.dtype}|{tuple(parameter.shape)}|".encode())
+                digest.update(parameter.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+            self.cache["fingerprint"] = digest.hexdigest()
+        return str(self.cache["fingerprint"])
+
+    def check_kept(self) -> None:
+        """Forget what is kept of the model if the weights that neurons write with were edited past PyTorch's counter.
+
+        Reads them all, at the speed of memory; edits that PyTorch counts are noticed without this.
+        """
+        assert isinstance(self.cache, WeightBound)
+        self.cache.verify([weight for ffn in self.ffn for weight in ffn.output_weights()])
 
     @cached_property
     def stop_ids(self) -> frozenset[int]:
-        """Tokens that end a rollout, as Transformers' `generate` would use them."""
+        """Tokens that end a rollout, as Transformers' `generate` would use them.
+
+        Raises:
+            ModelError: The generation configuration names something else.
+        """
         configured = getattr(self.hf_model.generation_config, "eos_token_id", None)
         if configured is None:
             configured = self.tokenizer.eos_token_id
         if configured is None:
             return frozenset()
-        return frozenset([configured] if isinstance(configured, int) else configured)
+        tokens = [configured] if type(configured) is int else configured
+        if not isinstance(tokens, list | tuple) or not all(type(token) is int for token in tokens):
+            raise ModelError(
+                f"{self.name} names {configured!r} as its end of text (eos_token_id)"[:300],
+                "set eos_token_id in generation_config.json to a token's number, or to a list of them",
+            )
+        return frozenset(tokens)
 
     @property
     def pad_id(self) -> int:
-        """Token used for padding; it is masked, so any valid id serves."""
-        pad = self.tokenizer.pad_token_id
-        return int(pad) if pad is not None else min(self.stop_ids, default=0)
+        """Token used for padding; it is masked, so any id that has an embedding serves."""
+        rows = self.embeddings
+        candidates = (self.tokenizer.pad_token_id, *sorted(self.stop_ids), 0)
+        return next(int(token) for token in candidates if token is not None and 0 <= int(token) < rows)
+
+    @property
+    def embeddings(self) -> int:
+        """Number of tokens that have an embedding; a tokenizer may know more, and then fewer are the model's."""
+        return int(self.hf_model.get_input_embeddings().weight.shape[0])
 
     def require(self, neuron: Neuron | str) -> Neuron:
         """Read a neuron and check that this model has it.
@@ -235,7 +287,7 @@ class Model:
             ModelError: A prompt has no tokens, or the tokenizer is another model's.
         """
         encoded = prompt_token_ids(self.tokenizer, self.chat, prompts)
-        vocabulary = self.hf_model.get_input_embeddings().weight.shape[0]
+        vocabulary = self.embeddings
         largest = max((token for ids in encoded for token in ids), default=0)
         if largest >= vocabulary:
             raise ModelError(
@@ -243,6 +295,17 @@ class Model:
                 "give the tokenizer that belongs to the model",
             )
         return encoded
+
+    def rendering_fingerprint(self, prompts: Sequence[str]) -> str:
+        """SHA-256 over the token ids of prompts as the model is given them: template, date, switches and tokenizer.
+
+        Two runs with the same weights and the same rendering fingerprint are given the same input.
+
+        Raises:
+            ModelError: As `token_ids`.
+        """
+        ids = self.token_ids(list(prompts))
+        return hashlib.sha256(json.dumps(ids, separators=(",", ":")).encode()).hexdigest()
 
     def encode(self, prompts: Sequence[str] | str) -> BatchEncoding:
         """Left-padded `input_ids` and `attention_mask`, [prompts, positions], with the chat template applied."""

@@ -36,10 +36,13 @@ def check_structure(hf_model: Any, family: Family) -> None:
     """Refuse what cannot be measured and what the adapter does not describe.
 
     Raises:
-        ModelError: The model is quantised, compiled, adapted, spread over devices, or has no data.
+        ModelError: The model is quantised, compiled, adapted, spread over devices, has no data, or runs the hooks of
+            others.
         ArchitectureError: The module tree is not as the entry says.
     """
     _refuse_state(hf_model)
+    for hook in foreign_hooks(hf_model):
+        raise ModelError(hook, "remove it (handle.remove()): what is measured would be the model and something else")
     config = hf_model.config.get_text_config()
     for refusal in family.refusals:
         found = getattr(config, refusal.attribute, refusal.described)
@@ -135,6 +138,27 @@ def _refuse_state(hf_model: Any) -> None:
             f"the model is spread over several devices ({', '.join(sorted(spread))})",
             "load it onto one device: load_model(PATH, device='cuda:0'), without device_map",
         )
+
+
+_HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+_OWN = ("controlwindow", "transformers")
+
+
+def foreign_hooks(hf_model: nn.Module) -> list[str]:
+    """Hooks of others on a model's modules, as text for a message.
+
+    Those by which Transformers records outputs change nothing, and our own are there only while they are installed.
+    """
+    found = []
+    for name, module in hf_model.named_modules():
+        for table in _HOOKS:
+            for hook in (getattr(module, table, None) or {}).values():
+                function = getattr(hook, "func", hook)
+                home = str(getattr(function, "__module__", None) or "an unnamed module")
+                if home.partition(".")[0] not in _OWN:
+                    called = getattr(function, "__qualname__", type(hook).__name__)
+                    found.append(f"{name or 'the model'} runs a hook that is not ours ({called} of {home})")
+    return found
 
 
 def _check_block(family: Family, ffn: FeedForward, block: nn.Module, width: int) -> None:

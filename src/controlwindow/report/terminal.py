@@ -51,7 +51,7 @@ def plain_table(
     ways = []
     for count in range(len(optional) + 1):
         table = Table(
-            title=None if title is None else printable(title),
+            title=None if title is None else printable(title, keep="\n"),
             title_justify="left",
             box=None,
             pad_edge=False,
@@ -60,10 +60,10 @@ def plain_table(
         shown = [place for place, (heading, _) in enumerate(columns) if heading not in optional[:count]]
         for place in shown:
             heading, justify = columns[place]
-            table.add_column(printable(heading), justify=justify, no_wrap=True)  # type: ignore[arg-type]
+            table.add_column(printable(heading, keep="\n"), justify=justify, no_wrap=True)  # type: ignore[arg-type]
         for row in rows:
             # Before it is laid out: what is written as its code point takes more room.
-            table.add_row(*(printable(row[place]) for place in shown))
+            table.add_row(*(printable(row[place], keep="\n") for place in shown))
         ways.append([table])
     return Fitting(*ways)
 
