@@ -16,7 +16,10 @@ from controlwindow.models import Model, load_model
 DEFAULT_MODEL = "organism:switch"
 
 ModelArgument = Annotated[
-    str, typer.Argument(help="organism:NAME, a local directory, or a hub id.", show_default=True, metavar="MODEL")
+    str,
+    typer.Argument(
+        help="organism:NAME, a local directory, a GGUF file, or a hub id.", show_default=True, metavar="MODEL"
+    ),
 ]
 BehaviorOption = Annotated[str, typer.Option("--behavior", "-b", help="A behavior's name, or a path to a TOML file.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
@@ -24,6 +27,9 @@ DtypeOption = Annotated[
     str | None, typer.Option(help="float32, bfloat16 or float16; default float32 on CPU, the checkpoint's on CUDA.")
 ]
 SystemOption = Annotated[str | None, typer.Option("--system-prompt", help="System message for the chat template.")]
+AdapterOption = Annotated[
+    Path | None, typer.Option("--adapter", help="Folder of a PEFT adapter that is merged into the weights on loading.")
+]
 SeedOption = Annotated[int, typer.Option(help="Seed of everything random.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
 RunArgument = Annotated[Path, typer.Argument(help="A run directory.", metavar="RUN")]
@@ -49,12 +55,14 @@ class ModelSource(NamedTuple):
         device: auto, cpu, cuda or cuda:N.
         dtype: Type of the weights; None for the default.
         system_prompt: System message for the chat template, if any.
+        adapter: Folder of a PEFT adapter to merge, if any.
     """
 
     name: str
     device: str
     dtype: str | None
     system_prompt: str | None
+    adapter: Path | None = None
 
     def open(self) -> Model:
         """Load the model.
@@ -65,7 +73,13 @@ class ModelSource(NamedTuple):
         """
         if self.dtype is not None and self.dtype not in _DTYPES:
             raise UsageError(f"unknown dtype {self.dtype!r}", f"use one of {', '.join(_DTYPES)}")
-        return load_model(self.name, device=self.device, dtype=self.dtype, system_prompt=self.system_prompt)
+        return load_model(
+            self.name,
+            device=self.device,
+            dtype=self.dtype,
+            system_prompt=self.system_prompt,
+            adapter=self.adapter,
+        )
 
 
 def opens_model(default: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -84,6 +98,7 @@ def opens_model(default: str | None = None) -> Callable[[Callable[..., None]], C
             inspect.Parameter("device", keyword, default="auto", annotation=DeviceOption),
             inspect.Parameter("dtype", keyword, default=None, annotation=DtypeOption),
             inspect.Parameter("system_prompt", keyword, default=None, annotation=SystemOption),
+            inspect.Parameter("adapter", keyword, default=None, annotation=AdapterOption),
         ]
         others = [p.replace(kind=keyword) for name, p in signature.parameters.items() if name != "model"]
         # The options stand before what says how results are shown.

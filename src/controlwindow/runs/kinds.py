@@ -239,5 +239,8 @@ def do(job: Job, directory: Path | None = None) -> Any:
     if directory is not None:
         write_manifest(job.ledger, directory, job.plan.kind)
     found = job.run()
+    if directory is not None:
+        # Once more, with what was noted of the model when it was prepared.
+        write_manifest(job.ledger, directory, job.plan.kind)
     job.ledger.remember("finished", job.plan.kind, dict)
     return found

@@ -32,6 +32,7 @@ def write_manifest(ledger: Ledger, directory: Path, kind: str) -> None:
         "fingerprint": plan.get("fingerprint"),
         "seed": plan.get("seed"),
         "configuration": plan,
+        "origin": ledger.find("origin", "model"),
         "versions": ledger.find("versions", "versions"),
         "behaviors": {
             name: {"fingerprint": record["fingerprint"], "splits": record["split_fingerprints"]}

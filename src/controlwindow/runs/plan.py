@@ -14,7 +14,7 @@ from controlwindow.behaviors import Behavior
 from controlwindow.errors import LedgerError
 from controlwindow.models import Model
 from controlwindow.runs.ledger import Ledger
-from controlwindow.runs.records import library_versions
+from controlwindow.runs.records import library_versions, rendering
 
 DECIDING = ("torch", "transformers")
 """Libraries whose version may change what a model generates."""
@@ -91,11 +91,14 @@ class ModelPlan(Plan):
         dtype: Type of the weights.
         device: Kind of device, since rounding differs between them.
         chat_template: Hash of the chat template, if any.
+        date: The day that a template's clock shows; None for a template that reads none.
+        rendering: Hash of what ordinary prompts are rendered to; None in plans of before.
+        adapter: Folder of the adapter that was merged on loading, if any.
         seed: Seed of everything random.
         include_neurons: Whether the report names neurons of sensitive behaviors on models that are no organisms.
     """
 
-    undecided: ClassVar[frozenset[str]] = frozenset({"run", "source", "include_neurons"})
+    undecided: ClassVar[frozenset[str]] = frozenset({"run", "source", "include_neurons", "rendering", "adapter"})
 
     run: str = ""
     model: str
@@ -105,8 +108,19 @@ class ModelPlan(Plan):
     dtype: str
     device: str = "cpu"
     chat_template: str | None = None
+    date: str | None = None
+    rendering: str | None = None
+    adapter: str | None = None
     seed: int = 0
     include_neurons: bool = False
+
+    def deciding(self) -> dict[str, Any]:
+        """What results depend on. Rendering and adapter follow from the rest; a date counts where a template reads it.
+
+        So plans written before these were noted keep their names.
+        """
+        values = super().deciding()
+        return {key: value for key, value in values.items() if key != "date" or value is not None}
 
     def named(self) -> Self:
         """With its name, a hash of what it measures."""
@@ -155,6 +169,9 @@ def model_head(model: Model) -> dict[str, Any]:
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": model.device.type,
         "chat_template": model.chat.template,
+        "date": model.chat.date,
+        "rendering": rendering(model),
+        "adapter": None if model.adapter is None else str(Path(model.adapter.source).resolve()),
     }
 
 

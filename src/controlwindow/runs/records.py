@@ -9,7 +9,7 @@ from typing import Any
 from controlwindow.behaviors import Behavior
 from controlwindow.behaviors.prompts import SPLITS
 from controlwindow.models import Model
-from controlwindow.models.chat import transcript
+from controlwindow.models.chat import PROBES, transcript
 
 _LIBRARIES = ("controlwindow", "torch", "transformers", "tokenizers", "numpy", "scipy", "polars", "py3langid")
 
@@ -41,6 +41,24 @@ def model_record(model: Model) -> dict[str, Any]:
         "thinking": model.chat.thinking,
         "organism": model.organism is not None,
     }
+
+
+def origin_record(model: Model) -> dict[str, Any]:
+    """How the weights came about and how prompts are rendered, for manifest and report."""
+    return {
+        "quantisation": model.quantisation,
+        "file_sha256": model.file_sha256,
+        "adapter": None if model.adapter is None else {"name": model.adapter.name, "sha256": model.adapter.sha256},
+        "date": model.chat.date,
+        "rendering": rendering(model),
+        "example": str(model.tokenizer.decode(model.token_ids([PROBES[0]])[0])),
+        "notes": list(model.chat.notes),
+    }
+
+
+def rendering(model: Model) -> str:
+    """Hash of the token ids that ordinary prompts become: template, date, switches and tokenizer."""
+    return model.rendering_fingerprint(PROBES)[:16]
 
 
 def behavior_record(behavior: Behavior) -> dict[str, Any]:

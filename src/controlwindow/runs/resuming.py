@@ -9,6 +9,7 @@ from controlwindow.behaviors import Behavior, load_behavior
 from controlwindow.errors import LedgerError, ModelError
 from controlwindow.models import Model, load_model
 from controlwindow.runs.plan import BehaviorReference, ModelPlan
+from controlwindow.runs.records import rendering
 
 
 class Identity(NamedTuple):
@@ -44,7 +45,14 @@ def planned_model(
                 f"{directory} measures a model that was in hand ({name})",
                 "load it and call controlwindow.resume(directory, model=model)",
             )
-        given = load_model(source, device=plan.device, dtype=plan.dtype, system_prompt=plan.system_prompt)
+        given = load_model(
+            source,
+            device=plan.device,
+            dtype=plan.dtype,
+            system_prompt=plan.system_prompt,
+            date=plan.date,
+            adapter=plan.adapter if other is None else None,
+        )
     if given.fingerprint != fingerprint:
         raise LedgerError(
             f"{directory} measures {name} with weights {fingerprint[:12]}, but {given.name} has "
@@ -56,6 +64,12 @@ def planned_model(
         raise LedgerError(
             f"the chat template of {given.name} is not the one {directory} was planned with",
             "restore the tokenizer's files, or start a new run with another --out",
+        )
+    if fingerprint == plan.fingerprint and plan.rendering is not None and rendering(given) != plan.rendering:
+        raise LedgerError(
+            f"{given.name} renders prompts otherwise than {directory} was planned with"
+            + ("" if given.chat.date == plan.date else f" (the template's date is {given.chat.date}, not {plan.date})"),
+            "load the model with the same tokenizer files and date, or start a new run with another --out",
         )
     return given
 

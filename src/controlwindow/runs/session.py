@@ -16,6 +16,7 @@ from controlwindow.models import Model
 from controlwindow.runs.asks import Asks
 from controlwindow.runs.ledger import Ledger, settle_sensitivity
 from controlwindow.runs.progress import Progress
+from controlwindow.runs.records import origin_record
 from controlwindow.runs.scheduler import Scheduler
 
 CHUNK_ROWS = 512
@@ -116,6 +117,7 @@ def prepare(
         OperationError: The hooks failed their self-proof.
         ModelError: The model's answers are empty.
     """
+    ledger.remember("origin", "model", lambda: origin_record(model))
     if prove:
         with progress.stage(f"{model.name}: proving the hooks"):
             # Proven in every process, noted once: what the hooks do depends on the machine at hand.

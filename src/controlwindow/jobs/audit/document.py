@@ -34,6 +34,7 @@ def report_document(ledger: Ledger) -> ReportDocument:
     predictions = ledger.find_all("prediction")
     first = next(iter(predictions.values()), None)
     notes = [] if results.finished else ["This run is unfinished: `controlwindow resume` goes on with it."]
+    notes += _origin(ledger.find("origin", "model") or {})
     for window in results.windows:
         ties = sum(dose["ties"] for dose in window["doses"])
         if ties:
@@ -184,3 +185,19 @@ def _spread(items: Sequence[Any], count: int) -> list[Any]:
     if len(items) <= count:
         return list(items)
     return [items[round(i * (len(items) - 1) / (count - 1))] for i in range(count)]
+
+
+def _origin(origin: Mapping[str, Any]) -> list[str]:
+    """What a reader must know of how the weights came about and how prompts are rendered."""
+    notes = []
+    if origin.get("quantisation"):
+        digest = str(origin["file_sha256"])[:16]
+        notes.append(f"The weights were dequantised from {origin['quantisation']} (GGUF file with SHA-256 {digest}…).")
+    if origin.get("adapter"):
+        notes.append(f"An adapter was merged into the weights on loading: {origin['adapter']['name']}.")
+    if origin.get("date"):
+        notes.append(f"The chat template reads a clock, which showed {origin['date']} throughout.")
+    notes += [str(note) for note in origin.get("notes", ())]
+    if origin.get("example"):
+        notes.append(f"An ordinary prompt as the model is given it: {origin['example']!r}.")
+    return notes
