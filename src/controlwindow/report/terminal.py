@@ -50,7 +50,13 @@ def plain_table(
     """
     ways = []
     for count in range(len(optional) + 1):
-        table = Table(title=None if title is None else printable(title), title_justify="left", box=None, pad_edge=False, header_style="bold")
+        table = Table(
+            title=None if title is None else printable(title),
+            title_justify="left",
+            box=None,
+            pad_edge=False,
+            header_style="bold",
+        )
         shown = [place for place, (heading, _) in enumerate(columns) if heading not in optional[:count]]
         for place in shown:
             heading, justify = columns[place]
