@@ -47,7 +47,7 @@ def draw_screen(ranking: pl.DataFrame, path: Path, title: str) -> None:
     )
     names = (
         alt.Chart(alt.NamedData(name="named"))
-        .mark_text(align="left", dx=8, fontSize=10, color=MUTED, baseline="middle")
+        .mark_text(align="left", dx=7, dy=-7, fontSize=10, color=MUTED, baseline="middle")
         .encode(x="rank:Q", y=alt.Y("place:Q"), text="neuron:N")
     )
     top = ranking.head(_TOP).group_by("layer").agg(count=pl.len()).sort("layer").to_dicts()

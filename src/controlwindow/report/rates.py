@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,9 @@ from controlwindow.errors import ReportError
 from controlwindow.report.canvas import finish, table
 from controlwindow.report.charts import write_figure
 from controlwindow.report.palette import FAINT, INK, MUTED, SOURCE_STATE, VERDICTS
+
+_LABEL = 40
+"""Longest line of a label in characters."""
 
 
 class RateRow(NamedTuple):
@@ -49,7 +53,7 @@ def draw_rates(rates: Sequence[RateRow], path: Path, title: str) -> None:
         raise ReportError("there is no rate to draw", "score at least one organism with a known controller")
     rows = [
         {
-            "what": r.what.strip(),
+            "what": "\n".join(textwrap.wrap(r.what.strip(), _LABEL)),
             "share": r.k / r.n,
             "low": r.low,
             "high": r.high,
@@ -61,7 +65,15 @@ def draw_rates(rates: Sequence[RateRow], path: Path, title: str) -> None:
     y = alt.Y(
         "what:N",
         sort=[row["what"] for row in rows],
-        axis=alt.Axis(title=None, ticks=False, domain=False, labelColor=INK, labelPadding=10),
+        axis=alt.Axis(
+            title=None,
+            ticks=False,
+            domain=False,
+            labelColor=INK,
+            labelPadding=10,
+            labelExpr="split(datum.label, '\\n')",
+            labelLineHeight=13,
+        ),
     )
     x = alt.Scale(domain=[0, 1], nice=False)
     axis = alt.Axis(format=".0%", values=[0, 0.25, 0.5, 0.75, 1], grid=True)
@@ -77,6 +89,10 @@ def draw_rates(rates: Sequence[RateRow], path: Path, title: str) -> None:
     )
     counts = base.mark_text(align="left", fontSize=11, x="width", dx=12, color=MUTED).encode(text="text:N")
     heading = alt.TitleParams(title, anchor="start", fontSize=13, fontWeight="normal", color=INK, offset=10)
-    chart = alt.layer(intervals, points, counts).properties(width=460, height=alt.Step(20), title=heading)
-    described = "; ".join(f"{row['what']}: {row['text']}" for row in rows)
-    write_figure(finish(chart), {"rates": rows}, path, f"{title}. {described}")
+    lines = [line for row in rows for line in str(row["what"]).split("\n")]
+    step = 20 if len(lines) == len(rows) else 34
+    chart = alt.layer(intervals, points, counts).properties(width=460, height=alt.Step(step), title=heading)
+    described = "; ".join(f"{row['what']}: {row['text']}".replace("\n", " ") for row in rows)
+    # A reader's font may be wider than the one that labels were measured in.
+    spare = {"left": 14 + 2 * max(map(len, lines)), "right": 30, "top": 4, "bottom": 4}
+    write_figure(finish(chart) | {"padding": spare}, {"rates": rows}, path, f"{title}. {described}")
