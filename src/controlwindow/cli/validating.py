@@ -16,6 +16,7 @@ from controlwindow.errors import UsageError
 from controlwindow.jobs.law.call import rescore as rescore_law
 from controlwindow.jobs.law.call import validate as run_validation
 from controlwindow.jobs.law.plan import LawSizes
+from controlwindow.jobs.law.predicting import predict_only
 from controlwindow.report.pages.law.page import law_terminal
 from controlwindow.screens import find_screen
 from controlwindow.windows.features import TIERS
@@ -71,6 +72,10 @@ def validate(
         Path | None,
         typer.Option(help="Score the records of this law document anew and write it; nothing is rolled out."),
     ] = None,
+    predict: Annotated[
+        bool,
+        typer.Option("--predict-only", help="Only write down ceilings that the shipped predictors give; no behavior."),
+    ] = False,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -105,6 +110,21 @@ def validate(
         tier=tier,
         seed=seed,
     )
+    if predict:
+        with TerminalProgress() as progress:
+            found = predict_only(chosen, out, sizes=sizes, progress=progress)
+        _show_predictions(found, out, as_json)
+        return
     with TerminalProgress() as progress:
         document = run_validation(chosen, behavior or [], out, sizes=sizes, jobs=jobs, write=write, progress=progress)
     show_result(document, law_terminal(document), out, as_json, "law.html")
+
+
+def _predicted(document: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """How many ceilings were predicted in each model, and how high."""
+    for name, found in document["models"].items():
+        values = [pair["ceiling"][0] for pair in found["pairs"] if pair["ceiling"] is not None]
+        reached = sorted(value for value in values if value is not None)
+        middle = f", half of them below c {reached[len(reached) // 2]:.2f}" if reached else ""
+        told = f"{name}: {len(found['pairs'])} pairs, {len(reached)} ceilings predicted by {found['predictor']}{middle}"
+        yield Text(told + (", in sample" if found["in_sample"] else ""))

@@ -93,6 +93,7 @@ def test_copies_on_disjoint_prompts_are_a_retest():
     assert found["ceiling"]["difference"]["value"] == pytest.approx((0.03 + 0.01) / 2)
     assert found["ceiling"]["error"]["value"] == pytest.approx(0.02 / math.sqrt(2))
     assert found["ceiling"]["error"]["clusters"] == 2
+    assert found["ceiling"]["error"]["interval"] is None, "two neurons bound nothing"
     assert found["trigger"]["reached_once"] == 1
     moe = {"m2": {"family": "qwen2-moe", "details": []}}
     assert noise_scores(records, moe)["retest"]["mixtures of experts"]["ceiling"]["error"]["n"] == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,9 @@ from controlwindow.jobs.law.resampling import mean_estimate
 from controlwindow.windows.search import COARSE_COORDINATES
 
 THRESHOLDS = ("ceiling", "trigger", "target_trigger")
+
+_LEAST = 5
+"""Fewest neurons whose resampling says anything."""
 
 _ROUNDED = 2e-5
 """Records are rounded, so that an end at c0 is c0 to so much."""
@@ -62,10 +65,16 @@ def _retest(pairs: Sequence[tuple[Record, Record]], threshold: str) -> dict[str,
     differences = [abs(a[threshold] - b[threshold]) for a, b in both]
     clusters, strata = [(a["model"], column_of(a)) for a, _ in both], [""] * len(both)
     return {
-        "difference": mean_estimate(differences, clusters, strata).to_json(),
-        "error": mean_estimate([d / math.sqrt(2) for d in differences], clusters, strata).to_json(),
+        "difference": _mean(differences, clusters, strata),
+        "error": _mean([d / math.sqrt(2) for d in differences], clusters, strata),
         "reached_once": sum((a[threshold] is None) != (b[threshold] is None) for a, b in known),
     }
+
+
+def _mean(values: Sequence[float], clusters: Sequence[Hashable], strata: Sequence[Hashable]) -> dict[str, Any]:
+    """A mean with its interval; without one where a handful of neurons cannot bound anything."""
+    found = mean_estimate(values, clusters, strata)
+    return (found if found.clusters >= _LEAST else found._replace(interval=None)).to_json()
 
 
 def _intervals(records: Sequence[Record], threshold: str) -> dict[str, Any]:
