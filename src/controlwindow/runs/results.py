@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from controlwindow.errors import LedgerError
-from controlwindow.runs.ledger import Ledger
+from controlwindow.runs.ledger import Ledger, behavior_records
 from controlwindow.runs.plan import AuditPlan
 from controlwindow.statistics import exact_interval
 
@@ -142,7 +142,7 @@ def read_results(ledger: Ledger) -> RunResults:
             f"{ledger.path} holds a plan that this controlwindow cannot read ({error.error_count()} keys)",
             "read it with the version that manifest.json names",
         ) from error
-    behaviors = ledger.find_all("behavior")
+    behaviors = behavior_records(ledger)
     windows = [{**_LACKING, **window} for window in ledger.find_all("window").values()]
     order = {name: place for place, name in enumerate(behaviors)}
     windows.sort(key=lambda w: (order[w["behavior"]], w["verdict"] != "open"))
