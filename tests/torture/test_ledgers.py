@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import shutil
 
 import pytest
 
@@ -23,12 +24,18 @@ def everything(ledger: Ledger) -> list:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("seed", range(150))
-def test_a_damaged_ledger_is_one_error_or_says_what_it_said(tmp_path, seed):
-    path = write_ledger(tmp_path / "ledger.sqlite", cells=5)
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    path = write_ledger(tmp_path_factory.mktemp("whole") / "ledger.sqlite", cells=5)
     with Ledger(path) as ledger:
-        before = everything(ledger)
-    done = spoil(tmp_path, random.Random(seed))
+        return path.parent, everything(ledger)
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_a_damaged_ledger_is_one_error_or_says_what_it_said(whole, tmp_path, seed):
+    directory, before = whole
+    path = shutil.copytree(directory, tmp_path / "run") / "ledger.sqlite"
+    done = spoil(path.parent, random.Random(seed))
     after = before
     # Any other error fails, and says what was done by the seed alone.
     with contextlib.suppress(LedgerError), Ledger(path) as ledger:
