@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 LOWEST := .venv-lowest
 LOWEST_STAMP := $(LOWEST)/.installed
 
-.PHONY: audit test test-lowest format benchmark clean
+.PHONY: audit test torture test-lowest format benchmark clean
 
 audit: $(STAMP)
 	$(BIN)/controlwindow audit organism:switch
@@ -17,6 +17,15 @@ test: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2
+
+# Kills, damaged files and hostile ones, many of each; the figures go to docs/results/torture.json. KILLS=0 leaves a part out.
+KILLS ?= 100
+BEHAVIORS ?= 2000
+LEDGERS ?= 200
+HOSTILE ?= 500
+torture: $(STAMP)
+	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m torture --write \
+	  --kills $(KILLS) --behaviors $(BEHAVIORS) --ledgers $(LEDGERS) --hostile $(HOSTILE)
 
 # What touches Transformers, on the lowest version that pyproject.toml allows.
 test-lowest: $(LOWEST_STAMP)

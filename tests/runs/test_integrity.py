@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import random
+import shutil
 import sqlite3
 from contextlib import closing
 
 import pytest
-from small_ledgers import OPEN, SECRET, a_cell, rows_of, write_ledger
 
 from controlwindow.errors import LedgerError
 from controlwindow.runs.ledger import Ledger
 from forging import edit, forge
+from small_ledgers import OPEN, SECRET, a_cell, rows_of, write_ledger
 
 CHANGES = {
     "a digit of a window": (
@@ -83,10 +84,20 @@ CHANGES = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return write_ledger(tmp_path_factory.mktemp("whole") / "ledger.sqlite")
+
+
+@pytest.fixture
+def path(whole, tmp_path):
+    """The ledger of a copy."""
+    return shutil.copytree(whole.parent, tmp_path / "run") / whole.name
+
+
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_change_is_one_error_that_says_what_was_changed(tmp_path, change):
+def test_a_change_is_one_error_that_says_what_was_changed(path, change):
     statement, said = CHANGES[change]
-    path = write_ledger(tmp_path / "ledger.sqlite")
     edit(path, statement)
     with pytest.raises(LedgerError) as caught:
         Ledger(path)
@@ -95,8 +106,8 @@ def test_a_change_is_one_error_that_says_what_was_changed(tmp_path, change):
     assert "copy" in caught.value.hint
 
 
-def test_an_unchanged_ledger_gives_what_was_written(tmp_path):
-    with Ledger(write_ledger(tmp_path / "ledger.sqlite")) as ledger:
+def test_an_unchanged_ledger_gives_what_was_written(path):
+    with Ledger(path) as ledger:
         assert not ledger.without_integrity
         assert ledger.rows(a_cell(OPEN, 0.2)) == rows_of(a_cell(OPEN, 0.2))
         assert ledger.rows(a_cell(SECRET, 0.1)) == [{"prompt": p, "excess": 0.125} for p in ("p1", "p2")]
@@ -116,25 +127,22 @@ def test_an_unchanged_ledger_gives_what_was_written(tmp_path):
         "DELETE FROM generated",
     ],
 )
-def test_a_changed_completion_of_a_sensitive_behavior_is_not_read(tmp_path, statement):
-    path = write_ledger(tmp_path / "ledger.sqlite")
-    edit(tmp_path / "completions.sqlite", statement)
+def test_a_changed_completion_of_a_sensitive_behavior_is_not_read(path, statement):
+    edit(path.with_name("completions.sqlite"), statement)
     with Ledger(path) as ledger, pytest.raises(LedgerError, match="the completions of the cell") as caught:
         ledger.completions(a_cell(SECRET, 0.1))
     assert "completions.sqlite" in caught.value.message
 
 
-def test_completions_of_another_run_are_not_taken(tmp_path):
-    path = write_ledger(tmp_path / "one" / "ledger.sqlite")
-    other = write_ledger(tmp_path / "other" / "ledger.sqlite")
+def test_completions_of_another_run_are_not_taken(path, whole, tmp_path):
+    other = shutil.copytree(whole.parent, tmp_path / "other") / whole.name
     forge(other, "UPDATE event SET payload = '{\"seed\":8}' WHERE kind = 'plan'")
-    (tmp_path / "other" / "completions.sqlite").replace(tmp_path / "one" / "completions.sqlite")
+    other.with_name("completions.sqlite").replace(path.with_name("completions.sqlite"))
     with Ledger(path) as ledger, pytest.raises(LedgerError, match="not what was written"):
         ledger.completions(a_cell(SECRET, 0.1))
 
 
-def test_hashes_are_those_of_the_documentation(tmp_path):
-    path = write_ledger(tmp_path / "ledger.sqlite")
+def test_hashes_are_those_of_the_documentation(path):
     with closing(sqlite3.connect(path)) as connection:
         before = list(connection.iterdump())
     forge(path, "UPDATE head SET events = events")
@@ -142,15 +150,13 @@ def test_hashes_are_those_of_the_documentation(tmp_path):
         assert list(connection.iterdump()) == before
 
 
-def test_nothing_is_signed(tmp_path):
-    path = write_ledger(tmp_path / "ledger.sqlite")
+def test_nothing_is_signed(path):
     forge(path, "UPDATE event SET payload = replace(payload, '[30,30]', '[30,31]') WHERE kind = 'window'")
     with Ledger(path) as ledger:
         assert ledger.find("window", f"{OPEN}/L0.N1/-1") == {"trigger": 0.3, "outcomes": [30, 31]}
 
 
-def test_names_from_a_changed_file_are_shown_without_control_characters(tmp_path):
-    path = write_ledger(tmp_path / "ledger.sqlite")
+def test_names_from_a_changed_file_are_shown_without_control_characters(path):
     edit(path, "UPDATE event SET name = ? WHERE kind = 'window'", ["\x1b[31m" + "x" * 5000])
     with pytest.raises(LedgerError) as caught:
         Ledger(path)
@@ -159,8 +165,7 @@ def test_names_from_a_changed_file_are_shown_without_control_characters(tmp_path
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_flipped_bits_and_cuts_are_one_error_or_change_nothing(tmp_path, seed):
-    path = write_ledger(tmp_path / "ledger.sqlite")
+def test_flipped_bits_and_cuts_are_one_error_or_change_nothing(path, seed):
     with Ledger(path) as ledger:
         whole = _everything(ledger)
     generator = random.Random(seed)

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
+import signal
 import sqlite3
 import stat
-import subprocess
-import sys
 import tempfile
 import traceback
 from contextlib import closing
+from multiprocessing.queues import SimpleQueue
+from multiprocessing.synchronize import Barrier, Event
 from pathlib import Path
 
 import pytest
-from small_ledgers import OPEN, SECRET, a_cell, rows_of, write_ledger
 
 from controlwindow.errors import LedgerError
 from controlwindow.runs.ledger import Ledger, make_directory
+from small_ledgers import OPEN, SECRET, a_cell, rows_of, write_ledger
+from torture.children import run_child
 
 NOBODY = 65534
 
@@ -100,19 +103,16 @@ def test_a_killed_run_that_another_closed_is_read_where_nobody_may_write(open_pa
     as_reader(check)
 
 
-KILLED = """
-import os, sys
-from pathlib import Path
-from controlwindow.runs.ledger import Ledger
-ledger = Ledger(Path(sys.argv[1]), create=True)
-ledger.lock()
-ledger.record("plan", "audit", {"seed": 8})
-os.kill(os.getpid(), 9)
-"""
-
-
 def killed(path: Path) -> Path:
-    subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False)
+    """A ledger whose process was killed after its plan."""
+
+    def work() -> None:
+        ledger = Ledger(path, create=True)
+        ledger.lock()
+        ledger.record("plan", "audit", {"seed": 8})
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    assert run_child(work, limit=60).code == -signal.SIGKILL
     assert path.with_name("ledger.sqlite-wal").stat().st_size
     return path
 
@@ -168,34 +168,29 @@ def test_a_run_that_ended_before_its_plan_says_so_and_is_begun_again(tmp_path):
         assert ledger.find_all("plan") == {}
 
 
-BEGUN = """
-import sys
-from pathlib import Path
-from controlwindow.errors import LedgerError
-from controlwindow.runs.ledger import Ledger
-sys.stdin.readline()
-try:
-    with Ledger(Path(sys.argv[1]), create=True) as ledger:
-        ledger.lock()
-        print("mine", flush=True)
-        sys.stdin.readline()
-except LedgerError as error:
-    print(error.message, flush=True)
-"""
+def begin(path: Path, together: Barrier, said: SimpleQueue, over: Event) -> None:
+    together.wait()
+    try:
+        with Ledger(path, create=True) as ledger:
+            ledger.lock()
+            said.put("mine")
+            over.wait()
+    except LedgerError as error:
+        said.put(error.message)
 
 
 def test_of_runs_begun_at_once_one_goes_on_and_the_others_are_told(tmp_path):
     path = tmp_path / "run" / "ledger.sqlite"
-    begun = [
-        subprocess.Popen([sys.executable, "-c", BEGUN, str(path)], stdin=-1, stdout=-1, text=True) for _ in range(3)
-    ]
+    forked = multiprocessing.get_context("fork")
+    together, said, over = forked.Barrier(3), forked.SimpleQueue(), forked.Event()
+    begun = [forked.Process(target=begin, args=(path, together, said, over)) for _ in range(3)]
     for process in begun:
-        process.stdin.write("\n")
-        process.stdin.flush()
-    said = sorted(process.stdout.readline().strip() for process in begun)
+        process.start()
+    heard = sorted(said.get() for _ in begun)
+    over.set()
     for process in begun:
-        process.communicate("\n")
-    assert said == [f"another process is running {path.parent}"] * 2 + ["mine"]
+        process.join()
+    assert heard == [f"another process is running {path.parent}"] * 2 + ["mine"]
 
 
 @pytest.mark.parametrize("umask", [0, 0o077])

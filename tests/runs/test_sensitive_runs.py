@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from small_ledgers import OPEN, SECRET, a_cell, rows_of, write_ledger
 
 from controlwindow.errors import LedgerError
-from controlwindow.runs.ledger import Ledger, settle_sensitivity
+from controlwindow.runs.ledger import Ledger, behavior_records, settle_sensitivity
 from controlwindow.runs.ledger import completions as completions_module
+from small_ledgers import OPEN, SECRET, a_cell, rows_of, write_ledger
 
 
 class Declared(NamedTuple):
@@ -40,6 +40,12 @@ def test_completions_written_before_are_moved(tmp_path):
         settle_sensitivity(ledger, [Declared(OPEN, True), Declared(SECRET, True)])
         assert_apart(tmp_path, OPEN)
         assert ledger.find("sensitive", OPEN) == {"moved": 38}
+        ledger.record("behavior", OPEN, {"name": OPEN, "sensitive": False})
+        ledger.record("behavior", "other", {"name": "other", "sensitive": False})
+        assert {name: record["sensitive"] for name, record in behavior_records(ledger).items()} == {
+            OPEN: True,
+            "other": False,
+        }
     assert_apart(tmp_path, OPEN)
     with Ledger(path) as ledger:
         for t in (0.1, 0.1 * 38):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.console import RenderableType
+from rich.text import Text
 
 from controlwindow.behaviors import load_behavior
 from controlwindow.catalogue import PREFIX, organism_path
@@ -113,7 +116,7 @@ def validate(
     if predict:
         with TerminalProgress() as progress:
             found = predict_only(chosen, out, sizes=sizes, progress=progress)
-        _show_predictions(found, out, as_json)
+        show_result(found, _predicted(found), out, as_json, FILE_NAME)
         return
     with TerminalProgress() as progress:
         document = run_validation(chosen, behavior or [], out, sizes=sizes, jobs=jobs, write=write, progress=progress)

@@ -8,7 +8,7 @@ from typing import Any
 
 from controlwindow.errors import LedgerError
 from controlwindow.jobs.audit.plan import AuditPlan
-from controlwindow.runs.ledger import Ledger
+from controlwindow.runs.ledger import Ledger, behavior_records
 from controlwindow.statistics import exact_interval
 from controlwindow.values import round_floats
 
@@ -132,7 +132,7 @@ def read_results(ledger: Ledger) -> RunResults:
     plan = ledger.find("plan", "audit")
     if plan is None:
         raise LedgerError(f"{ledger.path} holds no audit yet", "start it again with `controlwindow audit --out`")
-    behaviors = ledger.find_all("behavior")
+    behaviors = behavior_records(ledger)
     windows = [{**_LACKING, **window} for window in ledger.find_all("window").values()]
     order = {name: place for place, name in enumerate(behaviors)}
     windows.sort(key=lambda w: (order[w["behavior"]], w["verdict"] != "open"))

@@ -2,6 +2,6 @@
 
 from controlwindow.runs.ledger.files import make_directory
 from controlwindow.runs.ledger.ledger import Chunk, Ledger
-from controlwindow.runs.ledger.sensitivity import settle_sensitivity
+from controlwindow.runs.ledger.sensitivity import behavior_records, settle_sensitivity
 
-__all__ = ["Chunk", "Ledger", "make_directory", "settle_sensitivity"]
+__all__ = ["Chunk", "Ledger", "behavior_records", "make_directory", "settle_sensitivity"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from controlwindow.errors import LedgerError
 
@@ -33,3 +33,11 @@ def settle_sensitivity(ledger: Ledger, behaviors: Iterable[Behavior]) -> None:
                 f"the behavior {behavior.name!r} was sensitive when {ledger.path} was written, and is no longer",
                 "declare `sensitive = true` again, or start a new run with another --out",
             )
+
+
+def behavior_records(ledger: Ledger) -> dict[str, dict[str, Any]]:
+    """Records of a run's behaviors by name, each as sensitive as it was declared last."""
+    return {
+        name: {**record, "sensitive": record["sensitive"] or ledger.is_sensitive(name)}
+        for name, record in ledger.find_all("behavior").items()
+    }
