@@ -415,6 +415,20 @@ def test_paths_that_no_file_system_has_are_refused(source: str) -> None:
     assert str(caught.value).isprintable()
 
 
+def test_a_path_that_is_too_long_is_refused() -> None:
+    with pytest.raises(ModelError, match="cannot be looked at"):
+        load_model("a" * 5000)
+
+
+def test_weights_that_cannot_be_read_are_refused(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_given: Any, **_options: Any) -> Any:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(ModelError, match=r"cannot be read \(Permission denied\)"):
+        read_header(checkpoint / "model.safetensors")
+
+
 def test_a_folder_by_a_hostile_name_is_shown_harmless(tmp_path: Path) -> None:
     directory = saved(tiny_models.llama_in_hand(), tmp_path / "clean")
     hostile = directory.rename(tmp_path / "\x1b[31mred\u202e")
