@@ -155,10 +155,20 @@ def test_masks_that_older_versions_stored_are_no_weights(tmp_path: Path, case: s
     assert load_model(tmp_path, device="cpu").fingerprint == model.fingerprint
 
 
-def test_a_bias_that_is_called_like_a_mask_is_refused(tmp_path: Path) -> None:
-    saved(tiny_families.in_hand("gpt_neo"), tmp_path)
-    with_weights(tmp_path, **{"transformer.h.0.attn.attention.bias": torch.ones(32)})
-    refused(tmp_path, r"transformer\.h\.0\.attn\.attention\.bias")
+@pytest.mark.parametrize(
+    ("case", "name"),
+    [
+        ("gpt_neo", "transformer.h.0.attn.attention.bias"),
+        ("gpt2", "transformer.h.0.attn.bias"),
+        ("gpt2", "h.1.attn.bias"),
+        ("gptj", "transformer.h.0.attn.bias_of_another_kind"),
+        ("gpt_neox", "gpt_neox.layers.0.attention.bias"),
+    ],
+)
+def test_a_bias_that_is_called_like_a_mask_is_refused(tmp_path: Path, case: str, name: str) -> None:
+    saved(tiny_families.in_hand(case), tmp_path)
+    with_weights(tmp_path, **{name: torch.ones(32)})
+    refused(tmp_path, f"holds the weight {name}, of which")
 
 
 @pytest.mark.parametrize("half", [False, True])
@@ -413,6 +423,20 @@ def test_paths_that_no_file_system_has_are_refused(source: str) -> None:
     with pytest.raises(ModelError, match="not a path or a name") as caught:
         load_model(source)
     assert str(caught.value).isprintable()
+
+
+def test_a_path_that_is_too_long_is_refused() -> None:
+    with pytest.raises(ModelError, match="cannot be looked at"):
+        load_model("a" * 5000)
+
+
+def test_weights_that_cannot_be_read_are_refused(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_given: Any, **_options: Any) -> Any:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(ModelError, match=r"cannot be read \(Permission denied\)"):
+        read_header(checkpoint / "model.safetensors")
 
 
 def test_a_folder_by_a_hostile_name_is_shown_harmless(tmp_path: Path) -> None:

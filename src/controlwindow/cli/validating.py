@@ -19,7 +19,7 @@ from controlwindow.errors import UsageError
 from controlwindow.jobs.law.call import rescore as rescore_law
 from controlwindow.jobs.law.call import validate as run_validation
 from controlwindow.jobs.law.plan import LawSizes
-from controlwindow.jobs.law.predicting import predict_only
+from controlwindow.jobs.law.predicting import FILE_NAME, predict_only
 from controlwindow.report.pages.law.page import law_terminal
 from controlwindow.screens import find_screen
 from controlwindow.windows.features import TIERS

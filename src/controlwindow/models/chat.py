@@ -11,14 +11,24 @@ from logging import getLogger
 from typing import Any
 
 from controlwindow.errors import ModelError, UsageError
+from controlwindow.models.conversations import conversation, messages_of, transcript, turns_of
 from controlwindow.models.pretrained import foreign_errors
 from controlwindow.models.templates import TemplateReading, read_template, render
 from controlwindow.text import printable
 
-_log = getLogger(__name__)
+__all__ = [
+    "PROBES",
+    "ChatFormat",
+    "chat_format",
+    "chosen_template",
+    "conversation",
+    "messages_of",
+    "prompt_token_ids",
+    "transcript",
+    "turns_of",
+]
 
-# Between the turns of a conversation: ASCII's own separator of records, which no prompt holds.
-_BETWEEN_TURNS = "\x1e"
+_log = getLogger(__name__)
 
 _THINKING_SWITCHES = ("enable_thinking", "thinking", "enable_reasoning", "reasoning", "think")
 _OPEN_THOUGHT = re.compile(r"<\|?(think|thinking|thought|reasoning|scratchpad)\|?>(?!.*<\|?/\1\|?>)", re.DOTALL)
@@ -187,59 +197,6 @@ def _day(date: str | None) -> str:
         raise UsageError(
             f"{printable(date, 80)!r} is not a date", "write the year, the month and the day, as in 2026-01-31"
         ) from error
-
-
-def conversation(*turns: str) -> str:
-    """Join the turns of a conversation into one prompt.
-
-    A prompt stays one text wherever prompts are passed, stored and compared; where it becomes tokens, its turns are
-    told apart again and the chat template is applied to all of them.
-
-    Args:
-        *turns: The user's and the assistant's messages in turn; the first and the last are the user's.
-
-    Raises:
-        UsageError: The last message is not the user's.
-
-    Example:
-        >>> turns_of(conversation("Where does it live?", "In the forest.", "Are you sure?"))
-        ('Where does it live?', 'In the forest.', 'Are you sure?')
-        >>> conversation("Hello.")
-        'Hello.'
-    """
-    if len(turns) % 2 == 0:
-        raise UsageError(
-            f"a conversation of {len(turns)} messages does not end with the user's",
-            "give the user's and the assistant's messages in turn, the user's first and last",
-        )
-    return _BETWEEN_TURNS.join(turns)
-
-
-def turns_of(prompt: str) -> tuple[str, ...]:
-    """The turns of a prompt, the user's first; a plain prompt is one turn."""
-    return tuple(prompt.split(_BETWEEN_TURNS))
-
-
-def messages_of(prompt: str) -> list[dict[str, str]]:
-    """The turns of a prompt as chat templates take them."""
-    return [
-        {"role": ("user", "assistant")[number % 2], "content": turn} for number, turn in enumerate(turns_of(prompt))
-    ]
-
-
-def transcript(prompt: str) -> str:
-    """A prompt as people read it: itself, or who says what, one turn a line.
-
-    Example:
-        >>> print(transcript(conversation("Where does it live?", "In the forest.", "Are you sure?")))
-        User: Where does it live?
-        Assistant: In the forest.
-        User: Are you sure?
-    """
-    turns = turns_of(prompt)
-    if len(turns) == 1:
-        return prompt
-    return "\n".join(f"{('User', 'Assistant')[number % 2]}: {turn}" for number, turn in enumerate(turns))
 
 
 def prompt_token_ids(tokenizer: Any, chat: ChatFormat, prompts: Sequence[str]) -> list[list[int]]:

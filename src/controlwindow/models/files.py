@@ -34,13 +34,20 @@ def check_path(text: str) -> None:
     """Refuse a path that no file system has.
 
     Raises:
-        ModelError: It is empty or holds a NUL or another control character.
+        ModelError: It is empty, too long, holds a NUL or another control character, or may not be looked at.
     """
     if not text or printable(text) != text:
         raise ModelError(
             f"{text!r} is not a path or a name: it is empty or holds control characters"[:300],
             "give organism:NAME, a directory, a .gguf file, or a hub id like owner/name",
         )
+    try:
+        Path(text).exists()
+    except OSError as error:
+        raise ModelError(
+            f"{text[:200]!r} cannot be looked at: {one_line(error.strerror or error, 100)}",
+            "give a path that exists and that you may read",
+        ) from error
 
 
 def check_regular(path: Path) -> int:

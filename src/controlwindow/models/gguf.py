@@ -19,10 +19,10 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.utils import quantization_config
 
 from controlwindow.errors import ArchitectureError, ModelError
-from controlwindow.models.checkpoint import check_report
 from controlwindow.models.gguf_config import complete_configuration, set_rotary_factors
 from controlwindow.models.gguf_header import GgufArray, GgufHeader, read_gguf_header
 from controlwindow.models.gguf_reader import reading
+from controlwindow.models.leftovers import check_report
 from controlwindow.models.pretrained import call, load_tokenizer
 from controlwindow.models.sizes import check_sizes
 from controlwindow.text import printable

@@ -93,27 +93,35 @@ def read_gguf_header(path: Path) -> GgufHeader:
     size = check_regular(path)
     if size < 24:
         raise _broken(path, "it is too short")
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as blob:
-        reader = _Reader(path, blob)
-        if blob[:4] != b"GGUF":
-            raise _broken(path, "it does not begin with GGUF")
-        reader.place = 4
-        version, tensor_count, metadata_count = reader.take("IQQ")
-        if version not in _VERSIONS:
-            raise _broken(path, f"it is of version {version} or of another byte order")
-        metadata: dict[str, tuple[int, Any]] = {}
-        for _ in range(metadata_count):
-            key = reader.text()
-            (kind,) = reader.take("I")
-            metadata[key] = kind, reader.value(kind)
-        tensors = tuple(reader.tensor() for _ in range(tensor_count))
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as blob:
+            metadata, tensors, end = _read(path, blob)
+    except OSError as error:
+        raise _broken(path, f"it cannot be read ({printable(error.strerror, 80)})") from error
     alignment = metadata.get("general.alignment", (4, 32))[1]
     if not isinstance(alignment, int) or not 0 < alignment <= 1 << 16:
         raise _broken(path, f"its data are aligned to {printable(alignment, 40)}")
     names = [tensor.name for tensor in tensors]
     if not names or len(set(names)) < len(names):
         raise _broken(path, "it holds no tensors" if not names else "it holds two tensors of one name")
-    return GgufHeader(path, metadata, tensors, -(-reader.place // alignment) * alignment, size)
+    return GgufHeader(path, metadata, tensors, -(-end // alignment) * alignment, size)
+
+
+def _read(path: Path, blob: mmap.mmap) -> tuple[dict[str, tuple[int, Any]], tuple[GgufTensor, ...], int]:
+    """Metadata and tensors, and where they end."""
+    reader = _Reader(path, blob)
+    if blob[:4] != b"GGUF":
+        raise _broken(path, "it does not begin with GGUF")
+    reader.place = 4
+    version, tensor_count, metadata_count = reader.take("IQQ")
+    if version not in _VERSIONS:
+        raise _broken(path, f"it is of version {version} or of another byte order")
+    metadata: dict[str, tuple[int, Any]] = {}
+    for _ in range(metadata_count):
+        key = reader.text()
+        (kind,) = reader.take("I")
+        metadata[key] = kind, reader.value(kind)
+    return metadata, tuple(reader.tensor() for _ in range(tensor_count)), reader.place
 
 
 class _Reader:

@@ -52,12 +52,15 @@ def read_header(path: Path) -> list[StoredTensor]:
         ModelError: It is no safetensors file (a pickle, a text), or its header does not fit the file's length.
     """
     size = check_regular(path)
-    with path.open("rb") as file:
-        start = file.read(8)
-        length = int.from_bytes(start, "little")
-        if len(start) < 8 or length > min(size - 8, _LONGEST):
-            raise _broken(path, "its first bytes do not give the length of a header")
-        text = file.read(length)
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+            length = int.from_bytes(start, "little")
+            if len(start) < 8 or length > min(size - 8, _LONGEST):
+                raise _broken(path, "its first bytes do not give the length of a header")
+            text = file.read(length)
+    except OSError as error:
+        raise _broken(path, f"it cannot be read ({printable(error.strerror, 80)})") from error
     try:
         header = json.loads(text)
     except (ValueError, RecursionError) as error:

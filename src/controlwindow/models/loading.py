@@ -15,10 +15,11 @@ from controlwindow.catalogue import full_name, load_card, organism_path
 from controlwindow.errors import ModelError
 from controlwindow.models.adapters import family_of
 from controlwindow.models.chat import chat_format
-from controlwindow.models.checkpoint import Checkpoint, check_report, inspect_checkpoint
+from controlwindow.models.checkpoint import Checkpoint, inspect_checkpoint
 from controlwindow.models.files import check_path
 from controlwindow.models.gguf import SUFFIX, gguf_file, load_gguf
 from controlwindow.models.hub import fetch
+from controlwindow.models.leftovers import check_report, describe_unexpected, passed_over
 from controlwindow.models.merging import adapter_tokenizer, merge_adapter
 from controlwindow.models.model import MergedAdapter, Model
 from controlwindow.models.pretrained import call, load_tokenizer
@@ -162,6 +163,9 @@ def _load_folder(directory: Path, dtype: torch.dtype | str) -> Any:
         output_loading_info=True,
     )
     check_report(directory, report, checkpoint.tensors)
+    left_out = passed_over(hf_model, checkpoint.tensors.values())
+    if left_out:
+        raise describe_unexpected(directory, left_out)
     _check_derived(hf_model, checkpoint)
     return hf_model
 

@@ -20,11 +20,11 @@ from controlwindow.jobs.law.columns import shared_columns
 from controlwindow.jobs.law.fits import digest_of
 from controlwindow.jobs.law.measuring import BRANCHES
 from controlwindow.jobs.law.plan import LawSizes
-from controlwindow.jobs.law.records import rounded
 from controlwindow.models import Model, Neuron, load_model
 from controlwindow.report.writing import replace_file
-from controlwindow.runs.plan import library_versions
 from controlwindow.runs.progress import Progress, Silent
+from controlwindow.runs.records import library_versions
+from controlwindow.values import rounded
 from controlwindow.windows.calibration import shipped_calibration
 from controlwindow.windows.layer_features import layer_features
 from controlwindow.windows.prediction import CeilingPrediction, predict_neurons
