@@ -34,6 +34,10 @@ NeuronsOption = Annotated[
         help="Name neurons and doses of sensitive behaviors in the report, also on models that are no organisms.",
     ),
 ]
+RemoteJudgeOption = Annotated[
+    bool,
+    typer.Option("--remote-judge", help="Allow judges on other machines to read answers of sensitive behaviors."),
+]
 
 _DTYPES = ("float32", "bfloat16", "float16")
 
