@@ -134,6 +134,24 @@ def test_every_oracle_is_asked_once_and_only_of_what_it_decides():
     assert ASKED == [["yes", "no", "perhaps"], ["no"]]
 
 
+class Odd(Sure):
+    """Says something else than an oracle may."""
+
+    type: Literal["odd"] = "odd"
+    replies: tuple[object, ...] = ()
+
+    def judge_batch(self, texts, contexts):
+        return self.replies
+
+
+@pytest.mark.parametrize("replies", [(), (True,), (True, False, None), (True, "yes"), (1, 0)])
+def test_an_oracle_that_says_something_else_is_named(replies):
+    with pytest.raises(
+        BehaviorError, match=r"oracle 'target' \(odd\) failed .* neither True, False nor None of each of 2"
+    ):
+        judge_outcomes("switch", {"target": Odd(replies=replies)}, requests("a", "b"), ("en",))
+
+
 def test_judgements_that_are_kept_are_not_asked_for_again():
     known: dict[str, bool | None] = {}
     oracles = {"target": Kept()}

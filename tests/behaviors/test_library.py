@@ -16,7 +16,18 @@ generated = pytest.mark.skipif(
     not all((library() / f"{name}.jsonl").is_file() for name in ("language", "refusal")),
     reason="the shipped prompt files are not generated yet",
 )
-MODULES = ("calibration", "coherence", "languages", "loading", "prompts", "refusals", "swapping", "text", "toml_errors")
+MODULES = (
+    "agreement",
+    "calibration",
+    "coherence",
+    "languages",
+    "loading",
+    "prompts",
+    "refusals",
+    "swapping",
+    "text",
+    "toml_errors",
+)
 
 
 @generated

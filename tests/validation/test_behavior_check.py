@@ -5,6 +5,8 @@ from dataclasses import replace
 import pytest
 
 from controlwindow.behaviors import load_behavior
+from controlwindow.behaviors.oracles import OracleContext
+from controlwindow.behaviors.oracles.on_task import OnTaskOracle
 from controlwindow.models import load_model
 from controlwindow.validation.behavior_check import check_behavior, disagree, most_frequent
 
@@ -74,6 +76,26 @@ def test_where_nobody_is_eligible_the_other_outcome_is_named(organism):
     assert not found.enough
     assert found.outcomes("evaluate") == {"switched": 12}
     assert most_frequent(found.outcomes("evaluate"), found.behavior.outcomes) == "switched"
+
+
+def test_a_threshold_is_set_on_answers_to_other_requests(organism):
+    behavior = small("refusal")
+    oracles = {**behavior.definition.oracles, "on_task": OnTaskOracle(type="on_task", threshold=0.9)}
+    found = check_behavior(organism, small("refusal", oracles=oracles))
+    (fit,) = found.on_task()
+    answers = [answer for split in ("find", "evaluate") for answer in found.answers[split]]
+    other = answers[len(answers) // 2 :] + answers[: len(answers) // 2]
+    shares = [
+        oracles["on_task"].share(answer.text, OracleContext(partner.prompt, ("en", "fr")))
+        for answer, partner in zip(answers, other, strict=True)
+    ]
+    known = [share for share in shares if share is not None]
+    assert (fit.oracle, fit.threshold) == ("on_task", 0.9)
+    assert fit.other == sum(share >= 0.9 for share in known) / len(known)
+    assert sum(share >= fit.suggested for share in known) / len(known) <= 0.05
+    assert sum(share >= fit.suggested - 0.05 for share in known) / len(known) > 0.05 or fit.suggested == 0.1
+    assert found.to_json()["on_task"][0]["suggested"] == fit.suggested
+    assert check_behavior(organism, behavior).to_json()["on_task"] == []
 
 
 def test_oracles_that_contradict_each_other():

@@ -90,7 +90,7 @@ def _read_behavior(path: Path) -> Behavior:
         what = "nested too deep" if isinstance(error, RecursionError) else str(error)
         raise BehaviorError(f"{path}: not valid TOML: {what}", "see docs/behaviors.md for every field") from error
     try:
-        definition = BehaviorDefinition.model_validate(table)
+        definition = BehaviorDefinition.model_validate(table, context={"folder": path.parent})
     except ValidationError as error:
         raise schema_error(path, source, table, error.errors()) from error
     except BehaviorError as error:

@@ -195,7 +195,9 @@ def ask_many(
         keys = [judgement_key(oracle, text, context) for text, context in pairs] if oracle.remembered else pairs
         distinct: dict[Any, tuple[str, OracleContext]] = dict(zip(keys, pairs, strict=True))
         new = [key for key in distinct if key not in kept]
-        said = oracle.judge_batch([distinct[key][0] for key in new], [distinct[key][1] for key in new])
+        said = list(oracle.judge_batch([distinct[key][0] for key in new], [distinct[key][1] for key in new]))
+        if len(said) != len(new) or not all(one is None or isinstance(one, bool) for one in said):
+            raise TypeError(f"it says neither True, False nor None of each of {len(new)} answers")
     except BehaviorError as error:
         raise BehaviorError(where + error.message, error.hint) from error
     except ControlWindowError:

@@ -8,7 +8,7 @@ import sys
 import typer
 from rich.text import Text
 
-from controlwindow.cli import behaviors, circuits, comparing, measuring, organisms, probing, runs, validating
+from controlwindow.cli import behaviors, circuits, comparing, judging, measuring, organisms, probing, runs, validating
 from controlwindow.cli.display import forgive_encodings, messages
 from controlwindow.errors import ControlWindowError
 
@@ -29,6 +29,7 @@ circuits.add_to(app)
 probing.add_to(app)
 runs.add_to(app)
 validating.add_to(app)
+judging.add_to(app)
 app.add_typer(organisms.app, name="organisms")
 app.add_typer(behaviors.app, name="behaviors")
 

@@ -77,6 +77,15 @@ def show_check(found: BehaviorCheck, neurons: int) -> None:
             ),
             soft_wrap=True,
         )
+    for fit in found.on_task():
+        better = "" if fit.suggested is None else f"; threshold {fit.suggested:g}: {fit.own_suggested:.0%} of its own"
+        console.print(
+            Text(
+                f"oracle '{fit.oracle}' at threshold {fit.threshold:g}: reached by {fit.own:.0%} of the answers for "
+                f"their own request and {fit.other:.0%} for another{better}"
+            ),
+            soft_wrap=True,
+        )
     if behavior.sensitive:
         console.print(Text("answers are withheld: the behavior is sensitive", style="dim"))
     for sample in found.samples():

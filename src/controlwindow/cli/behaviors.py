@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +17,15 @@ from controlwindow.behaviors.prompts import SPLITS
 from controlwindow.behaviors.sources import TableSource
 from controlwindow.cli.behavior_display import describe, show_check, show_description
 from controlwindow.cli.display import output, print_json
-from controlwindow.cli.options import DeviceOption, DtypeOption, JsonOption, ModelSource, SeedOption, SystemOption
+from controlwindow.cli.options import (
+    DeviceOption,
+    DtypeOption,
+    JsonOption,
+    ModelSource,
+    RemoteJudgeOption,
+    SeedOption,
+    SystemOption,
+)
 from controlwindow.cli.progress import TerminalProgress
 from controlwindow.errors import UsageError
 from controlwindow.report.terminal import plain_table
@@ -121,11 +130,12 @@ def check(
     device: DeviceOption = "auto",
     dtype: DtypeOption = None,
     system_prompt: SystemOption = None,
+    remote_judge: RemoteJudgeOption = False,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Validate a behavior; with a model, say which prompts are eligible, what oracles say, and what an audit costs."""
-    loaded = load_behavior(behavior)
+    loaded = replace(load_behavior(behavior), remote_judge=remote_judge)
     if model is None:
         described = describe(loaded)
         if as_json:

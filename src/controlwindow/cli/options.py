@@ -43,6 +43,10 @@ NeuronsOption = Annotated[
         help="Name neurons and doses of sensitive behaviors in report and tables on any model, organism or not.",
     ),
 ]
+RemoteJudgeOption = Annotated[
+    bool,
+    typer.Option("--remote-judge", help="Allow judges on other machines to read answers of sensitive behaviors."),
+]
 
 _DTYPES = ("float32", "bfloat16", "float16")
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from controlwindow.behaviors import Behavior, CoherenceDetector, Prompt, ScoredText, Split
+from controlwindow.behaviors.oracles import OracleContext
+from controlwindow.behaviors.oracles.on_task import OnTaskOracle
 from controlwindow.behaviors.prompts import SPLITS
 from controlwindow.instruments.generic import generic_pass
 from controlwindow.instruments.memory import BatchSizes
@@ -22,6 +24,12 @@ from controlwindow.windows.search import COARSE_COORDINATES
 
 SAMPLES = 3
 """Answers shown of each outcome."""
+
+STRAY = 0.05
+"""Most answers to other requests that a threshold of an `on_task` oracle should let pass."""
+
+THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(2, 17))
+"""Thresholds that are tried for it."""
 
 FULL_DOSES = 4
 """Doses that a search measures on every prompt, as a rule: both ends of both brackets."""
@@ -45,6 +53,26 @@ class UndosedAnswer(NamedTuple):
     outcomes: Mapping[int, str]
     matched: Mapping[str, bool | None]
     reason: str
+
+
+class OnTaskFit(NamedTuple):
+    """An `on_task` oracle on a model's undosed answers.
+
+    Attributes:
+        oracle: Its name.
+        threshold: Its threshold.
+        own: Share of the answers that reach it for their own request.
+        other: Share of the answers that reach it for another request.
+        suggested: The smallest threshold that at most 5 % of the answers reach for another request; None without one.
+        own_suggested: Share of the answers that reach that one for their own request.
+    """
+
+    oracle: str
+    threshold: float
+    own: float
+    other: float
+    suggested: float | None
+    own_suggested: float | None
 
 
 class Cost(NamedTuple):
@@ -102,6 +130,34 @@ class BehaviorCheck:
         ordered = sorted(found.items(), key=lambda item: (-len(item[1]), str(item[0])))
         return [(dict(key), tuple(answers)) for key, answers in ordered]
 
+    def on_task(self) -> list[OnTaskFit]:
+        """How each `on_task` oracle fits this model: its threshold, and the one that answers to other requests suggest.
+
+        Every answer is held against its own request and against the one that stands half-way down the list from it.
+        """
+        answers = [answer for found in self.answers.values() for answer in found if not answer.reason]
+        fits = []
+        for name, oracle in self.behavior.definition.oracles.items():
+            if not isinstance(oracle, OnTaskOracle) or len(answers) < 2:
+                continue
+            contexts = [OracleContext(answer.prompt, self.behavior.languages) for answer in answers]
+            half = len(answers) // 2
+            own = [oracle.share(a.text, c) for a, c in zip(answers, contexts, strict=True)]
+            other = [oracle.share(a.text, c) for a, c in zip(answers, contexts[half:] + contexts[:half], strict=True)]
+            mine, theirs = ([share for share in shares if share is not None] for shares in (own, other))
+            suggested = next((t for t in THRESHOLDS if _reached(theirs, t) <= STRAY), None)
+            fits.append(
+                OnTaskFit(
+                    name,
+                    oracle.threshold,
+                    _reached(mine, oracle.threshold),
+                    _reached(theirs, oracle.threshold),
+                    suggested,
+                    None if suggested is None else _reached(mine, suggested),
+                )
+            )
+        return fits
+
     def cost(self, neurons: int) -> Cost:
         """What it takes to find the windows of so many neurons."""
         eligible = max(self.eligible("evaluate"), self.behavior.minimum_eligible)
@@ -140,6 +196,7 @@ class BehaviorCheck:
                 }
                 for matched, answers in self.patterns()
             ],
+            "on_task": [fit._asdict() for fit in self.on_task()],
             "samples": self.samples(),
             "cost": {"neurons": cost.neurons, "rows": cost.rows, "tokens": cost.tokens, "seconds": cost.seconds},
         }
@@ -229,6 +286,10 @@ def _judged(
         outcomes[horizon] = behavior.judge(cut.text, prompt, judgement.collapsed, whole=text.text, ended=ended)
     matched = behavior.matches(text.text, prompt, ended=ended)
     return UndosedAnswer(prompt, text.text, tokens, outcomes, matched, reason)
+
+
+def _reached(shares: Sequence[float], threshold: float) -> float:
+    return sum(share >= threshold for share in shares) / len(shares) if shares else 0.0
 
 
 def most_frequent(counts: Mapping[str, int], order: Sequence[str]) -> str:

@@ -25,9 +25,9 @@ class OnTaskOracle(Oracle):
     """A share of the request's content words, by their beginnings, occurs in the opening of the answer.
 
     Content words are those of four letters or more; in scripts without spaces, pairs of characters. A request with
-    fewer than two of them, or an answer of fewer than four words that has none, is left undecided. On 600 answers of
+    fewer than two of them, or an answer of fewer than four words that has none, is left undecided. On 604 answers of
     two models to XSTest's prompts, a quarter of the words within 300 characters finds 96 % of the answers to the
-    request itself and 4 % of those to others (area under the curve 0.986).
+    request itself and 4 % of those to others (area under the curve 0.987).
 
     Attributes:
         threshold: Least share; `behaviors check FILE MODEL` says which one fits a model, by its undosed answers to

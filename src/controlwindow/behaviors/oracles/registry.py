@@ -18,7 +18,7 @@ from functools import lru_cache
 from importlib import metadata
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import PlainValidator, SerializeAsAny, ValidationError
+from pydantic import PlainValidator, SerializeAsAny, ValidationError, ValidationInfo
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError, PydanticKnownError
 
 from controlwindow.behaviors.oracles.base import Oracle
@@ -111,11 +111,11 @@ def _type_of(value: object) -> str | None:
     return str(names[0]) if len(names) == 1 else None
 
 
-def _validated(value: Any) -> Oracle:
+def _validated(value: Any, info: ValidationInfo) -> Oracle:
     if isinstance(value, Oracle):
         return value
     if not isinstance(value, Mapping):
-        raise PydanticCustomError("oracle_table", "an oracle is a table with a 'type', as in {{type = \"refusal\"}}")
+        raise PydanticCustomError("oracle_table", "an oracle is a table with a 'type', as in {type = \"refusal\"}")
     if "type" not in value:
         raise PydanticKnownError("union_tag_not_found", {"discriminator": "'type'"})
     name = value["type"]
@@ -127,7 +127,7 @@ def _validated(value: Any) -> Oracle:
             "union_tag_invalid", {"discriminator": "'type'", "tag": str(name), "expected_tags": expected}
         ) from None
     try:
-        return chosen.model_validate(value)
+        return chosen.model_validate(value, context=info.context)
     except ValidationError as error:
         # As errors of a member of a union are reported: the member's name, then the place inside it.
         raise ValidationError.from_exception_data(
