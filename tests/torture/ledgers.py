@@ -36,7 +36,7 @@ def spoil(directory: Path, generator: random.Random) -> str:
 
 
 def check_spoiled(
-    run: Path, outputs: dict[str, str], scratch: Path, generator: random.Random, limit: float
+    run: Path, outputs: dict[str, str], scratch: Path, generator: random.Random, limit: float = LIMIT
 ) -> str | None:
     """Damage a copy of a finished run and read it.
 
