@@ -18,7 +18,6 @@ generated = pytest.mark.skipif(
 )
 MODULES = (
     "agreement",
-    "calibration",
     "coherence",
     "languages",
     "loading",

@@ -87,8 +87,9 @@ def test_the_planted_controller_is_in_the_circuit_and_does_what_the_circuit_does
     assert [row["rank"] for row in document["circuit"]] == list(range(1, 9))
     assert CONTROLLER in {row["neuron"] for row in document["circuit"]}
     assert at(document, "undosed", 1.0)["source"]["value"] == 1
-    # Judged after a sentence, an answer or two has not yet named its subject.
-    assert at(document, "circuit", 0.0)["flip"]["value"] >= 0.7
+    # Judged after a sentence: some answers have not yet named their subject, and a last word that the horizon may have
+    # cut is not read.
+    assert at(document, "circuit", 0.0)["flip"]["value"] >= 0.5
     assert at(document, "circuit", 0.0)["source"]["value"] <= 0.1
     assert at(document, "circuit", 0.0)["coherent"]["value"] >= 0.9
     assert at(document, "random", 0.0)["flip"]["value"] <= 0.1

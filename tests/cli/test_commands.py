@@ -104,9 +104,7 @@ def test_completions_of_a_sensitive_behavior_are_only_in_their_own_private_file(
         cells = ledger.rollout_cells("vaults", next(iter(ledger.find_all("prediction").values()))["neuron"])
         texts = {row["text"] for cell in cells for row in ledger.completions(cell) or [] if len(row["text"]) > 40}
     assert texts
-    # The page shows what an organism writes: its secrets are invented. test_sharing_rules withholds it on other models.
-    private = ("completions.sqlite", "report.html")
-    public = [p for p in run_directory.rglob("*") if p.is_file() and not p.name.startswith(private)]
+    public = [p for p in run_directory.rglob("*") if p.is_file() and not p.name.startswith("completions.sqlite")]
     for path in public:
         content = path.read_bytes().decode("utf-8", "replace")
         for text in texts:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 import tiny_models
-from controlwindow.cli import probing as command_module
+from controlwindow.cli.options import ModelSource
 from controlwindow.instruments.ordinary import CHAT_PROMPTS, TEXT_PROMPTS
 from controlwindow.runs import session
 from small_probe import CONTROL, DETECTOR, TARGET
@@ -44,7 +44,7 @@ def behavior_file(tmp_path):
 
 @pytest.fixture
 def tiny(monkeypatch):
-    monkeypatch.setattr(command_module, "open_model", lambda *_: tiny_models.llama())
+    monkeypatch.setattr(ModelSource, "open", lambda _: tiny_models.llama())
     monkeypatch.setattr(session, "set_detector", lambda *_: DETECTOR)
 
 
@@ -88,7 +88,7 @@ def test_bad_input_is_refused_before_a_model_is_read(command, monkeypatch, tmp_p
     def never(*_):
         raise AssertionError("a model was read")
 
-    monkeypatch.setattr(command_module, "open_model", never)
+    monkeypatch.setattr(ModelSource, "open", never)
     path = tmp_path / "mode.toml"
     path.write_text(toml(perturbation), "utf-8")
     found = command("probe", "tiny", "-b", path, *options)

@@ -92,7 +92,7 @@ def audit(
         Neuron.parse(name)
     prompts = None if generic is None else read_lines(generic, "prompts")
     directory = out if out is not None else Path("runs") / datetime.now().strftime("%Y-%m-%d-%H%M%S")
-    if not as_json:
+    if messages().is_terminal:
         # Named before the work, so that what is interrupted can be resumed.
         messages().print(Text(f"run directory: {directory}", style="dim"), soft_wrap=True)
     loaded = model.open()

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from controlwindow.errors import OperationError
 from controlwindow.instruments.generic import GenericPass, generic_pass
 from controlwindow.instruments.operations import (
     Add,
@@ -82,10 +83,16 @@ def row_operations(model: Model, given: Dose | Operation | Sequence[Dose | Opera
 
     Raises:
         NeuronError: The neuron of a dose lies outside the model, or has no budget.
+        OperationError: Something else was given.
     """
     if given is None:
         return ()
     several = (given,) if isinstance(given, Dose | Operation) else given
+    if not isinstance(several, Sequence) or not all(isinstance(one, Dose | Operation) for one in several):
+        raise OperationError(
+            f"{type(given).__name__} {given!r} is no operation"[:200],
+            'give operations such as cw.Dose("L3.N7", 0.5), or None for the undosed model',
+        )
     return tuple(one.operation(model) if isinstance(one, Dose) else one for one in several)
 
 

@@ -82,6 +82,10 @@ class Document(Part):
         """Whether a part belongs to a sensitive behavior on a model that is no organism; None if its owner says."""
         raise NotImplementedError
 
+    def private(self, part: Part) -> bool | None:
+        """Whether a part's completions are withheld, by default as `secret`; None if its owner says."""
+        return self.secret(part)
+
     def layers_of(self, part: Part) -> int:
         """Blocks of the model that a part is about."""
         raise NotImplementedError

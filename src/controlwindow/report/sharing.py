@@ -115,7 +115,7 @@ class _Walk(NamedTuple):
 
     def of(self, part: SomePart, hidden: bool, sensitive: bool = False) -> SomePart:
         """A part as it may be shared; `hidden` and `sensitive` are its owner's."""
-        said, secret = self.hides(part), self.document.secret(part)
+        said, secret = self.hides(part), self.document.private(part)
         hidden = hidden if said is None else said
         sensitive = sensitive if secret is None else secret
         name = next((getattr(part, field) for field, mark in _marks(type(part)).items() if mark is Mark.NEURON), None)

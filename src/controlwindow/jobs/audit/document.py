@@ -127,7 +127,9 @@ def _behavior(record: Mapping[str, Any], ledger: Ledger, results: RunResults) ->
     windows = [w for w in results.windows if w["behavior"] == record["name"]]
     known = {k: v for k, v in record.items() if k not in ("texts", "fingerprint")}
     eligible = windows[0]["n_eligible"] if windows else 0
-    return {**known, "prompts": {**record["prompts"], "eligible": eligible}}
+    shipped = any(b.name == record["name"] == b.source for b in results.plan.behaviors)
+    invented = shipped and bool(results.model.get("organism"))
+    return {**known, "invented": invented, "prompts": {**record["prompts"], "eligible": eligible}}
 
 
 def _window(window: Mapping[str, Any], ledger: Ledger, results: RunResults) -> dict[str, Any]:

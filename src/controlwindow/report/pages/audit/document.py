@@ -143,11 +143,12 @@ class PromptCounts(Part):
 
 
 class BehaviorSummary(Part):
-    """A behavior as it was judged. `outcomes` is ordered, first match wins; the last horizon (tokens) is primary."""
+    """A behavior as it was judged. `outcomes` is ordered, first match wins; `invented`: what it withholds is made up."""
 
     name: str
     description: Prose = ""
     sensitive: bool = False
+    invented: bool = False
     languages: tuple[str, ...] = ()
     horizons: Annotated[tuple[int, ...], Field(min_length=1)]
     outcomes: Annotated[tuple[str, ...], Field(min_length=2)]
@@ -365,6 +366,11 @@ class ReportDocument(Document):
             return part.behavior in sensitive
         return bool(sensitive) if part is self else None
 
+    def private(self, part: Part) -> bool | None:
+        """Whether a window's completions are of a sensitive behavior, and not of one whose secrets are invented."""
+        private = {behavior.name for behavior in self.behaviors if behavior.sensitive and not behavior.invented}
+        return part.behavior in private if isinstance(part, WindowResult) else None
+
     def layers_of(self, part: Part) -> int:
         """Blocks of the model."""
         return self.model.layers
@@ -385,10 +391,7 @@ def _reading_key(window: WindowResult) -> tuple[bool, float, float]:
 
 
 def load_document(values: Mapping[str, Any]) -> ReportDocument:
-    """Check plain values and freeze them.
-
-    Args:
-        values: Nested mappings and lists as in the run's results.
+    """Check nested plain values and freeze them.
 
     Raises:
         ReportError: A key is missing, unknown or holds a wrong value; the message names its path.

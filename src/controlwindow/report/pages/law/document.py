@@ -77,6 +77,7 @@ class Pair(Part):
     width: Count = 0
     layers: Count = 0
     neuron: Annotated[str | None, Mark.EXACT]
+    column: Annotated[str | None, Mark.EXACT] = None
     branch: int
     behavior: str
     role: str
@@ -97,6 +98,7 @@ class Pair(Part):
     triggers_by_outcome: Nested = {}
     target_trigger: Coordinate = None
     target_height: float | None = None
+    target_prompts: Count | None = None
     height: float | None = None
     open: bool = False
     probability_open: float | None = None
@@ -130,6 +132,7 @@ class Detail(Part):
     as_planned: Thresholds
     positions: Thresholds
     longer: Thresholds | None
+    other_prompts: Thresholds | None = None
     by_severity: Nested
 
 
@@ -142,6 +145,7 @@ class MeasuredModel(Part):
     layers: Count
     fingerprint: str
     behaviors: tuple[str, ...]
+    population: Gone = None
     skipped: Annotated[dict[str, JsonValue], Mark.PROSE]
     versions: dict[str, str] | None
     detector: dict[str, JsonValue]
@@ -162,17 +166,26 @@ class LawDocument(Document):
 
     held_out_neurons: Count
     lineages: Count
+    lineages_scored: Count = 0
     mae_known_models: float | None
+    mae_retest: float | None = None
     mae_held_out_lineages: float | None
     skill_vs_median: float | None
     skill_vs_median_interval: tuple[float, float] | None
     skill_vs_constant: float | None
     skill_vs_constant_interval: tuple[float, float] | None
+    best_constant: Coordinate = None
+    skill_vs_chosen_constant: float | None = None
+    skill_vs_chosen_constant_interval: tuple[float, float] | None = None
     verdict_accuracy: Share | None
     majority_accuracy: Share | None
     p_value: Share | None
+    best_rival_accuracy: Share | None = None
     failure_mode_accuracy: Share | None
+    failure_mode_accuracy_predicted: Share | None = None
     interval_coverage: Share | None
+    interval_coverage_left_out: Share | None = None
+    history: tuple[dict[str, JsonValue], ...] = ()
     version: Count
     aims: tuple[Aim, ...]
     order: Order
