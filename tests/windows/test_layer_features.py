@@ -75,3 +75,24 @@ def test_a_level_outside_the_curve() -> None:
 def test_the_first_crossing_of_a_curve_that_falls_again_counts() -> None:
     found = dose_at_level([1.0, 2.0, 3.0, 4.0], [1.0, 4.0, 1.0, 4.0], 2.0)
     assert found == pytest.approx(math.sqrt(2))
+
+
+def test_probe_passes_that_were_cut_off_are_gone_on_with_layer_by_layer() -> None:
+    whole, again = layer_features(tiny_models.llama(seed=4)), tiny_models.llama(seed=4)
+    kept: dict[int, list[list[float]]] = {}
+    passed: list[int] = []
+
+    def remember(layer, compute):
+        if layer not in kept:
+            if len(passed) == 2:
+                raise KeyboardInterrupt
+            passed.append(layer)
+            kept[layer] = json.loads(json.dumps(compute()))
+        return kept[layer]
+
+    with pytest.raises(KeyboardInterrupt):
+        layer_features(again, remember=remember)
+    assert sorted(kept) == [0, 1]
+    passed.clear()
+    assert layer_features(again, remember=remember) == whole
+    assert passed == list(range(2, again.layers)), "no layer is passed twice"

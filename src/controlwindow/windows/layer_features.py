@@ -19,6 +19,9 @@ PROBE_DOSES: tuple[float, ...] = (0.25, 0.4, 0.6, 0.85, 1.2, 1.7, 2.4, 3.6, 5.4)
 """Doses of the probe curve, evenly spaced in log t; a curve that is below the level at the last one has no point."""
 
 
+Remember = Callable[[int, Callable[[], list[list[float]]]], list[list[float]]]
+
+
 @dataclass(frozen=True)
 class LayerFeatures:
     """What the predictors read of one layer.
@@ -86,6 +89,7 @@ def layer_features(
     probe: bool = True,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
+    remember: Remember | None = None,
 ) -> list[LayerFeatures]:
     """Features of every layer; kept with the model.
 
@@ -95,6 +99,8 @@ def layer_features(
         probe: Whether to run the probe passes (tier ½). Without them only what the generic pass knows (tier 0).
         seed: Seed of the probe's random directions.
         progress: Called with layers done and layers in all.
+        remember: Where a layer's probe pass is looked up, and kept as soon as it is done: given the layer and what
+            computes it, gives its responses.
     """
     generic = generic_pass(model) if generic is None else generic
     key = ("layer_features", generic.prompts, generic.token_ids, seed if probe else None)
@@ -102,9 +108,14 @@ def layer_features(
         statistics = text_statistics(model, generic)
         features = []
         for layer in range(model.layers):
-            responses = (
-                response_curve(model, generic, layer, PROBE_DOSES, seed=seed, stop_above=PROBE_LEVEL) if probe else []
-            )
+
+            def responded(layer: int = layer) -> list[list[float]]:
+                found = response_curve(model, generic, layer, PROBE_DOSES, seed=seed, stop_above=PROBE_LEVEL)
+                return [[response.divergence, response.surprise] for response in found]
+
+            responses: list[list[float]] = []
+            if probe:
+                responses = responded() if remember is None else remember(layer, responded)
             features.append(
                 LayerFeatures(
                     layer=layer,
@@ -115,8 +126,8 @@ def layer_features(
                     common_share=statistics.layers[layer].common_share,
                     entropy=statistics.entropy,
                     margin=statistics.margin,
-                    probe_curve=tuple(response.divergence for response in responses),
-                    probe_surprise=tuple(response.surprise for response in responses),
+                    probe_curve=tuple(divergence for divergence, _ in responses),
+                    probe_surprise=tuple(surprise for _, surprise in responses),
                 )
             )
             if progress is not None:

@@ -116,7 +116,14 @@ class Audit:
 
         def read() -> dict[str, Any]:
             with self.progress.stage(f"{self.model.name}: probe passes") as stage:
-                features = layer_features(self.model, generic, seed=self.plan.seed, progress=stage.update)
+                features = layer_features(
+                    self.model,
+                    generic,
+                    seed=self.plan.seed,
+                    progress=stage.update,
+                    # Layer by layer, so that a run that is cut off here goes on where it was.
+                    remember=lambda layer, compute: self.ledger.remember("probe pass", str(layer), compute),
+                )
             layers = [asdict(layer) for layer in features]
             return {"prompts": len(generic.prompts), "tokens": generic.positions, "layers": layers}
 

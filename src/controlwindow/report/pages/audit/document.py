@@ -143,7 +143,7 @@ class PromptCounts(Part):
 
 
 class BehaviorSummary(Part):
-    """A behavior as it was judged. `outcomes` is ordered, first match wins; `invented`: what it withholds is made up."""
+    """A behavior as it was judged. `outcomes` is ordered, first match wins; `invented`: its secrets are."""
 
     name: str
     description: Prose = ""
