@@ -1,22 +1,32 @@
-"""Audit single-neuron steering of language models: triggers, ceilings and control windows, with intervals."""
+"""Audit single-neuron steering of language models: triggers, ceilings and control windows, with intervals.
 
-from controlwindow.api import draw_report, results, resume
-from controlwindow.behaviors import Behavior, load_behavior
-from controlwindow.errors import ControlWindowError
-from controlwindow.instruments import Add, Dose, Inject, Pin, Rollouts, Scale, generic_pass, prove_hooks, rollout
-from controlwindow.interventions.comparison import Comparison
-from controlwindow.jobs.audit.call import audit, measure_window
-from controlwindow.jobs.audit.kind import AuditResult
-from controlwindow.jobs.circuit.call import circuit, resume_circuit
-from controlwindow.jobs.circuit.kind import CircuitResult
-from controlwindow.jobs.compare.call import compare_interventions
-from controlwindow.jobs.law.call import validate
-from controlwindow.jobs.probe.call import probe
-from controlwindow.jobs.screen.call import Screening, detection, run_screen, screen
-from controlwindow.models import Model, Neuron, load_model, write_direction
-from controlwindow.validation.methods import MethodScore, score_method
-from controlwindow.windows.atlas import predict_ceilings
-from controlwindow.windows.window import Window
+What is named here is imported when it is first used, so that asking for the version does not load PyTorch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from controlwindow.api import draw_report, results, resume
+    from controlwindow.behaviors import Behavior, load_behavior
+    from controlwindow.errors import ControlWindowError
+    from controlwindow.instruments import Add, Dose, Inject, Pin, Scale, generic_pass, prove_hooks
+    from controlwindow.instruments.rollout import Rollouts, rollout
+    from controlwindow.interventions.comparison import Comparison
+    from controlwindow.jobs.audit.call import audit, measure_window
+    from controlwindow.jobs.audit.kind import AuditResult
+    from controlwindow.jobs.circuit.call import circuit, resume_circuit
+    from controlwindow.jobs.circuit.kind import CircuitResult
+    from controlwindow.jobs.compare.call import compare_interventions
+    from controlwindow.jobs.law.call import validate
+    from controlwindow.jobs.probe.call import probe
+    from controlwindow.jobs.screen.call import Screening, detection, run_screen, screen
+    from controlwindow.models import Model, Neuron, load_model, write_direction
+    from controlwindow.validation.methods import MethodScore, score_method
+    from controlwindow.windows.atlas import predict_ceilings
+    from controlwindow.windows.window import Window
 
 __version__ = "0.1.0"
 
@@ -59,3 +69,55 @@ __all__ = [
     "validate",
     "write_direction",
 ]
+
+_HOMES = {
+    "Add": "instruments",
+    "AuditResult": "jobs.audit.kind",
+    "Behavior": "behaviors",
+    "CircuitResult": "jobs.circuit.kind",
+    "Comparison": "interventions.comparison",
+    "ControlWindowError": "errors",
+    "Dose": "instruments",
+    "Inject": "instruments",
+    "MethodScore": "validation.methods",
+    "Model": "models",
+    "Neuron": "models",
+    "Pin": "instruments",
+    "Rollouts": "instruments.rollout",
+    "Scale": "instruments",
+    "Screening": "jobs.screen.call",
+    "Window": "windows.window",
+    "audit": "jobs.audit.call",
+    "circuit": "jobs.circuit.call",
+    "compare_interventions": "jobs.compare.call",
+    "detection": "jobs.screen.call",
+    "draw_report": "api",
+    "generic_pass": "instruments",
+    "load_behavior": "behaviors",
+    "load_model": "models",
+    "measure_window": "jobs.audit.call",
+    "predict_ceilings": "windows.atlas",
+    "probe": "jobs.probe.call",
+    "prove_hooks": "instruments",
+    "results": "api",
+    "resume": "api",
+    "resume_circuit": "jobs.circuit.call",
+    "rollout": "instruments.rollout",
+    "run_screen": "jobs.screen.call",
+    "score_method": "validation.methods",
+    "screen": "jobs.screen.call",
+    "validate": "jobs.law.call",
+    "write_direction": "models",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -4,18 +4,63 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module
+from typing import Any
 
 import typer
 from rich.text import Text
+from typer.core import TyperGroup
+from typer.main import get_group
 
-from controlwindow.cli import behaviors, circuits, comparing, judging, measuring, organisms, probing, runs, validating
 from controlwindow.cli.display import forgive_encodings, messages
 from controlwindow.errors import ControlWindowError
 
 _INTERRUPTED = 130
 
+_MODULES = {
+    "audit": "measuring",
+    "window": "measuring",
+    "screen": "measuring",
+    "atlas": "measuring",
+    "compare": "comparing",
+    "circuit": "circuits",
+    "probe": "probing",
+    "results": "runs",
+    "report": "runs",
+    "resume": "runs",
+    "validate": "validating",
+    "judge": "judging",
+    "organisms": "organisms",
+    "behaviors": "behaviors",
+}
+"""Where each command is defined; the last two are groups of their own."""
+
+
+class _Commands(TyperGroup):
+    """Commands whose modules are imported when they are asked for: a version or a typo should not load PyTorch."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names of all commands, in the order of the help."""
+        return list(_MODULES)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """A command by name, imported now."""
+        if cmd_name not in _MODULES:
+            return None
+        module = import_module(f"controlwindow.cli.{_MODULES[cmd_name]}")
+        if hasattr(module, "app"):
+            group = get_group(module.app)
+            group.name = cmd_name
+            return group
+        part = typer.Typer(rich_markup_mode="rich", pretty_exceptions_enable=False)
+        module.add_to(part)
+        part.callback()(lambda: None)
+        return get_group(part).commands[cmd_name]
+
+
 app = typer.Typer(
     name="controlwindow",
+    cls=_Commands,
     help="Audit single-neuron steering of language models: which neurons open a control window, and why others do not.",
     epilog="Start with: controlwindow audit",
     no_args_is_help=True,
@@ -23,15 +68,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-measuring.add_to(app)
-comparing.add_to(app)
-circuits.add_to(app)
-probing.add_to(app)
-runs.add_to(app)
-validating.add_to(app)
-judging.add_to(app)
-app.add_typer(organisms.app, name="organisms")
-app.add_typer(behaviors.app, name="behaviors")
 
 
 @app.callback(invoke_without_command=True)
