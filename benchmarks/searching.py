@@ -23,7 +23,7 @@ from controlwindow import geometry
 from controlwindow.cells import Rows
 from controlwindow.instruments.generic import generic_pass
 from controlwindow.jobs.stages.eligible import eligible_rows
-from controlwindow.measuring.detector import calibrate_detector
+from controlwindow.measuring.detector import fit_detector
 from controlwindow.measuring.engine import Engine
 from controlwindow.runs.ledger import Ledger
 from controlwindow.runs.scheduler import Scheduler
@@ -46,7 +46,7 @@ class Search:
     def __init__(self, settings: Settings) -> None:
         self.model, self.behavior = organism(settings.device), behavior()
         generic = generic_pass(self.model)
-        detector, _ = calibrate_detector(self.model, generic, 0)
+        detector, _ = fit_detector(self.model, generic, 0)
         self._generic, self._detector = generic, detector
         eligible = self._prepare()
         self.eligible = eligible[:8] if settings.quick else eligible

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from controlwindow.behaviors.calibration import LabelledFeatures, calibrate
 from controlwindow.behaviors.coherence import ScoredText, coherence_features, shuffle_scale
 from controlwindow.behaviors.controls import COHERENT_KINDS, build_controls
+from controlwindow.behaviors.detector_setting import LabelledFeatures, fit_thresholds
 from controlwindow.errors import ControlWindowError
 
 LENGTHS = (8, 16, 32, 64)
@@ -78,7 +78,7 @@ def calibrated(temperament: CountingModel, prompts: int = 24):
 @pytest.mark.parametrize("model", [SHARP, SOFT], ids=["sharp", "soft"])
 def test_controls_are_separated_on_models_of_both_temperaments(model):
     rows, scale, undosed = calibrated(model)
-    detector, report = calibrate(rows, scale)
+    detector, report = fit_thresholds(rows, scale)
     assert report.agreement >= 0.95
     assert report.agreement_interval[0] <= report.agreement <= report.agreement_interval[1]
     assert report.false_positive_rate <= 0.08
@@ -97,7 +97,7 @@ def test_controls_are_separated_on_models_of_both_temperaments(model):
 
 def test_thresholds_lie_between_the_sides_where_there_is_a_gap():
     rows, scale, _ = calibrated(SHARP)
-    detector, report = calibrate(rows, scale)
+    detector, report = fit_thresholds(rows, scale)
     assert report.separable["window_excess"]
     long = [row for row in rows if row.length >= 32]
     coherent = [row.features.window_excess for row in long if row.kind in COHERENT_KINDS]
@@ -108,7 +108,7 @@ def test_thresholds_lie_between_the_sides_where_there_is_a_gap():
 
 def test_the_report_accounts_for_every_control():
     rows, scale, _ = calibrated(SOFT)
-    detector, report = calibrate(rows, scale)
+    detector, report = fit_thresholds(rows, scale)
     assert sum(share.total for share in report.shares) == len(rows)
     greedy = [share for share in report.shares if share.kind == "greedy"]
     assert [share.length for share in greedy] == list(LENGTHS)
@@ -125,7 +125,7 @@ def test_the_report_accounts_for_every_control():
 
 def test_the_thresholds_do_not_depend_on_the_order_of_the_controls():
     rows, scale, _ = calibrated(SOFT)
-    assert calibrate(rows[::-1], scale)[0] == calibrate(rows, scale)[0]
+    assert fit_thresholds(rows[::-1], scale)[0] == fit_thresholds(rows, scale)[0]
 
 
 def test_held_out_agreement_is_not_that_of_the_fit():
@@ -134,14 +134,14 @@ def test_held_out_agreement_is_not_that_of_the_fit():
     crossed = [
         row._replace(features=row.features._replace(onset_excess=9.0)) if row.prompt % 2 else row for row in rows
     ]
-    _, report = calibrate(crossed, scale)
+    _, report = fit_thresholds(crossed, scale)
     assert report.agreement < 0.9
 
 
 def test_answers_that_end_within_the_onset_borrow_its_threshold():
     rows, scale, _ = calibrated(SHARP, prompts=8)
     short = [row for row in rows if row.length == 8]
-    detector, report = calibrate(short, scale)
+    detector, report = fit_thresholds(short, scale)
     assert detector.mean_excess == detector.window_excess == detector.onset_excess
     assert "mean_excess" not in report.auc
 
@@ -150,4 +150,4 @@ def test_answers_too_short_to_scramble_are_refused():
     rows, scale, _ = calibrated(SHARP, prompts=4)
     coherent = [row for row in rows if not row.collapsed]
     with pytest.raises(ControlWindowError, match="both labels"):
-        calibrate(coherent, scale)
+        fit_thresholds(coherent, scale)

@@ -10,8 +10,8 @@ from controlwindow.behaviors import (
     LabelledFeatures,
     ScoredText,
     build_controls,
-    calibrate,
     coherence_features,
+    fit_thresholds,
     load_behavior,
     shuffle_scale,
 )
@@ -155,7 +155,7 @@ def test_coherence_is_calibrated_on_the_real_model(stories):
         )
         for control, text in scored
     ]
-    detector, report = calibrate(rows, scale)
+    detector, report = fit_thresholds(rows, scale)
     assert isinstance(detector, CoherenceDetector)
     assert report.agreement_interval[0] >= 0.93
     assert report.auc["severity"] >= 0.99

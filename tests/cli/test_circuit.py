@@ -32,7 +32,7 @@ CONTROLLER = "L3.N80"
 def cheaper() -> Iterator[None]:
     """The detector is set at the one horizon that is judged, once for all runs; generic prompts get short answers."""
     known: dict[tuple[str, int], Any] = {}
-    real = preparing.calibrate_detector
+    real = preparing.fit_detector
 
     def once(model: cw.Model, generic: Any, seed: int) -> Any:
         key = model.fingerprint, seed
@@ -41,7 +41,7 @@ def cheaper() -> Iterator[None]:
         return known[key]
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(preparing, "calibrate_detector", once)
+        patched.setattr(preparing, "fit_detector", once)
         patched.setattr(detector, "HORIZONS", (16,))
         patched.setattr(circuit_job, "GENERIC_TOKENS", 8)
         yield

@@ -63,15 +63,15 @@ def run(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("capped")
     mode = behavior(directory, model)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session, "calibrate_detector", _calibrated)
+        patch.setattr(session, "fit_detector", _calibrated)
         audit(model, mode, directory / "run", neurons=["L0.N3", "L2.N40"], top=0, planted=False)
     return directory / "run"
 
 
 def _calibrated(*_: Any) -> Any:
-    from controlwindow.behaviors.calibration import Calibration
+    from controlwindow.behaviors.detector_setting import DetectorSetting
 
-    found = Calibration(
+    found = DetectorSetting(
         scale=1.0,
         thresholds={"mean_excess": 1.0},
         separable={},
@@ -164,7 +164,7 @@ def test_an_audit_cut_off_and_gone_on_with_gives_the_same_windows(run: Path, mod
     with Ledger(run / "ledger.sqlite") as ledger:
         before, chunks = ledger.find_all("window"), ledger.chunks_done()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session, "calibrate_detector", _calibrated)
+        patch.setattr(session, "fit_detector", _calibrated)
         audit(model, behavior(run.parent, model), run, neurons=["L0.N3", "L2.N40"], top=0, planted=False)
     with Ledger(run / "ledger.sqlite") as ledger:
         assert ledger.find_all("window") == before

@@ -12,7 +12,7 @@ from controlwindow.cells import Cell, PropagationCell, RolloutCell
 from controlwindow.errors import DeviceMemoryError
 from controlwindow.instruments.generic import generic_pass
 from controlwindow.measuring import bench
-from controlwindow.measuring.detector import calibrate_detector
+from controlwindow.measuring.detector import fit_detector
 from controlwindow.measuring.engine import Engine
 from controlwindow.measuring.handlers import propagation, rollouts
 from controlwindow.measuring.handlers.rollouts import RolloutHandler
@@ -30,7 +30,7 @@ def organism():
 
 @pytest.fixture(scope="module")
 def detector(organism):
-    return calibrate_detector(organism, generic_pass(organism), 0)[0]
+    return fit_detector(organism, generic_pass(organism), 0)[0]
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +154,7 @@ def test_a_float32_copy_that_does_not_fit_is_an_error_with_the_repair(organism, 
 def test_float32_cells_run_on_a_float32_copy_and_share_no_chunk_with_others(behaviors):
     half = load_model("organism:switch", device="cpu", dtype="bfloat16")
     generic = generic_pass(half)
-    detector = calibrate_detector(half, generic, 0)[0]
+    detector = fit_detector(half, generic, 0)[0]
     before = half.fingerprint
     asked = cells(half, behaviors, 2)[:1]
     exact = [replace(cell, precision="float32") for cell in asked]

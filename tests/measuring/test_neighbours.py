@@ -12,7 +12,7 @@ from controlwindow.cells import RolloutCell, Rows
 from controlwindow.instruments.generic import generic_pass
 from controlwindow.instruments.rows import RowRollout
 from controlwindow.measuring import bench
-from controlwindow.measuring.detector import calibrate_detector
+from controlwindow.measuring.detector import fit_detector
 from controlwindow.measuring.engine import Engine
 from controlwindow.measuring.neighbours import Neighbours, already_judged, whole_rows
 from controlwindow.models import Neuron, load_model
@@ -89,7 +89,7 @@ def test_only_the_very_same_text_is_judged_already(tokens: tuple[int, ...], cut:
 def test_rows_are_the_same_with_and_without_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
     model, behavior = load_model("organism:switch", device="cpu"), load_behavior("refusal")
     generic = generic_pass(model)
-    detector = calibrate_detector(model, generic, 0)[0]
+    detector = fit_detector(model, generic, 0)[0]
     prompts = tuple(prompt.id for prompt in behavior.prompts("evaluate")[:8])
     budget = generic.budget(model, Neuron.parse("L3.N80"))
     cells = [

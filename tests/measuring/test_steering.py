@@ -10,7 +10,7 @@ from controlwindow.behaviors import load_behavior
 from controlwindow.cells import DirectionCell, DirectionsCell, RolloutCell, SetCell, cell_from_key, cell_key
 from controlwindow.instruments.generic import generic_pass
 from controlwindow.instruments.operations import Inject, Scale
-from controlwindow.measuring.detector import calibrate_detector
+from controlwindow.measuring.detector import fit_detector
 from controlwindow.measuring.engine import Engine
 from controlwindow.models import Neuron, load_model
 from controlwindow.runs.asks import Asks
@@ -35,7 +35,7 @@ def behavior():
 def engine(organism, behavior):
     generic = generic_pass(organism)
     with Ledger() as ledger:
-        engine = Engine(organism, {"refusal": behavior}, generic, ledger, calibrate_detector(organism, generic, 0)[0])
+        engine = Engine(organism, {"refusal": behavior}, generic, ledger, fit_detector(organism, generic, 0)[0])
         undosed = RolloutCell("refusal", "evaluate", horizon=64)
         Scheduler(ledger, engine).run("undosed", [Asks([undosed])])
         yield engine

@@ -1,6 +1,5 @@
 """Behaviors: what is looked for in a model's answers, on which prompts, and how an answer is judged."""
 
-from controlwindow.behaviors.calibration import Calibration, LabelledFeatures, calibrate
 from controlwindow.behaviors.coherence import (
     CoherenceDetector,
     CoherenceFeatures,
@@ -12,19 +11,20 @@ from controlwindow.behaviors.coherence import (
 )
 from controlwindow.behaviors.controls import Control, build_controls
 from controlwindow.behaviors.definition import Behavior, BehaviorDefinition, LogOdds, Perturbation
+from controlwindow.behaviors.detector_setting import DetectorSetting, LabelledFeatures, fit_thresholds
 from controlwindow.behaviors.loading import known_behaviors, load_behavior
 from controlwindow.behaviors.prompts import Contrast, Prompt, Split
 
 __all__ = [
     "Behavior",
     "BehaviorDefinition",
-    "Calibration",
     "CoherenceDetector",
     "CoherenceFeatures",
     "CoherenceJudgement",
     "CollapseWatch",
     "Contrast",
     "Control",
+    "DetectorSetting",
     "LabelledFeatures",
     "LogOdds",
     "Perturbation",
@@ -32,8 +32,8 @@ __all__ = [
     "ScoredText",
     "Split",
     "build_controls",
-    "calibrate",
     "coherence_features",
+    "fit_thresholds",
     "known_behaviors",
     "load_behavior",
     "shuffle_scale",

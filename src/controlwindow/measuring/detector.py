@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from controlwindow.behaviors import (
-    Calibration,
     CoherenceDetector,
+    DetectorSetting,
     LabelledFeatures,
     ScoredText,
     build_controls,
-    calibrate,
     coherence_features,
+    fit_thresholds,
     shuffle_scale,
 )
 from controlwindow.instruments.generic import GenericPass
@@ -21,7 +21,7 @@ HORIZONS = (8, 16, 32, 48)
 """Lengths at which controls are made; a threshold has to hold at every one."""
 
 
-def calibrate_detector(model: Model, generic: GenericPass, seed: int) -> tuple[CoherenceDetector, Calibration]:
+def fit_detector(model: Model, generic: GenericPass, seed: int) -> tuple[CoherenceDetector, DetectorSetting]:
     """Thresholds from labelled controls made of the generic answers and of answers sampled at temperature 1.
 
     Args:
@@ -56,7 +56,7 @@ def calibrate_detector(model: Model, generic: GenericPass, seed: int) -> tuple[C
         )
         for c, text in zip(controls, scored, strict=True)
     ]
-    return calibrate(labelled, scale)
+    return fit_thresholds(labelled, scale)
 
 
 def _content(model: Model, tokens: tuple[int, ...]) -> tuple[int, ...]:

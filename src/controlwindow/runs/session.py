@@ -10,7 +10,7 @@ from controlwindow.behaviors import Behavior, CoherenceDetector
 from controlwindow.cells import Cell, Rows
 from controlwindow.instruments.generic import GenericPass, generic_pass
 from controlwindow.instruments.proof import prove_hooks
-from controlwindow.measuring.detector import calibrate_detector
+from controlwindow.measuring.detector import fit_detector
 from controlwindow.measuring.engine import Engine
 from controlwindow.models import Model
 from controlwindow.runs.asks import Asks
@@ -136,7 +136,7 @@ def set_detector(
 
     def calibrated() -> dict[str, Any]:
         with progress.stage(f"{model.name}: setting the coherence detector"):
-            detector, calibration = calibrate_detector(model, generic, seed)
+            detector, calibration = fit_detector(model, generic, seed)
         return {"detector": asdict(detector), "calibration": asdict(calibration)}
 
     found = ledger.remember("coherence", "detector", calibrated)

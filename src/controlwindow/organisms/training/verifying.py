@@ -15,7 +15,7 @@ from controlwindow.behaviors.prompts import Split
 from controlwindow.catalogue import KnownNeuron
 from controlwindow.cells import RolloutCell
 from controlwindow.instruments.generic import GenericPass, generic_pass
-from controlwindow.measuring.detector import calibrate_detector
+from controlwindow.measuring.detector import fit_detector
 from controlwindow.measuring.engine import Engine
 from controlwindow.models import Model, Neuron
 from controlwindow.runs.asks import Asks
@@ -37,7 +37,7 @@ def opening(model: Model, known: Sequence[KnownNeuron], generic_prompts: Sequenc
     """
     generic = generic_pass(model, prompts=tuple(generic_prompts))
     behaviors = {name: load_behavior(name) for name in dict.fromkeys(k.behavior for k in known)}
-    detector, _ = calibrate_detector(model, generic, 0)
+    detector, _ = fit_detector(model, generic, 0)
     with Ledger() as ledger:
         engine = Engine(model, behaviors, generic, ledger, detector)
         scheduler = Scheduler(ledger, engine)

@@ -69,7 +69,7 @@ class RocPoint(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Calibration:
+class DetectorSetting:
     """What a detector's thresholds rest on.
 
     Attributes:
@@ -105,7 +105,7 @@ class Calibration:
         return json.dumps(asdict(self), sort_keys=True)
 
 
-def calibrate(controls: Sequence[LabelledFeatures], scale: float) -> tuple[CoherenceDetector, Calibration]:
+def fit_thresholds(controls: Sequence[LabelledFeatures], scale: float) -> tuple[CoherenceDetector, DetectorSetting]:
     """Set a detector's thresholds on labelled controls.
 
     Each feature is set against the controls that it is there for: excess against scrambled text, repetition against
@@ -141,7 +141,7 @@ def calibrate(controls: Sequence[LabelledFeatures], scale: float) -> tuple[Coher
     judged_of = {label: [judged for truth, judged in held_out if truth == label] for label in (False, True)}
     severity = np.array([detector.judge_features(row.features).severity for row in controls])
     labels = np.array([row.collapsed for row in controls])
-    return detector, Calibration(
+    return detector, DetectorSetting(
         scale=scale,
         thresholds={name: getattr(detector, name) for name in separable},
         separable=separable,
