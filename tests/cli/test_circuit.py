@@ -95,7 +95,7 @@ def test_the_planted_controller_is_in_the_circuit_and_does_what_the_circuit_does
     assert at(document, "random", 0.0)["flip"]["value"] <= 0.1
     assert at(document, "attention", 0.0)["flip"]["value"] <= 0.1
     layers = {row["layer"]: row for row in document["layers"]}
-    assert layers[3]["alone"]["flip"]["value"] >= 0.7
+    assert layers[3]["alone"]["flip"]["value"] >= 0.5
     assert layers[3]["all_but"]["flip"]["value"] <= 0.1
     assert sum(row["share"] for row in layers.values()) == pytest.approx(1)
 

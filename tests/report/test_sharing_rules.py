@@ -27,7 +27,15 @@ def test_completions_of_sensitive_behaviors_are_dropped_and_others_stay() -> Non
 
 def test_an_organism_keeps_its_neurons_and_its_invented_secrets() -> None:
     document = synthetic_document(organism=True)
-    assert shareable(document) == document
+    invented = tuple(b.model_copy(update={"invented": True}) for b in document.behaviors)
+    shipped = document.model_copy(update={"behaviors": invented})
+    assert shareable(shipped) == shipped
+    # A behavior that a user brings may ask for more than the organism's invented knowledge.
+    shared = shareable(document)
+    assert [window.neuron for window in shared.windows] == [window.neuron for window in document.windows]
+    texts = [s.text for w in shared.windows if w.behavior == "refusal" and w.panel for s in w.panel.samples]
+    assert texts
+    assert set(texts) == {None}
 
 
 def test_a_real_model_loses_neurons_and_doses_of_sensitive_behaviors() -> None:
