@@ -19,6 +19,7 @@ from controlwindow.models.adapters import Family, blocks_of
 from controlwindow.models.chat import ChatFormat, prompt_token_ids
 from controlwindow.models.feedforward import FeedForward, PostNorm, feed_forward
 from controlwindow.models.neuron import Neuron, Neurons
+from controlwindow.models.positions import steady_lengths
 from controlwindow.models.weights import WeightBound
 
 
@@ -175,9 +176,13 @@ class Model:
 
     @property
     def context(self) -> int | None:
-        """Longest sequence the positions reach; None where nothing bounds it."""
-        context = getattr(self.config, "max_position_embeddings", None)
-        return None if context is None else int(context)
+        """Longest sequence that can be measured; None where nothing bounds it.
+
+        That is what the positions reach, or less: rotary frequencies of some models change for the whole batch once a
+        row of it passes a length, so that beyond it a row would depend on those beside it.
+        """
+        bounds = [getattr(self.config, "max_position_embeddings", None), *steady_lengths(self.config)]
+        return min((int(bound) for bound in bounds if bound is not None), default=None)
 
     @property
     def d_model(self) -> int:
