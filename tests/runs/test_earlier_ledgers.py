@@ -8,12 +8,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from small_ledgers import OPEN, SECRET, a_cell, rows_of
 from test_sensitive_runs import Declared, assert_apart, texts
 
 from controlwindow.cells import cell_key
 from controlwindow.errors import LedgerError
 from controlwindow.runs.ledger import Ledger, settle_sensitivity
+from small_ledgers import OPEN, SECRET, a_cell, rows_of
 
 VERSION_1 = """
 PRAGMA journal_mode=WAL;
