@@ -56,8 +56,16 @@ def write_json(document: Mapping[str, Any], path: Path) -> None:
     scratch = path.with_suffix(".json.part")
     try:
         scratch.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        # Readable by all and writable by its owner, whatever the mask lets through.
+        scratch.chmod(0o644 & ~_mask())
         os.replace(scratch, path)
     except OSError as error:
         raise LedgerError(
             f"cannot write {path}: {error.strerror}", "free disk space or check permissions, then resume the run"
         ) from error
+
+
+def _mask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

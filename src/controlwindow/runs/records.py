@@ -52,8 +52,43 @@ def origin_record(model: Model) -> dict[str, Any]:
         "date": model.chat.date,
         "rendering": rendering(model),
         "example": str(model.tokenizer.decode(model.token_ids([PROBES[0]])[0])),
-        "notes": list(model.chat.notes),
+        "notes": [*model.chat.notes, *_unheeded(model)],
     }
+
+
+_NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "repetition_penalty": (None, 1.0),
+    "encoder_repetition_penalty": (None, 1.0),
+    "no_repeat_ngram_size": (None, 0),
+    "encoder_no_repeat_ngram_size": (None, 0),
+    "bad_words_ids": (None,),
+    "suppress_tokens": (None, []),
+    "begin_suppress_tokens": (None, []),
+    "forced_bos_token_id": (None,),
+    "forced_eos_token_id": (None,),
+    "sequence_bias": (None,),
+    "min_length": (None, 0),
+    "min_new_tokens": (None, 0),
+    "exponential_decay_length_penalty": (None,),
+    "guidance_scale": (None, 1.0),
+    "num_beams": (None, 1),
+    "penalty_alpha": (None,),
+    "dola_layers": (None,),
+}
+"""Settings that Transformers' greedy `generate` obeys, with the values under which they change nothing."""
+
+
+def _unheeded(model: Model) -> list[str]:
+    """What the checkpoint's generation settings ask for and rollouts, which are plain greedy decoding, do not do."""
+    settings = getattr(model.hf_model, "generation_config", None)
+    found = [
+        f"{name} {value!r}"
+        for name, neutral in _NEUTRAL.items()
+        if (value := getattr(settings, name, None)) not in neutral
+    ]
+    if not found:
+        return []
+    return [f"The checkpoint's generation settings ask for {', '.join(found)}; rollouts are greedy and leave it out."]
 
 
 def rendering(model: Model) -> str:
