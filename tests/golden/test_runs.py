@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+import controlwindow as cw
 from controlwindow.cli import main
+from controlwindow.values import round_floats
 from golden.behaviors import write_behaviors
 from golden.runs import GOLDEN, command_lines, differences, pinned
 
@@ -31,6 +33,24 @@ def test_a_run_gives_what_it_is_pinned_to(kind, behaviors, tmp_path, monkeypatch
     # As they are written: tuples are lists, keys are text.
     found = json.loads(json.dumps(found))
     assert not differences(found, json.loads((GOLDEN / f"{kind}.json").read_text("utf-8")))
+    # Gone on with, read and shown by what serves every kind: nothing is measured again, and nothing else comes out.
+    before = cells(tmp_path)
+    cw.resume(tmp_path / "run")
+    assert cells(tmp_path) == before
+    assert not differences(json.loads(json.dumps(round_floats(cw.results(tmp_path / "run")))), found["results"])
+    monkeypatch.setattr(sys, "argv", ["controlwindow", "results", str(tmp_path / "run")])
+    with contextlib.suppress(SystemExit):
+        main()
+    shown = capsys.readouterr()
+    assert shown.out.strip()
+    assert "error" not in shown.err
+
+
+def cells(folder: Path) -> list[int]:
+    """How many cells the ledgers of a run hold."""
+    return [
+        sum(contents["cells"].values()) for contents in pinned(None, list(folder.rglob("ledger.sqlite")))["ledgers"]
+    ]
 
 
 def test_a_difference_is_seen():
