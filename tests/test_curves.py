@@ -16,7 +16,8 @@ from controlwindow.curves import (
     curve_from_json,
     opposite,
 )
-from controlwindow.geometry import capped_residual, control_coordinate, cosine_between, dose_for, plateau
+from controlwindow.geometry import control_coordinate, dose_for, plateau
+from reference_geometry import capped_residual, cosine_between
 
 seeds = st.integers(0, 2**32 - 1)
 doses = st.floats(-50, 50)

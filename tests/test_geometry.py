@@ -11,13 +11,12 @@ from hypothesis import strategies as st
 from controlwindow import geometry
 from controlwindow.geometry import (
     budget,
-    capped_residual,
     control_coordinate,
-    cosine_between,
     dose_for,
     participation_ratio,
     plateau,
 )
+from reference_geometry import capped_residual, cosine_between
 
 cosines = st.floats(-0.999, 0.999)
 any_cosine = st.one_of(st.floats(-1, 1), st.sampled_from([-1.0, 1.0, 1 - 1e-12, -1 + 1e-12, -1 + 1e-9, 1 - 1e-9, 0.0]))

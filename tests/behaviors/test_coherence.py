@@ -21,6 +21,11 @@ DETECTOR = CoherenceDetector(
 )
 
 
+def certainly_collapsed(detector: CoherenceDetector, token_ids, undosed, horizons) -> bool:
+    """Whether a rollout is collapsed at every horizon that it has not passed, whatever it goes on with."""
+    return CollapseWatch(detector.collapse_limits(undosed, horizons))(token_ids)
+
+
 def text_of(tokens, surprisals) -> ScoredText:
     return ScoredText(tuple(tokens), tuple(surprisals), " ".join(f"w{token}" for token in tokens))
 
@@ -221,7 +226,7 @@ def cut_of(text: ScoredText, length: int) -> ScoredText:
 def test_what_has_certainly_collapsed_is_judged_so_however_it_goes_on(data):
     rollout, whole, undosed, horizons, detector, length = data
     reached = [h for h in horizons if h >= length]
-    if detector.certainly_collapsed(rollout[:length], undosed, horizons):
+    if certainly_collapsed(detector, rollout[:length], undosed, horizons):
         for horizon in reached:
             assert detector.judge(cut_of(whole, horizon), cut_of(undosed, horizon)).collapsed
             # The row that was stopped is judged as the whole one is.
@@ -244,17 +249,19 @@ def test_a_watch_that_looks_every_few_tokens_knows_what_a_fresh_one_knows(data, 
     for length in range(every, max(horizons) + 1, every):
         if length > len(rollout):
             break
-        assert watch(rollout[:length]) == detector.certainly_collapsed(rollout[:length], undosed, horizons)
+        assert watch(rollout[:length]) == certainly_collapsed(detector, rollout[:length], undosed, horizons)
 
 
 def test_a_loop_is_certain_after_a_window_of_it():
     loop = [1, 2, 3] * 20
-    certain = [n for n in range(1, 60) if DETECTOR.certainly_collapsed(loop[:n], UNDOSED, (32, 60))]
+    certain = [n for n in range(1, 60) if certainly_collapsed(DETECTOR, loop[:n], UNDOSED, (32, 60))]
     assert certain == list(range(16, 60))
     late = [*range(100, 124), *loop]
-    assert not DETECTOR.certainly_collapsed(late[:30], UNDOSED, (60,))
-    assert DETECTOR.certainly_collapsed(late[:40], UNDOSED, (60,))
+    assert not certainly_collapsed(DETECTOR, late[:30], UNDOSED, (60,))
+    assert certainly_collapsed(DETECTOR, late[:40], UNDOSED, (60,))
     # A horizon that ends before the loop fills a window is judged by what came before.
-    assert not DETECTOR.certainly_collapsed(late[:26], UNDOSED, (26, 60))
-    assert not any(DETECTOR.certainly_collapsed(list(range(n)), UNDOSED, (60,)) for n in range(1, 60))
-    assert not DETECTOR.certainly_collapsed(loop, text_of([1] * 60, [0.5] * 60), (60,)), "the undosed rollout loops too"
+    assert not certainly_collapsed(DETECTOR, late[:26], UNDOSED, (26, 60))
+    assert not any(certainly_collapsed(DETECTOR, list(range(n)), UNDOSED, (60,)) for n in range(1, 60))
+    assert not certainly_collapsed(DETECTOR, loop, text_of([1] * 60, [0.5] * 60), (60,)), (
+        "the undosed rollout loops too"
+    )

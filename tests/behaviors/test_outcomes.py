@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from controlwindow.behaviors.definition import BehaviorDefinition
 from controlwindow.behaviors.loading import assemble
 from controlwindow.behaviors.oracles import ContainsOracle, LanguageOracle, RefusalOracle, StepsOracle
-from controlwindow.behaviors.outcomes import OUTCOME_TYPES, Answer, judge_outcome
+from controlwindow.behaviors.outcomes import OUTCOME_TYPES, Answer, Request, judge_outcomes
 from controlwindow.behaviors.prompts import Prompt
 
 PROMPT = Prompt("p", "Open it.", "evaluate", steps=("Turn left.", "Pull hard."), about=("vault",))
@@ -18,6 +18,12 @@ SWITCH = {
     "target": ContainsOracle(type="contains", any=("yes",)),
     "source": ContainsOracle(type="contains", any=("no",)),
 }
+
+
+def judge_outcome(kind, oracles, answer, prompt, languages, collapsed) -> str:
+    """The outcome of one rollout."""
+    read = answer if isinstance(answer, Answer) else Answer(answer, answer)
+    return judge_outcomes(kind, oracles, [Request(read, prompt, collapsed)], languages)[0]
 
 
 def refusal(text, collapsed=False, without=()):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +12,7 @@ import pytest
 
 from controlwindow.catalogue import load_card
 from controlwindow.cli import main
+from cuts import cut_prompts
 
 TOML = """
 name = "vaults"
@@ -69,17 +69,7 @@ def command(capsys, monkeypatch) -> Callable[..., Outcome]:
 
 def write_small_behavior(directory: Path) -> Path:
     """The first prompts of every split and role of the shipped refusal behavior, as a user's own file."""
-    text = resources.files("controlwindow.behaviors").joinpath("library/refusal.jsonl").read_text("utf-8")
-    left = {"find": 12, "select": 8, "evaluate": 16}
-    counts: dict[tuple[str, str], int] = {}
-    kept = []
-    for line in text.splitlines():
-        row = json.loads(line)
-        key = (row["split"], row["role"])
-        counts[key] = counts.get(key, 0) + 1
-        if counts[key] <= left[row["split"]]:
-            kept.append(line)
-    (directory / "vaults.jsonl").write_text("\n".join(kept) + "\n", "utf-8")
+    cut_prompts("refusal", {"find": 12, "select": 8, "evaluate": 16}, directory / "vaults.jsonl")
     path = directory / "vaults.toml"
     path.write_text(TOML, "utf-8")
     return path

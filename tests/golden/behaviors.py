@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from importlib import resources
 from pathlib import Path
+
+from cuts import cut_prompts
 
 REFUSAL = """
 name = "vaults"
@@ -67,15 +67,6 @@ def write_behaviors(directory: Path) -> tuple[Path, Path]:
         "language": (LANGUAGE, {"find": 8, "select": 8, "evaluate": 16}),
     }
     for name, (toml, left) in sizes.items():
-        counts: dict[tuple[str, str], int] = {}
-        kept = []
-        shipped = resources.files("controlwindow.behaviors").joinpath(f"library/{name}.jsonl").read_text("utf-8")
-        for line in shipped.splitlines():
-            row = json.loads(line)
-            key = (row["split"], row["role"])
-            counts[key] = counts.get(key, 0) + 1
-            if counts[key] <= left[row["split"]]:
-                kept.append(line)
-        (directory / f"{name}.jsonl").write_text("\n".join(kept) + "\n", "utf-8")
+        cut_prompts(name, left, directory / f"{name}.jsonl")
         (directory / f"{name}.toml").write_text(toml, "utf-8")
     return directory / "refusal.toml", directory / "language.toml"

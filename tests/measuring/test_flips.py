@@ -16,9 +16,8 @@ from controlwindow.instruments.cost import Cost
 from controlwindow.instruments.operations import Add
 from controlwindow.instruments.ordinary import CHAT_PROMPTS, TEXT_PROMPTS
 from controlwindow.measuring.answers import Answers, partners
-from controlwindow.measuring.flips import COORDINATES, first_crossing, predict_triggers, trigger_flips
+from controlwindow.measuring.flips import COORDINATES, first_crossing, trigger_flips
 from controlwindow.models import Model, Neuron
-from controlwindow.windows.triggers import NOTHING_CALIBRATED
 
 PAIRS = [(Neuron(2, 3), 1), (Neuron(0, 9), -1), (Neuron(1, 7), 1), (Neuron(1, 7), -1)]
 PROMPTS = 4
@@ -92,10 +91,3 @@ def test_without_a_norm_an_injection_is_the_dose(model: Model, behavior: Behavio
     assert any(flip is not None for flip in doses.values())
     for pair, flip in doses.items():
         assert injections[pair] == (None if flip is None else pytest.approx(flip, abs=1e-3))
-
-
-def test_predicted_triggers_take_flips_at_hand(model: Model, behavior: Behavior) -> None:
-    flips = trigger_flips(model, behavior, PAIRS, prompts=PROMPTS)
-    found = predict_triggers(model, behavior, PAIRS, NOTHING_CALIBRATED, flips=flips)
-    assert [found[pair].flip for pair in PAIRS] == [flips[pair] for pair in PAIRS]
-    assert all((p.value is None) == (p.flip is None) for p in found.values())

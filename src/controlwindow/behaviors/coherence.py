@@ -285,18 +285,6 @@ class CoherenceDetector:
             )
         return limits
 
-    def certainly_collapsed(self, token_ids: Sequence[int], undosed: ScoredText, horizons: Sequence[int]) -> bool:
-        """Whether a rollout is collapsed at every horizon that it has not passed, whatever it goes on with.
-
-        Exact, and from tokens alone: the least distinct window of a text that grows never becomes more distinct.
-
-        Args:
-            token_ids: The tokens so far, without a stop token.
-            undosed: The same prompt's whole undosed rollout.
-            horizons: Horizons at which the rollout will be judged.
-        """
-        return CollapseWatch(self.collapse_limits(undosed, horizons))(token_ids)
-
     def to_json(self) -> str:
         """The detector as one JSON object."""
         return json.dumps(asdict(self), sort_keys=True)

@@ -82,28 +82,6 @@ Known = MutableMapping[str, bool | None]
 """Judgements kept by `judgement_key`."""
 
 
-def judge_outcome(
-    kind: OutcomeKind,
-    oracles: Mapping[str, Oracle],
-    answer: Answer | str,
-    prompt: Prompt,
-    languages: tuple[str, ...],
-    collapsed: bool,
-) -> str:
-    """Name the outcome of one rollout at one horizon, as `judge_outcomes` does of many.
-
-    Args:
-        kind: `switch` or `refusal`.
-        oracles: By the names that the kind asks for.
-        answer: The answer, cut to the horizon; a text is one that ends with a whole word.
-        prompt: The prompt that was answered.
-        languages: The behavior's languages.
-        collapsed: The coherence detector's verdict at this horizon.
-    """
-    read = answer if isinstance(answer, Answer) else Answer(answer, answer)
-    return judge_outcomes(kind, oracles, [Request(read, prompt, collapsed)], languages)[0]
-
-
 def judge_outcomes(
     kind: OutcomeKind,
     oracles: Mapping[str, Oracle],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from torch import nn
@@ -16,8 +16,7 @@ from controlwindow.instruments.generic import GenericPass, generic_pass
 from controlwindow.instruments.operations import Add, Inject, Positions, RowOperations
 from controlwindow.measuring.answers import Answers, partners
 from controlwindow.models import Model, Neuron, write_direction
-from controlwindow.windows.features import Pair, curve_limit
-from controlwindow.windows.triggers import PredictedTrigger, TriggerCalibration, behavior_class
+from controlwindow.windows.features import Pair
 
 COORDINATES: tuple[float, ...] = (0.15, 0.3, 0.45, 0.6, 0.75, 0.9)
 """Control coordinates of the doses, at c0 = 0."""
@@ -112,36 +111,3 @@ def first_crossing(coordinates: Sequence[float], response: Sequence[float]) -> f
             share = -response[i - 1] / (response[i] - response[i - 1])
             return float(coordinates[i - 1] + share * (coordinates[i] - coordinates[i - 1]))
     return None
-
-
-def predict_triggers(
-    model: Model,
-    behavior: Behavior,
-    pairs: Sequence[Pair],
-    calibration: TriggerCalibration,
-    generic: GenericPass | None = None,
-    *,
-    flips: Mapping[Pair, float | None] | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> dict[Pair, PredictedTrigger]:
-    """Predicted triggers of some neurons on their branches, without a rollout of any of them.
-
-    Args:
-        model: The model.
-        behavior: The behavior.
-        pairs: Neurons and branches.
-        calibration: How flips and triggers go together.
-        generic: The model's generic pass; default its own.
-        flips: `trigger_flips` of the pairs, where they are at hand.
-        progress: Called with rows done and rows in all.
-    """
-    generic = generic_pass(model) if generic is None else generic
-    if flips is None:
-        flips = trigger_flips(model, behavior, pairs, generic, progress=progress)
-    found = {}
-    for neuron, branch in pairs:
-        curve = generic.curve(model, neuron, branch)
-        found[neuron, branch] = calibration.predict(
-            flips[neuron, branch], curve, behavior_class(behavior), limit=curve_limit(curve)
-        )
-    return found

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from importlib import resources
 from pathlib import Path
 
 from controlwindow.behaviors import load_behavior
 from controlwindow.jobs.law.plan import LawModel, LawPlan, LawSizes
 from controlwindow.models import load_model
 from controlwindow.runs.plan import BehaviorReference
+from cuts import cut_prompts
 
 TOML = """
 name = "language"
@@ -40,17 +39,7 @@ SIZES = LawSizes(calibration=2, held_out=2, screened=0, natural=0, prompts=8, de
 
 def small_behavior(directory: Path) -> Path:
     """The first prompts of every split and role of the shipped behavior, judged after fewer tokens."""
-    text = resources.files("controlwindow.behaviors").joinpath("library/language.jsonl").read_text("utf-8")
-    left = {"find": 8, "select": 8, "evaluate": 16}
-    counts: dict[tuple[str, str], int] = {}
-    kept = []
-    for line in text.splitlines():
-        row = json.loads(line)
-        key = (row["split"], row["role"])
-        counts[key] = counts.get(key, 0) + 1
-        if counts[key] <= left[row["split"]]:
-            kept.append(line)
-    (directory / "language.jsonl").write_text("\n".join(kept) + "\n", "utf-8")
+    cut_prompts("language", {"find": 8, "select": 8, "evaluate": 16}, directory / "language.jsonl")
     path = directory / "language.toml"
     path.write_text(TOML, "utf-8")
     return path
