@@ -72,3 +72,16 @@ def test_no_import_goes_in_a_circle():
 @pytest.mark.parametrize("name", sorted(MODULES))
 def test_no_module_holds_two_concepts(name):
     assert len(MODULES[name].read_text("utf-8").splitlines()) <= LONGEST
+
+
+def test_instruments_see_no_cards_of_organisms():
+    seen = {name for name in MODULES if name.startswith("instruments.") and "catalogue" in imports(MODULES[name])}
+    assert seen == set()
+
+
+@pytest.mark.parametrize("package", ["instruments", "cells", "screens", "measuring"])
+def test_no_function_imports_to_dodge_a_circle(package: str) -> None:
+    for path in (SOURCE / package).rglob("*.py"):
+        tree = ast.parse(path.read_text("utf-8"))
+        inner = [n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom) and n not in tree.body]
+        assert inner == [], path
