@@ -13,6 +13,7 @@ from controlwindow.errors import ExtensionError, LedgerError, UsageError
 from controlwindow.jobs.audit.plan import plan_audit
 from controlwindow.jobs.census.plan import CensusPlan
 from controlwindow.jobs.law.plan import LawPlan, LawSizes
+from controlwindow.jobs.law.runner import run_law
 from controlwindow.plugins import KINDS
 from controlwindow.runs import kinds
 from controlwindow.runs import plan as plans
@@ -92,6 +93,16 @@ def test_an_audit_does_not_go_into_a_directory_of_another_kind(llama, tmp_path):
     begun(tmp_path / "audit", audit)
     with run_ledger(tmp_path / "audit") as ledger, pytest.raises(LedgerError, match=r"\(audit, not census\)"):
         do(Nothing(CENSUS, ledger))
+
+
+def test_a_run_of_several_ledgers_and_one_of_one_do_not_share_a_directory(tmp_path):
+    begun(tmp_path / "law" / "some-model", LAW)
+    with pytest.raises(LedgerError, match=r"law holds a run of another kind \(law\)"), run_ledger(tmp_path / "law"):
+        pass
+    assert not (tmp_path / "law" / "ledger.sqlite").exists()
+    begun(tmp_path / "census", CENSUS)
+    with pytest.raises(LedgerError, match=r"another kind \(census, not law\)"):
+        run_law(LAW, tmp_path / "census")
 
 
 @pytest.mark.parametrize("plan", [CENSUS, LAW])

@@ -181,11 +181,9 @@ def kind_of(directory: str | Path) -> Kind:
     directory = Path(directory)
     if not directory.is_dir():
         raise LedgerError(f"no run directory at {directory}", "give the directory that a command named with --out")
-    if not (directory / LEDGER_NAME).is_file():
-        _import_jobs()
-        for kind in _KINDS.values():
-            if kind.holds(directory):
-                return kind
+    holder = _holder(directory)
+    if holder is not None:
+        return holder
     with open_run(directory) as ledger:
         plans = list(ledger.find_all("plan"))
     if not plans:
@@ -200,6 +198,14 @@ def kind_of(directory: str | Path) -> Kind:
             "install the version or the extension that wrote it",
         )
     return found
+
+
+def _holder(directory: Path) -> Kind | None:
+    """The kind of a run whose ledgers lie below its directory; None where the directory has a ledger of its own."""
+    if not directory.is_dir() or (directory / LEDGER_NAME).is_file():
+        return None
+    _import_jobs()
+    return next((kind for kind in _KINDS.values() if kind.holds(directory)), None)
 
 
 def open_run(directory: Path) -> Ledger:
@@ -218,8 +224,12 @@ def run_ledger(directory: Path | None) -> Iterator[Ledger]:
     """A ledger for a new run, or for one that is gone on with, claimed for this process; None keeps it in memory.
 
     Raises:
-        LedgerError: It cannot be made or read, or another process is running it.
+        LedgerError: It cannot be made or read, another process is running it, or the directory holds a run of several
+            ledgers.
     """
+    holder = None if directory is None else _holder(directory)
+    if holder is not None:
+        raise LedgerError(f"{directory} holds a run of another kind ({holder.name})", "give another --out")
     with Ledger() if directory is None else Ledger(directory / LEDGER_NAME, create=True) as ledger:
         ledger.lock()
         yield ledger

@@ -21,6 +21,7 @@ from controlwindow.jobs.law.records import collect
 from controlwindow.jobs.law.secrecy import secret_behaviors
 from controlwindow.jobs.law.stages import calibrate_model, hold_out_model
 from controlwindow.report.pages.law.document import shareable_law
+from controlwindow.runs.kinds import LEDGER_NAME, kind_of
 from controlwindow.runs.progress import Progress, Silent
 
 
@@ -37,6 +38,8 @@ def run_law(plan: LawPlan, out: Path, *, jobs: int = 1, progress: Progress | Non
         The law document, without what names neurons of sensitive behaviors on models that are no organisms.
     """
     progress = progress or Silent()
+    if (out / LEDGER_NAME).is_file():
+        raise LedgerError(f"{out} holds a run of another kind ({kind_of(out).name}, not law)", "give another --out")
     evidence = _each(plan, jobs, progress, "calibrating", calibrate_model, (plan, out))
     with progress.stage("fitting the predictors"):
         fits = _fits(evidence, jobs)
