@@ -177,3 +177,17 @@ def test_a_broken_extension_is_named_when_it_is_asked_for(tmp_path, monkeypatch)
     with pytest.raises(ExtensionError) as raised:
         find_kind("odd")
     assert "outside-broken 1.2) cannot be loaded: RuntimeError: half installed" in raised.value.message
+
+
+def test_the_manifest_of_a_finished_run_stays_as_it_is_and_a_lost_one_is_written_again(tmp_path):
+    path = tmp_path / "manifest.json"
+    for text in ("{}", None):
+        with run_ledger(tmp_path) as ledger:
+            do(Nothing(CENSUS, ledger), tmp_path)
+        if text is not None:
+            path.write_text(text, "utf-8")
+            with run_ledger(tmp_path) as ledger:
+                do(Nothing(CENSUS, ledger), tmp_path)
+            assert path.read_text("utf-8") == text
+            path.unlink()
+    assert json.loads(path.read_text("utf-8"))["kind"] == "census"

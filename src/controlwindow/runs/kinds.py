@@ -15,8 +15,8 @@ from controlwindow.errors import LedgerError, UsageError
 from controlwindow.models import Model
 from controlwindow.plugins import KINDS, load_plugin, plugin_names
 from controlwindow.runs.ledger import Ledger
-from controlwindow.runs.manifest import write_manifest
-from controlwindow.runs.plan import Plan, commit_plan
+from controlwindow.runs.manifest import MANIFEST_NAME, write_manifest
+from controlwindow.runs.plan import Plan, commit_plan, is_finished
 from controlwindow.runs.progress import Progress
 
 if TYPE_CHECKING:
@@ -246,11 +246,14 @@ def do(job: Job, directory: Path | None = None) -> Any:
         LedgerError: The ledger holds another run, or cannot be written.
     """
     commit_plan(job.ledger, job.plan, job.records())
-    if directory is not None:
-        write_manifest(job.ledger, directory, job.plan.kind)
+    # A finished run has its manifest, and may lie where nothing can be written any more.
+    has_one = directory is not None and (directory / MANIFEST_NAME).is_file()
+    noted = None if has_one and is_finished(job.ledger, job.plan.kind) else directory
+    if noted is not None:
+        write_manifest(job.ledger, noted, job.plan.kind)
     found = job.run()
-    if directory is not None:
+    if noted is not None:
         # Once more, with what was noted of the model when it was prepared.
-        write_manifest(job.ledger, directory, job.plan.kind)
+        write_manifest(job.ledger, noted, job.plan.kind)
     job.ledger.remember("finished", job.plan.kind, dict)
     return found

@@ -12,6 +12,8 @@ from controlwindow.errors import LedgerError
 from controlwindow.runs.ledger import Ledger
 from controlwindow.secrecy import hides_neurons, shareable_manifest
 
+MANIFEST_NAME = "manifest.json"
+
 
 def write_manifest(ledger: Ledger, directory: Path, kind: str) -> None:
     """Write `manifest.json` of a run, from its ledger; where neurons are withheld, it names none.
@@ -44,7 +46,7 @@ def write_manifest(ledger: Ledger, directory: Path, kind: str) -> None:
         organism=bool((models.get("model") or {}).get("organism")),
         include_neurons=bool(plan.get("include_neurons")),
     )
-    write_json(shareable_manifest(manifest, hide=hide), directory / "manifest.json")
+    write_json(shareable_manifest(manifest, hide=hide), directory / MANIFEST_NAME)
 
 
 def write_json(document: Mapping[str, Any], path: Path) -> None:
