@@ -6,6 +6,8 @@ import os
 
 # Nothing in the tests may reach for a network; Transformers reads this when it is imported.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# What an earlier run computed must not be what is tested.
+os.environ["CONTROLWINDOW_CACHE"] = "off"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from collections.abc import Iterator

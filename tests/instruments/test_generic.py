@@ -6,7 +6,7 @@ import torch
 import plain_generation
 import tiny_models
 from controlwindow.errors import ModelError, NeuronError
-from controlwindow.instruments import generic_pass, token_nll
+from controlwindow.instruments import generic_pass, probes, token_nll
 from controlwindow.instruments.capture import activation_ranges
 from controlwindow.instruments.generic import default_prompts
 from controlwindow.instruments.operations import Add, Inject
@@ -146,17 +146,18 @@ def test_divergence_starts_at_nothing_and_grows(tiny: Model) -> None:
         assert responses[1:] != response_curve(tiny, generic, layer, doses, seed=1)[1:]
 
 
-def test_divergence_is_the_mean_kl_from_the_undosed_distribution(tiny: Model) -> None:
+def test_divergence_is_the_mean_kl_from_the_undosed_distribution(tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     generic, t = generic_pass(tiny, PROMPTS[:2], 4), 1.5
-    seen: list[torch.Tensor] = []
-    handle = tiny_models.block(tiny, 1).register_forward_hook(
-        lambda _m, _a, o: seen.append((o[0] if isinstance(o, tuple) else o).clone())
-    )
+    made: list[torch.Tensor] = []
+
+    def injecting(layer: int, vector: torch.Tensor) -> Inject:
+        made.append(vector)
+        return Inject(layer, vector)
+
+    monkeypatch.setattr(probes, "Inject", injecting)
     found = response_curve(tiny, generic, 1, [t], directions=3)[0]
-    handle.remove()
-    undosed, dosed = seen
-    # The injected directions are read off the residual stream; what they do is computed without padding or batch.
-    vectors = [dosed[2 * i, -1] - undosed[0, -1] for i in range(3)]
+    vectors = made[::2]
+    assert len(vectors) == 3
     direct, lost = [], []
     for vector in vectors:
         assert float(vector.norm()) == pytest.approx(t * generic.residual_norm[1], rel=1e-4)

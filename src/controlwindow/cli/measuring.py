@@ -68,6 +68,9 @@ def audit(
     neuron: Annotated[list[str] | None, typer.Option("--neuron", "-n", help=_NEURON_HELP)] = None,
     screen: Annotated[str, typer.Option(help="Screen whose top neurons are tested.")] = "contrastive",
     top: Annotated[int, typer.Option(min=0, help="How many of the screen's top, and as many random ones.")] = 4,
+    no_probe: Annotated[
+        bool, typer.Option("--no-probe", help="Predict ceilings from generic text alone; quicker, and less certain.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Run directory; default runs/<time>.")] = None,
     seed: SeedOption = 0,
     generic: Annotated[
@@ -104,6 +107,7 @@ def audit(
             neurons=neuron or [],
             screen=screen,
             top=top,
+            probe=not no_probe,
             seed=seed,
             generic_prompts=prompts,
             include_completions=include_completions,

@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from controlwindow.instruments.cache import lane_cache
 from controlwindow.instruments.finite import require_finite
+from controlwindow.instruments.forced_reading import Reading
 from controlwindow.instruments.hooks import measuring
 from controlwindow.instruments.operations import RowOperations, check_operations
 from controlwindow.instruments.parting import Parting
 from controlwindow.instruments.routes import Route, route
-from controlwindow.instruments.sharing import NEVER, Ints, Lanes
+from controlwindow.instruments.sharing import NEVER, Lanes
 from controlwindow.models import Model
-
-_LOGITS = 1 << 25
-"""Most logits held at once (128 MiB in float32)."""
 
 
 class ForcedRow(NamedTuple):
@@ -44,12 +44,16 @@ class Forced(NamedTuple):
         tokens: Block passes of single positions that the row's own lanes cost, as whole forward passes of a token.
         surprise: How much less likely the dosed model's first choice is to the undosed model than that model's own
             first choice, mean over the continuation, in nats: what one dosed token adds to the surprisal of a rollout.
+        recomputed: Σ 1 − cos²(Δr_last, v) over the continuation's positions that moved (method section 3).
+        moved: How many moved.
     """
 
     log_likelihood: float
     divergence: float
     tokens: float
     surprise: float = math.nan
+    recomputed: float = 0.0
+    moved: int = 0
 
 
 def forced_pass(
@@ -58,6 +62,8 @@ def forced_pass(
     *,
     batch_rows: int = 256,
     divergence: bool = False,
+    every: int = 1,
+    propagation: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Forced]:
     """Score continuations under each row's operations.
@@ -68,6 +74,9 @@ def forced_pass(
         batch_rows: Most rows a pass.
         divergence: Also measure how far the dose moves the next-token distribution, and how much its first choices
             surprise the undosed model. Both are NaN otherwise.
+        every: Of a continuation every so many positions are read, each text from another one on; over a large
+            vocabulary the readout costs as much as many blocks. Above 1 there is no log-likelihood (NaN).
+        propagation: Also measure how far each dose propagates along the first operation's direction.
         progress: Called with rows done and rows in all.
 
     Returns:
@@ -87,23 +96,25 @@ def forced_pass(
     with measuring(model):
         for start in range(0, len(rows), batch_rows):
             chosen = list(rows[start : start + batch_rows])
-            found += _run(model, chosen, [routes[row.operations] for row in chosen], divergence)
+            found += _run(model, chosen, [routes[row.operations] for row in chosen], divergence, every, propagation)
             if progress is not None:
                 progress(len(found), len(rows))
     require_finite(
         model,
-        (row.log_likelihood for row in found),
+        (row.divergence if every > 1 else row.log_likelihood for row in found),
         lambda row: ([*rows[row].prompt_ids, *rows[row].token_ids], rows[row].operations),
     )
     return found
 
 
-def _run(model: Model, rows: list[ForcedRow], routes: list[Route], divergence: bool) -> list[Forced]:
+def _run(
+    model: Model, rows: list[ForcedRow], routes: list[Route], divergence: bool, every: int, propagation: bool
+) -> list[Forced]:
     asked = len(rows)
     texts: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = {}
     for row in rows:
         texts.setdefault((row.prompt_ids, row.token_ids), len(texts))
-    if divergence:
+    if divergence or propagation:
         # The undosed row of every text is one more lane where rows have lanes of their own.
         rows = [*rows, *(ForcedRow(prompt, tokens, ()) for prompt, tokens in texts)]
         routes = [*routes, *(route(model, (), share=True) for _ in texts)]
@@ -151,13 +162,48 @@ def _run(model: Model, rows: list[ForcedRow], routes: list[Route], divergence: b
         # What pads a shorter continuation comes after all that is read of it, so the mask may leave it in.
         mask = torch.cat([known, torch.ones_like(inputs, dtype=torch.bool, device=device)], 1).long()
         parting.begin_pass(1)
-        hidden = model.decoder(
-            input_ids=inputs.to(device),
-            **model.forward_options(mask, lengths + torch.arange(width, device=device), cache),
-        )[0]
+        last = _LastResidual(model) if propagation else None
+        with last or nullcontext():
+            hidden = model.decoder(
+                input_ids=inputs.to(device),
+                **model.forward_options(mask, lengths + torch.arange(width, device=device), cache),
+            )[0]
         cost += _own_cost(lanes, model.layers) * np.array([len(row.token_ids) for row in rows])
-    likelihood, moved, surprise = _read(model, rows, hidden, lanes.lane_of[-1], text_of, asked, divergence)
-    return [Forced(*values) for values in zip(likelihood, moved, cost[:asked].tolist(), surprise, strict=True)]
+    reading = Reading(model, [row.token_ids for row in rows], text_of, lanes.lane_of[-1], asked)
+    likelihood = reading.likelihoods(hidden) if every == 1 else [math.nan] * asked
+    apart, surprise = reading.apart(hidden, every) if divergence else ([math.nan] * asked, [math.nan] * asked)
+    recomputed, moved = [0.0] * asked, [0] * asked
+    if last is not None:
+        directions = [
+            None if (found := row.operations[0].measured(model)) is None else found[1] for row in rows[:asked]
+        ]
+        recomputed, moved = reading.propagations(last.residual, directions)
+    values = zip(likelihood, apart, cost[:asked].tolist(), surprise, recomputed, moved, strict=True)
+    return [Forced(*row) for row in values]
+
+
+class _LastResidual:
+    """The residual behind the last block, [lanes, positions, d_model], with what was added to it there.
+
+    Args:
+        model: The model.
+    """
+
+    residual: torch.Tensor
+
+    def __init__(self, model: Model) -> None:
+        self._norm = model.hf_model.get_submodule(model.family.final_norm)
+
+    def __enter__(self) -> _LastResidual:
+        # Registered after the hooks that let rows part, so that it sees what they give.
+        self._handle = self._norm.register_forward_pre_hook(self._read)
+        return self
+
+    def _read(self, _module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+        self.residual = args[0]
+
+    def __exit__(self, *_error: object) -> None:
+        self._handle.remove()
 
 
 def _own_cost(lanes: Lanes, layers: int) -> NDArray[np.float64]:
@@ -167,45 +213,3 @@ def _own_cost(lanes: Lanes, layers: int) -> NDArray[np.float64]:
     for lane, begin, end in zip(lanes.lane_of, lanes.sites, ends, strict=True):
         cost += (min(end, layers) - min(begin, layers)) / layers / np.bincount(lane)[lane]
     return cost
-
-
-def _read(
-    model: Model,
-    rows: Sequence[ForcedRow],
-    hidden: torch.Tensor,
-    lane: Ints,
-    text_of: Ints,
-    asked: int,
-    divergence: bool,
-) -> tuple[list[float], list[float], list[float]]:
-    """Log-likelihoods, divergences and surprises of the rows asked for; the undosed ones follow, in texts' order."""
-    width = hidden.shape[1]
-    vocabulary = model.hf_model.get_output_embeddings().weight.shape[0]
-    step = max(1, _LOGITS // (width * vocabulary * (2 if divergence else 1)))
-    likelihood: list[torch.Tensor] = []
-    moved: list[torch.Tensor] = []
-    surprise: list[torch.Tensor] = []
-    for start in range(0, asked, step):
-        chosen = range(start, min(start + step, asked))
-        targets = torch.full((len(chosen), width), model.pad_id, dtype=torch.long)
-        emitting = torch.zeros((len(chosen), width), dtype=torch.bool)
-        for place, row in enumerate(chosen):
-            tokens = rows[row].token_ids
-            targets[place, : len(tokens)] = torch.tensor(tokens)
-            emitting[place, : len(tokens)] = True
-        targets, emitting = targets.to(hidden.device), emitting.to(hidden.device)
-        scores = model.readout(hidden[torch.as_tensor(lane[list(chosen)])]).float().log_softmax(-1)
-        given = scores.gather(-1, targets[..., None])[..., 0]
-        likelihood.append((given.double() * emitting).sum(-1))
-        if divergence:
-            texts, inverse = np.unique(text_of[list(chosen)], return_inverse=True)
-            undosed = model.readout(hidden[torch.as_tensor(lane[asked + texts])]).float().log_softmax(-1)[inverse]
-            apart = (undosed.exp() * (undosed - scores)).sum(-1)
-            moved.append((apart.double() * emitting).sum(-1) / emitting.sum(-1))
-            chosen_now = undosed.gather(-1, scores.argmax(-1, keepdim=True))[..., 0]
-            lost = undosed.amax(-1) - chosen_now
-            surprise.append((lost.double() * emitting).sum(-1) / emitting.sum(-1))
-    values = torch.cat(likelihood).tolist()
-    if not divergence:
-        return values, [math.nan] * asked, [math.nan] * asked
-    return values, torch.cat(moved).tolist(), torch.cat(surprise).tolist()

@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from controlwindow import geometry
 from controlwindow.curves import Curve, Floats, LayerCurves
 from controlwindow.errors import ModelError, NeuronError
-from controlwindow.instruments.layer_statistics import LayerReading, LayerStatistics
+from controlwindow.instruments.layer_statistics import Cap, LayerReading, LayerStatistics, Routing
 from controlwindow.instruments.ordinary import CHAT_PROMPTS, TEXT_PROMPTS
 from controlwindow.instruments.rows import Row, roll_out_rows
 from controlwindow.models import Model, Neuron
 from controlwindow.models.directions import raw_write, write_matrix, write_norms
+from controlwindow.models.kept import kept
 
 GENERIC_TOKENS = 48
 """Default length of a generic answer in tokens."""
@@ -197,10 +198,9 @@ def generic_pass(
         ModelError: The model's answers are empty, so there is no text to measure on.
     """
     chosen = tuple(prompts) if prompts is not None else default_prompts(model)
-    key = ("generic", chosen, max_new_tokens)
-    if key not in model.cache:
-        model.cache[key] = _run(model, chosen, max_new_tokens)
-    found: GenericPass = model.cache[key]
+    asked = ("generic pass", chosen, max_new_tokens, model.rendering_fingerprint(chosen))
+    types = (GenericPass, LayerStatistics, Cap, Routing)
+    found: GenericPass = kept(model, asked, lambda: _run(model, chosen, max_new_tokens), types)
     return found
 
 

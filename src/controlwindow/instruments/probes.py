@@ -6,16 +6,21 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import nn
 
 from controlwindow.instruments.capture import capturing
+from controlwindow.instruments.forced import ForcedRow, forced_pass
 from controlwindow.instruments.generic import GenericPass
 from controlwindow.instruments.hooks import Intervention, measuring
 from controlwindow.instruments.operations import Inject, RowOperations
 from controlwindow.instruments.sequences import pack
 from controlwindow.models import Model, Neuron, write_direction
 from controlwindow.statistics import stable_seed
+
+_LARGE_VOCABULARY = 1 << 15
+"""A vocabulary from which the readout costs as much as many blocks, and probes are thinned."""
 
 
 class Response(NamedTuple):
@@ -60,29 +65,34 @@ def response_curve(
     """
     generator = torch.Generator().manual_seed(stable_seed("probe", seed, layer) % 2**31)
     units = nn.functional.normalize(torch.randn(directions, model.d_model, generator=generator), dim=-1)
-    packed = pack(model, generic.prompt_ids[:sequences], generic.token_ids[:sequences])
-    rows = len(packed.input_ids)
-    block = packed.repeat(directions)
+    texts = [(p, t) for p, t in list(zip(generic.prompt_ids, generic.token_ids, strict=True))[:sequences] if t]
+    thinned = is_thinned(model)
+    pairs = [
+        (unit, text)
+        for place, unit in enumerate(units)
+        for number, text in enumerate(texts)
+        if not thinned or (place + number) % 2 == 0
+    ]
+    lengths = np.array([len(tokens) for _, (_, tokens) in pairs], dtype=np.float64)
     curve = []
-    with measuring(model):
-        undosed = packed.logits(model).float().log_softmax(-1)
-        highest = undosed.amax(-1)
-        for t in doses:
-            length = t * generic.residual_norm[layer]
-            operations: list[RowOperations] = [(Inject(layer, length * unit),) for unit in units for _ in range(rows)]
-            with Intervention(model, operations) as intervention:
-                intervention.first_generated = block.first_generated
-                dosed = block.logits(model).float().log_softmax(-1)
-            dosed = dosed.view(directions, rows, *dosed.shape[1:])
-            divergence = (undosed.exp() * (undosed - dosed)).sum(-1)
-            chosen = undosed.expand_as(dosed).gather(-1, dosed.argmax(-1, keepdim=True))[..., 0]
-            surprise = highest - chosen
-            curve.append(
-                Response(float(divergence[:, packed.emitting].mean()), float(surprise[:, packed.emitting].mean()))
-            )
-            if curve[-1].divergence > stop_above:
-                break
+    for t in doses:
+        length = t * generic.residual_norm[layer]
+        rows = [ForcedRow(p, tokens, (Inject(layer, length * unit),)) for unit, (p, tokens) in pairs]
+        found = forced_pass(model, rows, divergence=True, every=1 + thinned)
+        divergence = float(np.average([row.divergence for row in found], weights=lengths))
+        curve.append(Response(divergence, float(np.average([row.surprise for row in found], weights=lengths))))
+        if curve[-1].divergence > stop_above:
+            break
     return curve
+
+
+def is_thinned(model: Model) -> bool:
+    """Whether probes of a model are thinned: every other position is read, and every direction meets half the answers.
+
+    Beyond a vocabulary of 2¹⁵ they are. Measured on SmolLM2-135M, layers 2 to 28: the dose of a level moves by up to
+    5 % and 1.5 % in the mean, at most 0.02 in c, where single directions lie 10 % apart (docs/performance.md).
+    """
+    return model.embeddings >= _LARGE_VOCABULARY
 
 
 def propagation(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch import nn
 
 from controlwindow.errors import OperationError
 from controlwindow.instruments.capture import capturing
@@ -79,13 +81,31 @@ class _Batch:
             "input_ids": encoded["input_ids"],
             **model.forward_options(mask, (mask.cumsum(-1) - 1).clamp(min=0)),
         }
+        self._given: dict[int, tuple[tuple[Any, ...], dict[str, Any]]] = {}
 
     def logits(self) -> torch.Tensor:
-        with measuring(self.model):
+        """A whole pass; what every block is given in it is kept."""
+        with measuring(self.model), ExitStack() as stack:
+            for layer, block in enumerate(self.model.blocks):
+                handle = block.register_forward_pre_hook(self._keeper(layer), with_kwargs=True)
+                stack.callback(handle.remove)
             logits: torch.Tensor = self.model.hf_model(**self._inputs).logits
         return logits
 
+    def _keeper(self, layer: int) -> Callable[..., None]:
+        def keep(_block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            self._given.setdefault(
+                layer,
+                (
+                    tuple(a.clone() if isinstance(a, torch.Tensor) else a for a in args),
+                    {name: v.clone() if isinstance(v, torch.Tensor) else v for name, v in kwargs.items()},
+                ),
+            )
+
+        return keep
+
     def run(self, layer: int, intervention: Intervention | None = None) -> _Passed:
+        """One block alone, on what it is given in a pass without hooks: no layer below it is part of the proof."""
         seen: dict[str, torch.Tensor] = {}
 
         def routing(_layer: int, experts: torch.Tensor, weights: torch.Tensor) -> None:
@@ -105,7 +125,8 @@ class _Batch:
                     layers=[layer],
                 )
             )
-            self.model.decoder(**self._inputs)
+            args, kwargs = self._given[layer]
+            self.model.blocks[layer](*args, **kwargs)
         return _Passed(seen["residual"], seen["output"], seen.get("experts"), seen.get("weights"), seen.get("gate"))
 
 

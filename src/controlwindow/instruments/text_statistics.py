@@ -19,6 +19,7 @@ from controlwindow.instruments.hooks import measuring
 from controlwindow.instruments.sequences import pack
 from controlwindow.models import Model
 from controlwindow.models.feedforward import effective_gain
+from controlwindow.models.kept import kept
 
 _SAMPLED_NUMBERS = 2**20
 """Residuals kept of a layer, in numbers: the same bound that the curves' cosines have."""
@@ -97,10 +98,8 @@ def text_statistics(model: Model, generic: GenericPass) -> TextStatistics:
         model: The model.
         generic: Its generic pass, whose answers are the text.
     """
-    key = ("text_statistics", generic.prompts, generic.token_ids)
-    if key not in model.cache:
-        model.cache[key] = _read(model, generic)
-    found: TextStatistics = model.cache[key]
+    key = ("text statistics", generic.prompt_ids, generic.token_ids)
+    found: TextStatistics = kept(model, key, lambda: _read(model, generic), (TextStatistics, LayerVariation))
     return found
 
 

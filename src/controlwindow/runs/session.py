@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from controlwindow.behaviors import Behavior, CoherenceDetector
+from controlwindow.behaviors import Behavior, CoherenceDetector, DetectorSetting
 from controlwindow.cells import Cell, Rows
-from controlwindow.instruments.generic import GenericPass, generic_pass
+from controlwindow.instruments.generic import GenericPass, default_prompts, generic_pass
 from controlwindow.instruments.proof import prove_hooks
 from controlwindow.measuring.detector import fit_detector
 from controlwindow.measuring.engine import Engine
 from controlwindow.models import Model
+from controlwindow.models.kept import kept, reused
 from controlwindow.runs.asks import Asks
 from controlwindow.runs.ledger import Ledger, settle_sensitivity
 from controlwindow.runs.progress import Progress
@@ -120,12 +122,14 @@ def prepare(
     ledger.remember("origin", "model", lambda: origin_record(model))
     if prove:
         with progress.stage(f"{model.name}: proving the hooks"):
-            # Proven in every process, noted once: what the hooks do depends on the machine at hand.
-            error = prove_hooks(model)
+            # What the hooks do depends on the machine at hand, so a proof is kept for it alone.
+            error = kept(model, ("hook proof", default_prompts(model)), lambda: prove_hooks(model))
             ledger.remember("proof", "hooks", lambda: {"relative_error": error, "layers": model.layers})
     with progress.stage(f"{model.name}: generic pass"):
         generic = generic_pass(model, generic_prompts)
     detector = set_detector(model, generic, ledger, seed, progress) if judge else None
+    if found := reused(model):
+        ledger.remember("reused", "reused", lambda: found)
     return Prepared(model, ledger, generic, detector, progress, chunk_rows)
 
 
@@ -136,9 +140,15 @@ def set_detector(
 
     def calibrated() -> dict[str, Any]:
         with progress.stage(f"{model.name}: setting the coherence detector"):
-            detector, calibration = fit_detector(model, generic, seed)
-        return {"detector": asdict(detector), "calibration": asdict(calibration)}
+            key = ("coherence detector", generic.prompt_ids, generic.token_ids, seed)
+            text = kept(model, key, lambda: _as_text(*fit_detector(model, generic, seed)))
+        calibrated: dict[str, Any] = json.loads(text)
+        return calibrated
 
     found = ledger.remember("coherence", "detector", calibrated)
     # A census once noted the detector alone.
     return CoherenceDetector(**found.get("detector", found))
+
+
+def _as_text(detector: CoherenceDetector, calibration: DetectorSetting) -> str:
+    return json.dumps({"detector": asdict(detector), "calibration": asdict(calibration)})

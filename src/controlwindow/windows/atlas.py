@@ -62,12 +62,19 @@ def predict_ceilings(
         UsageError: The list of neurons is empty.
     """
     generic = generic_pass(model) if generic is None else generic
-    features = layer_features(model, generic, probe=probe, progress=progress if probe else None)
+    named = None if neurons is None else [model.require(neuron) for neuron in neurons]
+    features = layer_features(
+        model,
+        generic,
+        probe=probe,
+        wanted={neuron.layer for neuron in named or ()},
+        progress=progress if probe else None,
+    )
     calibration = shipped_calibration()
     wanted: dict[int, list[int] | None] = dict.fromkeys(range(model.layers))
-    if neurons is not None:
+    if named is not None:
         wanted = {}
-        for neuron in map(model.require, neurons):
+        for neuron in named:
             chosen = wanted.setdefault(neuron.layer, [])
             assert chosen is not None
             chosen.append(model.neurons.column(neuron))

@@ -21,7 +21,7 @@ from controlwindow.instruments.dosing import CAPPED_DOSE, limit_directions
 from controlwindow.instruments.forced import ForcedRow, forced_pass
 from controlwindow.instruments.generic import GenericPass, generic_pass
 from controlwindow.instruments.operations import Add
-from controlwindow.instruments.probes import propagation
+from controlwindow.instruments.probes import is_thinned, propagation
 from controlwindow.instruments.text_statistics import text_statistics
 from controlwindow.models import Model, Neuron
 from controlwindow.windows.layer_features import LayerFeatures, layer_features
@@ -111,11 +111,16 @@ def subjects_of(
     if tier not in TIERS:
         raise UsageError(f"unknown tier {tier!r}", f"use one of {', '.join(TIERS)}")
     generic = generic_pass(model) if generic is None else generic
+    named = [(model.require(neuron), branch) for neuron, branch in pairs]
     if layers is None:
         layers = layer_features(
-            model, generic, probe=tier != "0", seed=seed, progress=progress if tier == "1/2" else None
+            model,
+            generic,
+            probe=tier != "0",
+            wanted={neuron.layer for neuron, _ in named},
+            seed=seed,
+            progress=progress if tier == "1/2" else None,
         )
-    named = [(model.require(neuron), branch) for neuron, branch in pairs]
     columns: dict[int, list[int]] = {}
     for neuron, _ in named:
         columns.setdefault(neuron.layer, []).append(model.neurons.column(neuron))
@@ -125,8 +130,7 @@ def subjects_of(
     dosed: Mapping[Pair, dict[str, float | None]] = {}
     moved: Mapping[Pair, float | None] = {}
     if tier == "1":
-        dosed = _dosed_features(model, generic, curves, progress)
-        moved = _propagations(model, generic, curves)
+        dosed, moved = _dosed_features(model, generic, curves, progress)
     found = []
     for neuron, branch in named:
         place = places[neuron.layer]
@@ -225,8 +229,8 @@ def _dosed_features(
     generic: GenericPass,
     curves: Mapping[Pair, Curve],
     progress: Callable[[int, int], None] | None,
-) -> dict[Pair, dict[str, float | None]]:
-    """Mean KL and surprise of every pair at `DOSES`, over the first generic answers."""
+) -> tuple[dict[Pair, dict[str, float | None]], dict[Pair, float | None]]:
+    """Mean KL and surprise of every pair at `DOSES`, and how far the larger one propagates, over generic answers."""
     texts = [(p, t) for p, t in zip(generic.prompt_ids, generic.token_ids, strict=True) if t][:TEXTS]
     # Rows of one layer next to each other share what lies below it.
     order = sorted(curves, key=lambda pair: pair[0].layer)
@@ -239,13 +243,16 @@ def _dosed_features(
             stands_for.setdefault((neuron, branch), []).append(plain)
             operations = (Add(neuron, branch * dose * budget),)
             rows += [ForcedRow(prompt, tokens, operations) for prompt, tokens in texts]
-    forced = forced_pass(model, rows, divergence=True, progress=progress)
+    forced = forced_pass(model, rows, divergence=True, every=1 + is_thinned(model), propagation=True, progress=progress)
     lengths = np.array([len(tokens) for _, tokens in texts], dtype=np.float64)
     weights = lengths / lengths.sum()
     shape = (len(order), len(DOSES), len(texts))
     divergence = np.array([f.divergence for f in forced]).reshape(shape) @ weights
     surprise = np.array([f.surprise for f in forced]).reshape(shape) @ weights
+    recomputed = np.array([f.recomputed for f in forced]).reshape(shape)[:, -1].sum(-1)
+    moved = np.array([f.moved for f in forced]).reshape(shape)[:, -1].sum(-1)
     found: dict[Pair, dict[str, float | None]] = {}
+    propagations: dict[Pair, float | None] = {}
     for place, pair in enumerate(order):
         found[pair] = {
             "own_divergence": float(divergence[place, 0]),
@@ -254,7 +261,16 @@ def _dosed_features(
             "own_surprise_1": float(surprise[place, 1]),
             "own_dose": own_dose(stands_for[pair], divergence[place].tolist(), OWN_LEVEL),
         }
-    return found
+        neuron, branch = pair
+        if model.post_norm(neuron.layer) is not None:
+            # There a dose has no one direction, and the move at the neuron's own layer is read as well.
+            dose, _ = equal_dose(curves[pair], DOSES[-1])
+            operations = (Add(neuron, branch * dose * generic.budget(model, neuron)),)
+            prompts, tokens = zip(*texts, strict=True)
+            propagations[pair] = propagation(model, neuron, operations, prompts, tokens)
+        else:
+            propagations[pair] = float(recomputed[place] / moved[place]) if moved[place] else None
+    return found, propagations
 
 
 def own_dose(doses: Sequence[float], responses: Sequence[float], level: float) -> float | None:
@@ -274,15 +290,3 @@ def own_dose(doses: Sequence[float], responses: Sequence[float], level: float) -
         slope = math.log(high / low) / math.log(second / first)
     reached = math.log(second) + math.log(level / high) / slope
     return math.exp(min(max(reached, math.log(_FURTHEST[0])), math.log(_FURTHEST[1])))
-
-
-def _propagations(model: Model, generic: GenericPass, curves: Mapping[Pair, Curve]) -> dict[Pair, float | None]:
-    """How far the larger dose of every pair propagates on the first generic answers."""
-    found = {}
-    for (neuron, branch), curve in curves.items():
-        dose, _ = equal_dose(curve, DOSES[-1])
-        operation = Add(neuron, branch * dose * generic.budget(model, neuron))
-        found[neuron, branch] = propagation(
-            model, neuron, (operation,), generic.prompt_ids[:TEXTS], generic.token_ids[:TEXTS]
-        )
-    return found

@@ -30,6 +30,7 @@ def audit(
     screen: str = "contrastive",
     top: int = 4,
     planted: bool = True,
+    probe: bool = True,
     seed: int = 0,
     generic_prompts: Sequence[str] | None = None,
     include_completions: bool = False,
@@ -50,6 +51,8 @@ def audit(
         screen: Screen whose top is tested.
         top: How many of the screen's top, and how many at random.
         planted: Whether an organism's planted neurons are tested.
+        probe: Whether ceilings are predicted from teacher-forced passes as well (tiers ½ and 1); off, from generic
+            text and weights alone, which saves minutes on a large model.
         seed: Seed of everything random.
         generic_prompts: Ordinary prompts for the generic pass; default the model's.
         include_completions: Show completions of sensitive behaviors in the report.
@@ -76,6 +79,7 @@ def audit(
         screen=screen,
         top=top,
         planted=planted,
+        probe=probe,
         seed=seed,
         generic_prompts=generic_prompts,
         include_completions=include_completions,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -33,7 +33,7 @@ from controlwindow.runs.scheduler import Scheduler
 from controlwindow.runs.session import prepare
 from controlwindow.screens import find_screen, screen_names
 from controlwindow.windows.failure import Reasons
-from controlwindow.windows.layer_features import features_from_record, layer_features
+from controlwindow.windows.layer_features import features_from_record, interpolation_error, layer_features
 from controlwindow.windows.precision import Float32Check
 from controlwindow.windows.prediction import predict_neurons
 from controlwindow.windows.search import Candidate, SearchTask, WindowSearch, stride_for
@@ -97,10 +97,10 @@ class Audit:
             generic_prompts=plan.generic_prompts,
         )
         generic = prepared.generic
-        self._read_layers(generic)
         scheduler = prepared.session(list(self.behaviors.values())).scheduler
         eligible = {name: self._eligible(scheduler, behavior) for name, behavior in self.behaviors.items()}
         selections = {name: self._select(scheduler, behavior, generic) for name, behavior in self.behaviors.items()}
+        self._read_layers(generic, selections.values())
         # All predictions first: a neuron tested for two behaviors is predicted before its first rollout for either.
         predictions = {
             name: self._predict(behavior, selections[name], generic) for name, behavior in self.behaviors.items()
@@ -111,21 +111,27 @@ class Audit:
         self.ledger.remember("finished", plan.kind, lambda: {"windows": len(windows)})
         return windows
 
-    def _read_layers(self, generic: GenericPass) -> None:
-        """Probe passes: what predictors read of every layer."""
+    def _read_layers(self, generic: GenericPass, selections: Iterable[Selection]) -> None:
+        """Probe passes: what predictors read of the layers that candidates lie in, and of some others."""
+        wanted = {Neuron.parse(name).layer for selection in selections for name in selection.sources}
 
         def read() -> dict[str, Any]:
             with self.progress.stage(f"{self.model.name}: probe passes") as stage:
                 features = layer_features(
                     self.model,
                     generic,
+                    probe=self.plan.probe,
+                    wanted=wanted,
                     seed=self.plan.seed,
                     progress=stage.update,
                     # Layer by layer, so that a run that is cut off here goes on where it was.
                     remember=lambda layer, compute: self.ledger.remember("probe pass", str(layer), compute),
                 )
-            layers = [asdict(layer) for layer in features]
-            return {"prompts": len(generic.prompts), "tokens": generic.positions, "layers": layers}
+            found: dict[str, Any] = {"prompts": len(generic.prompts), "tokens": generic.positions}
+            found["layers"] = [asdict(layer) for layer in features]
+            if any(layer.between is not None for layer in features):
+                found["interpolation_error"] = interpolation_error(features)
+            return found
 
         self.ledger.remember("generic", "generic", read)
 
@@ -230,7 +236,13 @@ class Audit:
             pairs = [(Neuron.parse(name), branch) for name, branch in missing]
             with self.progress.stage(f"{behavior.name}: predicted ceilings") as stage:
                 found = predict_neurons(
-                    self.model, pairs, generic, features, behavior=behavior.name, progress=stage.update
+                    self.model,
+                    pairs,
+                    generic,
+                    features,
+                    tier="1" if self.plan.probe else "0",
+                    behavior=behavior.name,
+                    progress=stage.update,
                 )
             self.ledger.record_all(
                 [("prediction", wanted[key], p.to_record()) for key, p in zip(missing, found, strict=True)]

@@ -24,6 +24,7 @@ class AuditPlan(ModelPlan):
         screen: The screen whose top is tested.
         top: How many of the screen's top, and how many at random.
         planted: Whether an organism's planted neurons are tested.
+        probe: Whether ceilings are predicted from teacher-forced passes (tiers ½ and 1), or from generic text alone.
         generic_prompts: Ordinary prompts given by the user; None for the default.
         chunk_rows: Most rows of a chunk.
         include_completions: Whether reports show completions of sensitive behaviors.
@@ -38,6 +39,7 @@ class AuditPlan(ModelPlan):
     screen: str = "contrastive"
     top: Annotated[int, Field(ge=0)] = 4
     planted: bool = True
+    probe: bool = True
     generic_prompts: tuple[str, ...] | None = None
     chunk_rows: int = CHUNK_ROWS
     include_completions: bool = False
@@ -47,10 +49,12 @@ class AuditPlan(ModelPlan):
         return (*self.neurons, *self.neurons_of.get(behavior, ()))
 
     def deciding(self) -> dict[str, Any]:
-        """What results depend on; runs planned before neurons could be named for single behaviors keep their names."""
+        """What results depend on; runs keep the names they had before there was a choice."""
         values = super().deciding()
         if not values["neurons_of"]:
             del values["neurons_of"]
+        if values["probe"]:
+            del values["probe"]
         return values
 
 
@@ -66,6 +70,7 @@ def plan_audit(
     screen: str = "contrastive",
     top: int = 4,
     planted: bool = True,
+    probe: bool = True,
     seed: int = 0,
     generic_prompts: Sequence[str] | None = None,
     include_completions: bool = False,
@@ -80,6 +85,7 @@ def plan_audit(
         screen: Screen whose top is tested.
         top: How many of the screen's top, and how many at random.
         planted: Whether an organism's planted neurons are tested.
+        probe: As `AuditPlan`.
         seed: Seed of everything random.
         generic_prompts: Ordinary prompts for the generic pass; None for the model's.
         include_completions: As `AuditPlan`.
@@ -107,6 +113,7 @@ def plan_audit(
         screen=screen,
         top=top,
         planted=planted,
+        probe=probe,
         seed=seed,
         generic_prompts=None if generic_prompts is None else tuple(generic_prompts),
         include_completions=include_completions,

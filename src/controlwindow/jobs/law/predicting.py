@@ -91,7 +91,7 @@ def predictions_of(model: Model, sizes: LawSizes, generic: GenericPass | None = 
     drawn = assign(model, None, ["any"], {}, silent, sizes, shared_columns(model))
     neurons = [Neuron.parse(a.neuron) for a in drawn if a.role == "held_out"]
     pairs = [(neuron, branch) for neuron in neurons for branch in BRANCHES]
-    layers = layer_features(model, generic, probe=sizes.tier != "0")
+    layers = layer_features(model, generic, probe=sizes.tier != "0", wanted={neuron.layer for neuron in neurons})
     predictions = predict_neurons(model, pairs, generic, layers, tier=sizes.tier)
     calibration = shipped_calibration()
     known = calibration.in_sample(model.fingerprint)
