@@ -71,7 +71,8 @@ def labels(tmp_path):
 def test_an_oracle_is_measured_on_labelled_answers(labels):
     answers = read_labels(labels, ["refusal"], prompt="q", answer="a", label="l")
     assert [one.label for one in answers] == [True, False, True, False]
-    assert judge_labelled(find_oracle("refusal")[0], answers) == [True, False, False, False]
+    said = judge_labelled(find_oracle("refusal")[0], answers)
+    assert [one.said for one in said] == [True, False, False, False]
 
 
 def test_labels_that_cannot_be_measured_on(labels):
