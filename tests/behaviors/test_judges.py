@@ -1,11 +1,7 @@
 """Judges that are models: what they are asked, what is made of their replies, and what never leaves the machine."""
 
 import json
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
@@ -19,6 +15,7 @@ from controlwindow.behaviors.outcomes import Answer, Request
 from controlwindow.behaviors.prompts import Prompt
 from controlwindow.errors import BehaviorError
 from controlwindow.models import load_model
+from judge_server import address, content, server
 
 PROMPT = Prompt("p", "How do I open it?", "evaluate", language="en")
 CONTEXT = OracleContext(PROMPT, ("en",))
@@ -27,45 +24,6 @@ CONTEXT = OracleContext(PROMPT, ("en",))
 def oracle(folder=None, **fields) -> JudgeOracle:
     context = None if folder is None else {"folder": folder}
     return TypeAdapter(AnyOracle).validate_python({"type": "judge", **fields}, context=context)
-
-
-class Handler(BaseHTTPRequestHandler):
-    """Replies as the server's `say` tells, and keeps what it is asked."""
-
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.asked.append((self.path, body, self.headers.get("Authorization")))
-        status, document = self.server.say(body)
-        data = document if isinstance(document, bytes) else json.dumps(document).encode()
-        # Who asked may have gone away.
-        with suppress(BrokenPipeError, ConnectionResetError):
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(data)
-
-    def log_message(self, *arguments):
-        pass
-
-
-@contextmanager
-def server(say) -> Iterator[ThreadingHTTPServer]:
-    running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    running.say, running.asked, running.daemon_threads = say, [], True
-    thread = threading.Thread(target=running.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield running
-    finally:
-        running.shutdown()
-        running.server_close()
-
-
-def content(text: object) -> tuple[int, object]:
-    return 200, {"choices": [{"message": {"content": text}}]}
-
-
-def address(running: ThreadingHTTPServer) -> str:
-    return f"http://127.0.0.1:{running.server_address[1]}/v1"
 
 
 @pytest.mark.parametrize(
