@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from synthetic import synthetic_values
 
 from controlwindow.report import load_document
 from controlwindow.report.judged import corrected_shares, judge_uses, oracle_figures
 from controlwindow.report.pages.audit.page import render_page
 from controlwindow.report.pages.audit.tables import coverage_lines
-from synthetic import synthetic_values
 
 RECORD = {
     "judges": {
