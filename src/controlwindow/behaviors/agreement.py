@@ -158,8 +158,8 @@ def corrected_rate(k: int, n: int, agreement: Agreement, seed: int = 0) -> Corre
         seed: Seed of the bootstrap.
 
     Example:
-        >>> corrected_rate(50, 100, Agreement(both=90, judge_only=20, people_only=10, neither=80)).value
-        0.42857142857142855
+        >>> round(corrected_rate(50, 100, Agreement(both=90, judge_only=20, people_only=10, neither=80)).value, 3)
+        0.429
     """
     found, wrong = agreement.true_positive_rate, agreement.false_positive_rate
     if not n or found is None or wrong is None or found <= wrong:
