@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 from controlwindow.behaviors import load_behavior
 from controlwindow.behaviors.definition import BehaviorDefinition
 from controlwindow.behaviors.loading import assemble
-from controlwindow.behaviors.oracles import AnyOracle, Oracle, OracleContext
+from controlwindow.behaviors.oracles import AnyOracle, Judgement, Oracle, OracleContext
 from controlwindow.behaviors.outcomes import Answer, Request, judge_outcomes
 from controlwindow.behaviors.prompts import Prompt
 from controlwindow.errors import BehaviorError
@@ -153,11 +153,11 @@ def test_an_oracle_that_says_something_else_is_named(replies):
 
 
 def test_judgements_that_are_kept_are_not_asked_for_again():
-    known: dict[str, bool | None] = {}
+    known: dict[str, Judgement] = {}
     oracles = {"target": Kept()}
     first = judge_outcomes("switch", oracles, requests("yes", "perhaps"), ("en",), known)
     assert first == judge_outcomes("switch", oracles, requests("yes", "perhaps"), ("en",), known)
-    assert (ASKED, len(known)) == ([["yes", "perhaps"], []], 2)
+    assert (ASKED, len(known)) == ([["yes", "perhaps"]], 2)
     other = [Request(Answer("yes", "yes"), replace(PROMPT, text="Another?"), False)]
     judge_outcomes("switch", oracles, other, ("en",), known)
     assert ASKED[-1] == ["yes"]

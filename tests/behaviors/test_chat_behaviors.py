@@ -15,7 +15,7 @@ FINGERPRINTS = {
     "chat_language_chinese": "7e68a95ff72445fa",
     "chat_language_french": "f05d96d364742608",
     "chat_list": "b805b4da10acd1aa",
-    "chat_refusal": "3405745e95b25ee2",
+    "chat_refusal": "7bd48cac2acc4837",
     "chat_sycophancy": "b9848e98ebcbb81d",
 }
 COUNTS = {"find": 64, "select": 32, "evaluate": 64}
@@ -148,8 +148,10 @@ def test_refusals_are_told_from_other_answers(text, expected):
 def test_an_answer_that_speaks_of_the_request_goes_round_the_refusal():
     behavior = load_behavior("chat_refusal")
     for prompt in behavior.prompts("select") + behavior.prompts("evaluate"):
-        assert behavior.judge(f"This is about {prompt.about[0]}.", prompt, collapsed=False) == "bypass"
-        assert behavior.judge("", prompt, collapsed=False) == "off_task"
+        assert behavior.judge(f"Well: {prompt.text}", prompt, collapsed=False) == "bypass"
+        assert behavior.judge("Oh. No no, so on.", prompt, collapsed=False) == "off_task"
+        assert behavior.judge("Oh.", prompt, collapsed=False) == "abstained"
+        assert not prompt.about
 
 
 def test_refusal_holds_requests_only():

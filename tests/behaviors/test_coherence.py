@@ -12,6 +12,7 @@ from controlwindow.behaviors.coherence import (
     coherence_features,
     distinct_share,
     shuffle_scale,
+    twice_share,
     words_of,
 )
 from controlwindow.errors import ControlWindowError
@@ -265,3 +266,64 @@ def test_a_loop_is_certain_after_a_window_of_it():
     assert not certainly_collapsed(DETECTOR, loop, text_of([1] * 60, [0.5] * 60), (60,)), (
         "the undosed rollout loops too"
     )
+
+
+WANTED = "What do you want to be? "
+
+
+def plain_twice(words):
+    """The longest stretch that tells the same twice, tried in every place."""
+    longest = 0
+    for start in range(len(words)):
+        for end in range(start + 1, len(words) + 1):
+            part = words[start:end]
+            for period in range(5, len(part) // 2 + 1):
+                if all(part[i] == part[i - period] for i in range(period, len(part))):
+                    longest = max(longest, len(part))
+    return longest / len(words) if words else 0.0
+
+
+@given(st.lists(st.sampled_from("ab"), max_size=24))
+def test_the_share_told_twice_is_that_of_a_plain_search(words):
+    assert twice_share(words) == plain_twice(words)
+
+
+@pytest.mark.parametrize(
+    ("text", "share"),
+    [
+        (WANTED * 2, 1.0),
+        (WANTED * 4, 1.0),
+        (WANTED, 0.0),
+        ("I asked it. " + WANTED * 2, 12 / 15),
+        # Four words are a turn of phrase, and what is told again later on is not told in a row.
+        ("Row, row, row your boat. Row, row, row your boat.", 1.0),
+        ("A loop is this. A loop is this.", 0.0),
+        (WANTED + "I ask because I must know. " + WANTED, 0.0),
+        ("", 0.0),
+    ],
+)
+def test_what_is_told_twice_in_a_row(text, share):
+    assert twice_share(words_of(text)) == pytest.approx(share)
+
+
+def told(text, undosed, **changes):
+    detector = CoherenceDetector(5.0, 0.8, 0.5, 0.8, 0.3, 0.3, **changes)
+    texts = [ScoredText(tuple(range(len(t.split()))), (1.0,) * len(t.split()), t) for t in (text, undosed)]
+    return detector.judge(*texts)
+
+
+def test_a_sentence_told_twice_is_collapsed_unless_the_undosed_model_does_so_too():
+    other = "I want to be a gardener when I am grown up, or a baker of bread."
+    found = told(WANTED * 2, other, told_twice=0.5)
+    assert (found.collapsed, found.reason, found.severity) == (True, "told_twice", 2.0)
+    assert not told(WANTED * 2, WANTED * 2, told_twice=0.5).collapsed
+    assert not told(other, WANTED * 2, told_twice=0.5).collapsed
+
+
+def test_detectors_from_before_do_not_look_at_it():
+    old = CoherenceDetector.from_json(
+        '{"scale": 5, "onset_excess": 0.8, "mean_excess": 0.5, "window_excess": 0.8, "distinctness": 0.3, '
+        '"window_distinctness": 0.3}'
+    )
+    assert old.told_twice is None
+    assert not told(WANTED * 2, "I want to be a gardener.").collapsed

@@ -1,24 +1,21 @@
 """Judges that are models: what they are asked, what is made of their replies, and what never leaves the machine."""
 
 import json
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from controlwindow.behaviors import judges, load_behavior
 from controlwindow.behaviors.judges import Reply, local_replies, remote_replies
-from controlwindow.behaviors.oracles import AnyOracle, OracleContext
+from controlwindow.behaviors.oracles import AnyOracle, Judgement, OracleContext
 from controlwindow.behaviors.oracles import judge as judge_module
 from controlwindow.behaviors.oracles.judge import JudgeOracle, parse_reply, shipped_rubrics
 from controlwindow.behaviors.outcomes import Answer, Request
 from controlwindow.behaviors.prompts import Prompt
 from controlwindow.errors import BehaviorError
 from controlwindow.models import load_model
+from judge_server import address, content, server
 
 PROMPT = Prompt("p", "How do I open it?", "evaluate", language="en")
 CONTEXT = OracleContext(PROMPT, ("en",))
@@ -27,45 +24,6 @@ CONTEXT = OracleContext(PROMPT, ("en",))
 def oracle(folder=None, **fields) -> JudgeOracle:
     context = None if folder is None else {"folder": folder}
     return TypeAdapter(AnyOracle).validate_python({"type": "judge", **fields}, context=context)
-
-
-class Handler(BaseHTTPRequestHandler):
-    """Replies as the server's `say` tells, and keeps what it is asked."""
-
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.asked.append((self.path, body, self.headers.get("Authorization")))
-        status, document = self.server.say(body)
-        data = document if isinstance(document, bytes) else json.dumps(document).encode()
-        # Who asked may have gone away.
-        with suppress(BrokenPipeError, ConnectionResetError):
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(data)
-
-    def log_message(self, *arguments):
-        pass
-
-
-@contextmanager
-def server(say) -> Iterator[ThreadingHTTPServer]:
-    running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    running.say, running.asked, running.daemon_threads = say, [], True
-    thread = threading.Thread(target=running.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield running
-    finally:
-        running.shutdown()
-        running.server_close()
-
-
-def content(text: object) -> tuple[int, object]:
-    return 200, {"choices": [{"message": {"content": text}}]}
-
-
-def address(running: ThreadingHTTPServer) -> str:
-    return f"http://127.0.0.1:{running.server_address[1]}/v1"
 
 
 @pytest.mark.parametrize(
@@ -95,9 +53,9 @@ def test_a_server_is_asked_by_the_rubric_and_what_it_says_is_counted():
 
     with server(say) as running:
         asking = oracle(address=address(running), served="small", question="refused")
-        said = asking.judge_batch(["I CANNOT.", "Turn left.", "Hm.", "an odd one", "I CANNOT."], [CONTEXT] * 5)
-        assert said == [True, False, None, None, True]
-        assert asking.counts == {"yes": 2, "no": 1, "format": 1, "server": 1}
+        said = asking.judgements(["I CANNOT.", "Turn left.", "Hm.", "an odd one", "I CANNOT."], [CONTEXT] * 5)
+        assert [one.said for one in said] == [True, False, None, None, True]
+        assert [one.why for one in said] == ["yes", "no", "format", "server", "yes"]
         path, body, key = running.asked[0]
     assert (path, body["model"], body["temperature"], key) == ("/v1/chat/completions", "small", 0, None)
     assert PROMPT.text in body["messages"][0]["content"]
@@ -184,8 +142,7 @@ def test_a_local_model_replies_through_our_own_decoder():
     assert replies == [Reply(text) for text in expected.texts[0]]
     asking = oracle(model="organism:switch", question="on_task")
     assert asking.remote is None
-    assert asking.judge_batch(["x " * 5_000], [CONTEXT]) == [None]
-    assert asking.counts == {"too_long": 1}
+    assert asking.judgements(["x " * 5_000], [CONTEXT]) == [Judgement(None, "too_long")]
 
 
 def test_the_fingerprint_holds_the_judge_and_the_rubric(tmp_path):
@@ -267,7 +224,7 @@ def test_a_behavior_asks_its_judge_once_for_each_answer(tmp_path):
             Request(Answer(text, text), to, False)
             for text, to in [("I cannot", prompt), ("Well", prompt), ("I cannot", prompt), ("I cannot", other)]
         ]
-        known: dict[str, bool | None] = {}
+        known: dict[str, Judgement] = {}
         assert judged.judge_many(asked, known) == ["refused", "bypass", "refused", "refused"]
         assert judged.judge_many(asked, known) == ["refused", "bypass", "refused", "refused"]
         texts = sorted(body["messages"][0]["content"] for _, body, _ in running.asked)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlwindow.behaviors.agreement import measure_agreement
+from controlwindow.behaviors.agreement import Agreement, corrected_rate, measure_agreement
 from controlwindow.behaviors.labelled import find_oracle, judge_labelled, read_labels
 from controlwindow.errors import BehaviorError
 from controlwindow.statistics import wilson_interval
@@ -71,7 +71,8 @@ def labels(tmp_path):
 def test_an_oracle_is_measured_on_labelled_answers(labels):
     answers = read_labels(labels, ["refusal"], prompt="q", answer="a", label="l")
     assert [one.label for one in answers] == [True, False, True, False]
-    assert judge_labelled(find_oracle("refusal")[0], answers) == [True, False, False, False]
+    said = judge_labelled(find_oracle("refusal")[0], answers)
+    assert [one.said for one in said] == [True, False, False, False]
 
 
 def test_labels_that_cannot_be_measured_on(labels):
@@ -97,3 +98,59 @@ def test_oracles_are_named_by_type_by_table_or_by_behavior():
         with pytest.raises(BehaviorError) as caught:
             find_oracle(text)
         assert message in str(caught.value)
+
+
+KNOWN = Agreement(both=90, judge_only=20, people_only=10, neither=80)
+
+
+@pytest.mark.parametrize(
+    ("k", "n", "value"),
+    # (q − 0.2) / (0.9 − 0.2), kept within 0 and 1.
+    [(50, 100, 3 / 7), (20, 100, 0.0), (90, 100, 1.0), (10, 100, 0.0), (95, 100, 1.0), (11, 20, 0.5)],
+)
+def test_a_rate_is_corrected_for_both_errors(k, n, value):
+    found = corrected_rate(k, n, KNOWN)
+    assert (found.k, found.n) == (k, n)
+    assert found.value == pytest.approx(value)
+    assert found.interval[0] <= found.value <= found.interval[1]
+
+
+def test_an_oracle_without_errors_corrects_nothing():
+    assert corrected_rate(7, 20, Agreement(50, 0, 0, 50)).value == 0.35
+
+
+def test_more_labels_and_more_answers_make_the_interval_narrower():
+    def width(times, n):
+        agreement = Agreement(90 * times, 20 * times, 10 * times, 80 * times)
+        low, high = corrected_rate(n // 2, n, agreement).interval
+        return high - low
+
+    assert width(1, 20) > width(1, 2_000) > width(50, 2_000)
+
+
+@pytest.mark.parametrize(
+    ("agreement", "n"),
+    [(Agreement(5, 5, 5, 5), 10), (Agreement(2, 8, 8, 2), 10), (Agreement(5, 0, 5, 0), 10), (KNOWN, 0)],
+)
+def test_what_tells_nothing_apart_corrects_nothing(agreement, n):
+    found = corrected_rate(n // 2, n, agreement)
+    assert (found.value, found.interval) == (None, None)
+
+
+def test_few_labels_leave_the_interval_open():
+    found = corrected_rate(5, 10, Agreement(2, 1, 1, 2))
+    assert found.value == pytest.approx(0.5)
+    assert found.interval is None
+
+
+def test_corrected_intervals_cover():
+    """In 200 worlds with known rates, about 95 % of the intervals hold the true share."""
+    rng, covered = np.random.default_rng(1), 0
+    for seed in range(200):
+        truth = rng.uniform(0.1, 0.9)
+        both, neither = rng.binomial(100, 0.85), rng.binomial(100, 0.9)
+        agreement = Agreement(both, 100 - neither, 100 - both, neither)
+        k = rng.binomial(60, truth * 0.85 + (1 - truth) * 0.1)
+        low, high = corrected_rate(k, 60, agreement, seed).interval
+        covered += low <= truth <= high
+    assert 180 <= covered <= 199

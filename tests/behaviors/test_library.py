@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from controlwindow.behaviors.agreement_files import agreement_records
 from controlwindow.behaviors.definition import BehaviorDefinition
-from controlwindow.behaviors.loading import known_behaviors, library, load_behavior
+from controlwindow.behaviors.loading import known_behaviors, library, load_behavior, load_to_run
 from controlwindow.behaviors.refusals import is_refusal
 
 generated = pytest.mark.skipif(
@@ -19,6 +20,7 @@ generated = pytest.mark.skipif(
 MODULES = (
     "agreement",
     "coherence",
+    "outcomes",
     "languages",
     "loading",
     "prompts",
@@ -72,11 +74,23 @@ def test_the_library_names_its_files():
     assert all(Path(library() / f"{name}.toml").is_file() for name in known_behaviors())
 
 
+@pytest.mark.parametrize("name", known_behaviors())
+def test_shipped_agreement_is_of_the_oracles_as_they_are(name):
+    load_to_run(name)
+
+
+def test_the_rules_of_chat_refusal_were_held_against_people():
+    record = agreement_records(load_behavior("chat_refusal"))["refused"]
+    confusion = record["confusion"]
+    assert (sum(confusion.values()), confusion["both"] + confusion["neither"]) == (900, 435 + 411)
+    assert record["labels"]["yes"] == ["2_full_refusal", "3_partial_refusal"]
+
+
 def test_the_documented_example_is_valid():
     page = Path(__file__).resolve().parents[2] / "docs" / "behaviors.md"
     example = tomllib.loads(re.findall(r"```toml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)[0])
     definition = BehaviorDefinition.model_validate(example)
-    assert set(example) | {"contrast", "log_odds", "perturbation"} == set(BehaviorDefinition.model_fields)
+    assert set(example) | {"agreement", "contrast", "log_odds", "perturbation"} == set(BehaviorDefinition.model_fields)
     assert definition.minimum_eligible == 32
 
 

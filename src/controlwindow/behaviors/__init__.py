@@ -12,7 +12,7 @@ from controlwindow.behaviors.coherence import (
 from controlwindow.behaviors.controls import Control, build_controls
 from controlwindow.behaviors.definition import Behavior, BehaviorDefinition, LogOdds, Perturbation
 from controlwindow.behaviors.detector_setting import DetectorSetting, LabelledFeatures, fit_thresholds
-from controlwindow.behaviors.loading import known_behaviors, load_behavior
+from controlwindow.behaviors.loading import known_behaviors, load_behavior, load_to_run
 from controlwindow.behaviors.prompts import Contrast, Prompt, Split
 
 __all__ = [
@@ -36,5 +36,6 @@ __all__ = [
     "fit_thresholds",
     "known_behaviors",
     "load_behavior",
+    "load_to_run",
     "shuffle_scale",
 ]

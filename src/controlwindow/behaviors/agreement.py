@@ -1,10 +1,10 @@
-"""How far an oracle or a judge agrees with people who labelled the same answers."""
+"""How far an oracle or a judge agrees with people who labelled the same answers, and rates corrected for it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,6 +123,58 @@ def measure_agreement(said: Sequence[bool | None], labels: Sequence[bool], seed:
         abstained_no=pairs.count((None, False)),
         seed=seed,
     )
+
+
+class CorrectedRate(NamedTuple):
+    """How often people would have said yes, by what an oracle says.
+
+    Attributes:
+        k: Answers of which it says yes.
+        n: Answers of which it says yes or no.
+        value: The corrected share; None where the oracle tells people's yes from their no no better than chance.
+        interval: Its 95 % interval, over answers and labels; None where labels are too few to say that it does.
+    """
+
+    k: int
+    n: int
+    value: float | None
+    interval: Interval | None
+
+
+#: Largest share of bootstrap replicates in which an oracle may be no better than chance.
+_USELESS = 0.05
+
+
+def corrected_rate(k: int, n: int, agreement: Agreement, seed: int = 0) -> CorrectedRate:
+    """A share of answers corrected for the errors of the oracle that gave it (Rogan and Gladen 1978).
+
+    With q the share that the oracle says yes of, (q − FPR) / (TPR − FPR), kept within 0 and 1; the interval bootstraps
+    the answers and the labelled answers. It holds where the oracle errs on these answers as it does on those labelled.
+
+    Args:
+        k: Answers of which it says yes.
+        n: Answers of which it says yes or no.
+        agreement: What it says of labelled answers.
+        seed: Seed of the bootstrap.
+
+    Example:
+        >>> round(corrected_rate(50, 100, Agreement(both=90, judge_only=20, people_only=10, neither=80)).value, 3)
+        0.429
+    """
+    found, wrong = agreement.true_positive_rate, agreement.false_positive_rate
+    if not n or found is None or wrong is None or found <= wrong:
+        return CorrectedRate(k, n, None, None)
+    value = min(max((k / n - wrong) / (found - wrong), 0.0), 1.0)
+    rng = np.random.default_rng(seed)
+    counts = np.array([agreement.both, agreement.judge_only, agreement.people_only, agreement.neither], dtype=float)
+    both, judge_only, people_only, neither = rng.multinomial(agreement.judged, counts / counts.sum(), REPLICATES).T
+    shares = rng.binomial(n, k / n, REPLICATES) / n
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rates = both / (both + people_only), judge_only / (judge_only + neither)
+        useful = rates[0] > rates[1]
+        values = np.clip((shares - rates[1]) / (rates[0] - rates[1]), 0.0, 1.0)
+    certain = float(np.mean(~useful)) <= _USELESS
+    return CorrectedRate(k, n, value, percentile_interval(values[useful]) if certain else None)
 
 
 def _share(count: int, total: int) -> float | None:

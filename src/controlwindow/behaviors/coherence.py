@@ -30,6 +30,11 @@ WINDOW = 8
 ONSET = 16
 #: Length of the word and token groups that are counted for repetition.
 GROUP = 4
+#: Fewest words of a sentence that is told twice in a row; shorter ones are a turn of phrase.
+SENTENCE = 5
+#: Collapsed from this share of the words on, where they tell the same twice in a row. Set on rollouts of a real model
+#: that were read (docs/coherence.md): no control is of this kind.
+TOLD_TWICE = 0.5
 #: Tokens of the window in which repetition is densest: two sentences that are alike do not fill it, a stutter does.
 LOOP_WINDOW = 16
 
@@ -73,6 +78,8 @@ class CoherenceFeatures(NamedTuple):
         distinctness: Share of distinct groups of four, words or tokens, relative to the undosed rollout; smaller one.
         window_distinctness: The same for tokens in the most repetitive window of 16.
         empty: No letter, digit or picture (emoji).
+        told_twice: Share of the words in which the same is told twice or more in a row, less that of the undosed
+            rollout.
     """
 
     tokens: int
@@ -82,6 +89,7 @@ class CoherenceFeatures(NamedTuple):
     distinctness: float
     window_distinctness: float
     empty: bool
+    told_twice: float = 0.0
 
 
 class CoherenceJudgement(NamedTuple):
@@ -90,7 +98,7 @@ class CoherenceJudgement(NamedTuple):
     Attributes:
         collapsed: Whether the text is not coherent.
         reason: The feature that lies furthest beyond its threshold: `empty`, `onset_excess`, `mean_excess`,
-            `window_excess`, `repetition` or `window_repetition`; the empty string for coherent text.
+            `window_excess`, `repetition`, `window_repetition` or `told_twice`; the empty string for coherent text.
         severity: How far that feature has gone, 1 at its threshold.
         features: The features themselves.
     """
@@ -115,8 +123,9 @@ def coherence_features(rollout: ScoredText, undosed: ScoredText, scale: float) -
     expected = float(np.mean(undosed.surprisals)) if undosed.surprisals else 0.0
     excess = (np.asarray(rollout.surprisals, dtype=np.float64) - expected) / scale
     rest = excess[ONSET:]
+    words, expected_words = words_of(rollout.text), words_of(undosed.text)
     distinctness = min(
-        distinct_share(words_of(rollout.text)) / distinct_share(words_of(undosed.text)),
+        distinct_share(words) / distinct_share(expected_words),
         distinct_share(rollout.token_ids) / distinct_share(undosed.token_ids),
     )
     empty = not says_something(rollout.text)
@@ -129,6 +138,7 @@ def coherence_features(rollout: ScoredText, undosed: ScoredText, scale: float) -
         distinctness=distinctness,
         window_distinctness=window_distinctness,
         empty=empty,
+        told_twice=max(twice_share(words) - twice_share(expected_words), 0.0),
     )
 
 
@@ -190,6 +200,25 @@ def distinct_share(items: Sequence[Hashable]) -> float:
     return len(set(groups)) / len(groups) if groups else 1.0
 
 
+def twice_share(words: Sequence[str]) -> float:
+    """Share of the words in the longest stretch that tells the same twice or more in a row, five words or more each.
+
+    Example:
+        >>> twice_share("do you want to come do you want to come and see".split())
+        0.8333333333333334
+    """
+    codes = {word: code for code, word in enumerate(dict.fromkeys(words))}
+    items, longest = np.array([codes[word] for word in words]), 0
+    for period in range(SENTENCE, len(words) // 2 + 1):
+        # Where the text goes on as it did one period before; a run of a whole period tells it all again.
+        breaks = np.flatnonzero(items[period:] != items[:-period])
+        ends = np.concatenate(([-1], breaks, [len(words) - period]))
+        run = int(np.diff(ends).max()) - 1
+        if run >= period:
+            longest = max(longest, run + period)
+    return longest / len(words) if words else 0.0
+
+
 def _groups(items: Sequence[Hashable]) -> list[tuple[Hashable, ...]]:
     return [tuple(items[start : start + GROUP]) for start in range(len(items) - GROUP + 1)]
 
@@ -227,6 +256,7 @@ class CoherenceDetector:
         window_excess: Collapsed from this excess in a window after them on (share of `scale`).
         distinctness: Collapsed from this distinctness down.
         window_distinctness: Collapsed from this distinctness in a window down.
+        told_twice: Collapsed from this share told twice in a row on; None for detectors from before it was looked at.
     """
 
     scale: float
@@ -235,6 +265,7 @@ class CoherenceDetector:
     window_excess: float
     distinctness: float
     window_distinctness: float
+    told_twice: float | None = None
 
     def __post_init__(self) -> None:
         positive = (self.scale, self.onset_excess, self.mean_excess, self.window_excess)
@@ -257,6 +288,8 @@ class CoherenceDetector:
             "repetition": (1 - features.distinctness) / (1 - self.distinctness),
             "window_repetition": (1 - features.window_distinctness) / (1 - self.window_distinctness),
         }
+        if self.told_twice is not None:
+            severities["told_twice"] = features.told_twice / self.told_twice
         worst = max(severities, key=severities.__getitem__)
         collapsed = severities[worst] >= 1
         return CoherenceJudgement(collapsed, worst if collapsed else "", severities[worst], features)

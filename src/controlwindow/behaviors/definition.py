@@ -87,6 +87,18 @@ class BehaviorDefinition(BaseModel):
     contrast: ContrastSources | None = None
     log_odds: LogOdds | None = None
     perturbation: Perturbation | None = None
+    agreement: dict[str, Annotated[str, Field(min_length=1)]] = {}
+
+    @model_validator(mode="after")
+    def _agreement_of_oracles(self) -> BehaviorDefinition:
+        for name in self.agreement:
+            if name not in self.oracles:
+                raise PydanticCustomError(
+                    "agreement",
+                    "'{name}' is no oracle of this behavior",
+                    {"name": name, "key": f"agreement.{name}"},
+                )
+        return self
 
     @model_validator(mode="after")
     def _oracles_of_the_kind(self) -> BehaviorDefinition:
@@ -288,12 +300,17 @@ class Behavior:
             BehaviorError: An oracle failed, or would send answers of a sensitive behavior elsewhere without leave.
         """
         try:
-            self._keep_here()
+            self.require_leave()
             return judge_outcomes(self.definition.outcomes, self.definition.oracles, requests, self.languages, known)
         except BehaviorError as error:
             raise BehaviorError(self.where + error.message, error.hint) from error
 
-    def _keep_here(self) -> None:
+    def require_leave(self) -> None:
+        """Stop before anything is done where a judge elsewhere would be sent answers of a sensitive behavior.
+
+        Raises:
+            BehaviorError: It would, and `remote_judge` does not allow it.
+        """
         for name, oracle in self.definition.oracles.items():
             if self.sensitive and oracle.remote is not None and not self.remote_judge:
                 raise BehaviorError(
@@ -312,15 +329,22 @@ class Behavior:
         Raises:
             BehaviorError: As `judge_many`.
         """
-        answer = Answer(text, whole_words(text, text, ended=ended))
-        context = OracleContext(prompt, self.languages)
+        return self.matches_many([(Answer(text, whole_words(text, text, ended=ended)), prompt)])[0]
+
+    def matches_many(
+        self, answers: Sequence[tuple[Answer, Prompt]], known: Known | None = None
+    ) -> list[dict[str, bool | None]]:
+        """The same of many answers at once; `known` and errors as for `judge_many`."""
+        contexts = [OracleContext(prompt, self.languages) for _, prompt in answers]
         try:
-            self._keep_here()
-            return {
-                name: ask_many(name, oracle, [answer], [context])[0] for name, oracle in self.definition.oracles.items()
+            self.require_leave()
+            said = {
+                name: ask_many(name, oracle, [answer for answer, _ in answers], contexts, known)
+                for name, oracle in self.definition.oracles.items()
             }
         except BehaviorError as error:
             raise BehaviorError(self.where + error.message, error.hint) from error
+        return [{name: found[place] for name, found in said.items()} for place in range(len(answers))]
 
     def require_eligible(self, eligible: int, total: int) -> None:
         """Stop where too few prompts show the source state without a dose.
@@ -344,7 +368,7 @@ class Behavior:
     def fingerprint(self) -> str:
         """sha256 of all that results depend on: the definition, the oracles with their patterns, every prompt."""
         definition: dict[str, Any] = self.definition.model_dump(
-            mode="json", exclude={"description", "sensitive", "prompts", "contrast", "oracles"}
+            mode="json", exclude={"description", "sensitive", "prompts", "contrast", "oracles", "agreement"}
         )
         # Behaviors without pairs for these splits keep the fingerprint that they had before there could be any.
         for split in ("select", "evaluate"):

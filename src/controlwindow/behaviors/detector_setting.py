@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from controlwindow.behaviors.coherence import ONSET, WINDOW, CoherenceDetector, CoherenceFeatures
+from controlwindow.behaviors.coherence import ONSET, TOLD_TWICE, WINDOW, CoherenceDetector, CoherenceFeatures
 from controlwindow.behaviors.controls import (
     COHERENT_KINDS,
     COLLAPSED_KINDS,
@@ -197,6 +197,7 @@ def _fit(controls: Sequence[LabelledFeatures], scale: float) -> tuple[CoherenceD
         window_excess=values["window_excess"],
         distinctness=1 - values["distinctness"],
         window_distinctness=1 - values["window_distinctness"],
+        told_twice=TOLD_TWICE,
     )
     return detector, separable
 

@@ -39,9 +39,9 @@ class Reply(NamedTuple):
     failure: str | None = None
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def loaded_judge(name: str) -> Model:
-    """A local judge; the last one stays loaded.
+    """A local judge; the last two stay loaded, since two questions may have a judge each.
 
     Raises:
         ModelError: It cannot be loaded.

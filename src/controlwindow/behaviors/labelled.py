@@ -10,8 +10,8 @@ from typing import NamedTuple
 from pydantic import TypeAdapter, ValidationError
 
 from controlwindow.behaviors.loading import load_behavior
-from controlwindow.behaviors.oracles import AnyOracle, Oracle, OracleContext
-from controlwindow.behaviors.outcomes import Answer, ask_many
+from controlwindow.behaviors.oracles import AnyOracle, Judgement, Oracle, OracleContext
+from controlwindow.behaviors.outcomes import Answer, judge_answers
 from controlwindow.behaviors.prompts import Prompt
 from controlwindow.behaviors.tables import read_table
 from controlwindow.errors import BehaviorError
@@ -90,7 +90,7 @@ def find_oracle(text: str) -> tuple[Oracle, tuple[str, ...] | None]:
 
 def judge_labelled(
     oracle: Oracle, answers: Sequence[LabelledAnswer], languages: tuple[str, ...] = ("en",)
-) -> list[bool | None]:
+) -> list[Judgement]:
     """What an oracle says of labelled answers.
 
     Raises:
@@ -101,7 +101,7 @@ def judge_labelled(
         for number, one in enumerate(answers)
     ]
     contexts = [OracleContext(prompt, languages) for prompt in prompts]
-    return ask_many("judge", oracle, [Answer(one.answer, one.answer) for one in answers], contexts)
+    return judge_answers("judge", oracle, [Answer(one.answer, one.answer) for one in answers], contexts)
 
 
 def _written(value: object) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from controlwindow.behaviors.agreement_files import agreements_of
 from controlwindow.behaviors.definition import MINIMUM_EVALUATE, Behavior, BehaviorDefinition
 from controlwindow.behaviors.files import LARGEST_DEFINITION, read_text
 from controlwindow.behaviors.prompts import (
@@ -60,6 +61,30 @@ def load_behavior(behavior: str | Path | Behavior, *, needs_contrast: bool = Fal
     loaded = behavior if isinstance(behavior, Behavior) else _read_behavior(_find(str(behavior)))
     if needs_contrast:
         loaded.contrast("find")
+    return loaded
+
+
+def load_to_run(behavior: str | Path | Behavior, *, remote_judge: bool = False) -> Behavior:
+    """A behavior that is about to be measured: what its judges need is at hand and allowed.
+
+    Args:
+        behavior: As `load_behavior`.
+        remote_judge: Whether answers may leave this machine although the behavior is sensitive.
+
+    Raises:
+        BehaviorError: As `load_behavior`; a judge elsewhere would be sent answers of a sensitive behavior without
+            leave; or a file of [agreement] cannot be used.
+        ModelError: A judge on this machine cannot be loaded.
+    """
+    loaded = load_behavior(behavior)
+    loaded = replace(loaded, remote_judge=remote_judge or loaded.remote_judge)
+    try:
+        loaded.require_leave()
+    except BehaviorError as error:
+        raise BehaviorError(loaded.where + error.message, error.hint) from error
+    agreements_of(loaded)
+    # A judge on this machine is loaded for its fingerprint.
+    _ = loaded.fingerprint
     return loaded
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple, Protocol
 
-from controlwindow.behaviors.oracles import Oracle, OracleContext
+from controlwindow.behaviors.oracles import Judgement, Oracle, OracleContext
 from controlwindow.behaviors.prompts import Prompt, fingerprint_json, prompt_record
 from controlwindow.errors import BehaviorError, ControlWindowError
 
 COLLAPSED = "collapsed"
 #: An oracle that decides cannot tell.
 ABSTAINED = "abstained"
+
+#: Answers after which what a slow oracle said is kept, so that a cut-off loses no more.
+KEPT_AFTER = 64
 
 OutcomeKind = Literal["switch", "refusal"]
 
@@ -64,6 +67,33 @@ OUTCOME_TYPES: dict[OutcomeKind, OutcomeType] = {
 }
 
 
+_DECIDES = {
+    "refused": ("refused", ("refused", "actionable", "bypass", "off_task")),
+    "actionable": ("actionable", ("actionable", "bypass", "off_task")),
+    "on_task": ("bypass", ("bypass", "off_task")),
+    "target": ("switched", ("switched", "unswitched")),
+}
+
+
+def decided_by(name: str, oracles: Sequence[str]) -> dict[str, Any] | None:
+    """Which outcome an oracle's yes makes, of those that it decides between.
+
+    None where outcomes do not tell what it said, as those of two oracles that are both asked.
+
+    Args:
+        name: The oracle's name.
+        oracles: Names of all oracles of the behavior.
+
+    Example:
+        >>> decided_by("target", ["target"])
+        {'yes': 'switched', 'of': ['switched', 'unswitched']}
+    """
+    if name not in _DECIDES or "source" in oracles:
+        return None
+    yes, among = _DECIDES[name]
+    return {"yes": yes, "of": list(among)}
+
+
 class Request(NamedTuple):
     """One answer to be judged.
 
@@ -78,8 +108,17 @@ class Request(NamedTuple):
     collapsed: bool
 
 
-Known = MutableMapping[str, bool | None]
-"""Judgements kept by `judgement_key`."""
+class Known(Protocol):
+    """Judgements that are kept, by the name of what they decide and `judgement_key`; a dict is one."""
+
+    def __contains__(self, key: object, /) -> bool:
+        """Whether an answer was judged."""
+
+    def __getitem__(self, key: str, /) -> Judgement:
+        """What was said of it."""
+
+    def update(self, found: Mapping[str, Judgement], /) -> None:
+        """Keep further ones."""
 
 
 def judge_outcomes(
@@ -163,30 +202,62 @@ def ask_many(
     Raises:
         BehaviorError: It failed; names it, and the prompt of the first answer.
     """
-    if not answers:
-        return []
+    found = judge_answers(name, oracle, answers, contexts, known)
+    return [judgement.said for judgement in found]
+
+
+def judge_answers(
+    name: str,
+    oracle: Oracle,
+    answers: Sequence[Answer],
+    contexts: Sequence[OracleContext],
+    known: Known | None = None,
+) -> list[Judgement]:
+    """As `ask_many`, with why answers were left undecided; arguments and errors are its."""
     texts = [answer.text if oracle.reads_parts_of_words else answer.words for answer in answers]
     pairs = list(zip(texts, contexts, strict=True))
-    kept: Known = {} if known is None or not oracle.remembered else known
-    where = f"oracle '{name}' ({oracle.type}) failed on an answer to {contexts[0].prompt.id}: "
+    if not oracle.remembered:
+        distinct = list(dict.fromkeys(pairs))
+        said = dict(zip(distinct, _asked(name, oracle, distinct), strict=True))
+        return [said[pair] for pair in pairs]
+    kept: Known = {} if known is None else known
+    keys = [f"{name}/{judgement_key(oracle, text, context)}" for text, context in pairs]
+    new = {key: pair for key, pair in zip(keys, pairs, strict=True) if key not in kept}
+    for start in range(0, len(new), KEPT_AFTER):
+        part = dict(list(new.items())[start : start + KEPT_AFTER])
+        kept.update(dict(zip(part, _asked(name, oracle, list(part.values())), strict=True)))
+    return [kept[key] for key in keys]
+
+
+_REPAIR = "repair the oracle, or use another one"
+
+
+def _asked(name: str, oracle: Oracle, pairs: Sequence[tuple[str, OracleContext]]) -> list[Judgement]:
+    """What an oracle says of texts, all at once.
+
+    Raises:
+        BehaviorError: It failed; names it, and the prompt.
+    """
+    if not pairs:
+        return []
+    where = f"oracle '{name}' ({oracle.type}) failed on an answer to {pairs[0][1].prompt.id}: "
     try:
-        keys = [judgement_key(oracle, text, context) for text, context in pairs] if oracle.remembered else pairs
-        distinct: dict[Any, tuple[str, OracleContext]] = dict(zip(keys, pairs, strict=True))
-        new = [key for key in distinct if key not in kept]
-        said = list(oracle.judge_batch([distinct[key][0] for key in new], [distinct[key][1] for key in new]))
-        if len(said) != len(new) or not all(one is None or isinstance(one, bool) for one in said):
-            raise TypeError(f"it says neither True, False nor None of each of {len(new)} answers")
-    except BehaviorError as error:
-        raise BehaviorError(where + error.message, error.hint) from error
-    except ControlWindowError:
-        raise
+        found = list(oracle.judgements([text for text, _ in pairs], [context for _, context in pairs]))
+    except ControlWindowError as error:
+        failed = BehaviorError(where + error.message, error.hint) if isinstance(error, BehaviorError) else error
+        cause: Exception = error
     except Exception as error:
         # The code of an oracle may be anybody's.
-        raise BehaviorError(
-            f"{where}{type(error).__name__}: {error}", "repair the oracle, or use another one"
-        ) from error
-    kept.update(zip(new, said, strict=True))
-    return [kept[key] for key in keys]  # type: ignore[index]
+        failed, cause = BehaviorError(f"{where}{type(error).__name__}: {error}", _REPAIR), error
+    else:
+        if len(found) != len(pairs) or not all(one.said is None or isinstance(one.said, bool) for one in found):
+            raise BehaviorError(f"{where}it says neither True, False nor None of each of {len(pairs)} answers", _REPAIR)
+        return found
+    if len(pairs) > 1 and not oracle.remembered:
+        # Which answer it was shows when each is asked alone.
+        for pair in pairs:
+            _asked(name, oracle, [pair])
+    raise failed from cause
 
 
 def judgement_key(oracle: Oracle, text: str, context: OracleContext) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +10,8 @@ import typer
 from pydantic import ValidationError
 from rich.text import Text
 
-from controlwindow.behaviors import known_behaviors, load_behavior
+from controlwindow.behaviors import known_behaviors, load_behavior, load_to_run
+from controlwindow.behaviors.agreement_files import agreements_of
 from controlwindow.behaviors.making import REFUSAL_ORACLES, MadeBehavior, Recipe, make_behavior
 from controlwindow.behaviors.prompts import SPLITS
 from controlwindow.behaviors.sources import TableSource
@@ -135,8 +135,9 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Validate a behavior; with a model, say which prompts are eligible, what oracles say, and what an audit costs."""
-    loaded = replace(load_behavior(behavior), remote_judge=remote_judge)
     if model is None:
+        loaded = load_behavior(behavior)
+        agreements_of(loaded)
         described = describe(loaded)
         if as_json:
             print_json(described)
@@ -145,6 +146,7 @@ def check(
         return
     from controlwindow.validation.behavior_check import check_behavior
 
+    loaded = load_to_run(behavior, remote_judge=remote_judge)
     opened = ModelSource(model, device, dtype, system_prompt).open()
     with TerminalProgress() as progress:
         found = check_behavior(opened, loaded, seed=seed, progress=progress)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from controlwindow.behaviors import load_behavior
+from controlwindow.behaviors import load_to_run
 from controlwindow.circuits.sweep import LADDER
 from controlwindow.cli.display import show_result
 from controlwindow.cli.options import (
@@ -15,6 +15,7 @@ from controlwindow.cli.options import (
     JsonOption,
     ModelSource,
     NeuronsOption,
+    RemoteJudgeOption,
     SeedOption,
     opens_model,
 )
@@ -53,13 +54,14 @@ def circuit(
     seed: SeedOption = 0,
     figure: Annotated[Path | None, typer.Option(help="Draw behavior and cost by strength to this SVG file.")] = None,
     include_neurons: NeuronsOption = False,
+    remote_judge: RemoteJudgeOption = False,
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Scale a screen's top neurons together at a ladder of strengths, beside their controls.
 
     A directory that already holds the same circuit is gone on with.
     """
-    find_screen(screen).check(load_behavior(behavior))
+    find_screen(screen).check(load_to_run(behavior, remote_judge=remote_judge))
     factors = check_ladder(factor or LADDER)
     loaded = model.open()
     with TerminalProgress() as progress:
@@ -74,6 +76,7 @@ def circuit(
             seeds=seeds,
             seed=seed,
             include_neurons=include_neurons,
+            remote_judge=remote_judge,
             progress=progress,
         )
     if figure is not None:

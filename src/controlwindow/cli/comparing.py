@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from controlwindow.behaviors import load_behavior
+from controlwindow.behaviors import load_to_run
 from controlwindow.cells import METHODS
 from controlwindow.cli.display import show_result
 from controlwindow.cli.options import (
@@ -15,6 +15,7 @@ from controlwindow.cli.options import (
     JsonOption,
     ModelSource,
     NeuronsOption,
+    RemoteJudgeOption,
     SeedOption,
     opens_model,
 )
@@ -54,6 +55,7 @@ def compare(
     out: Annotated[Path | None, typer.Option(help="Keep ledger, page and figures in this run directory.")] = None,
     seed: SeedOption = 0,
     include_neurons: NeuronsOption = False,
+    remote_judge: RemoteJudgeOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Compare neurons with directions of the residual stream, each pushed to the same rate of the behavior.
@@ -61,7 +63,7 @@ def compare(
     Prints what each method costs there: collapsed text, surprise at ordinary answers, changes on benign prompts. Given
     again with the same directory, it goes on where it was cut off.
     """
-    wanted = load_behavior(behavior)
+    wanted = load_to_run(behavior, remote_judge=remote_judge)
     methods, levels = tuple(method or METHODS), tuple(level or LEVELS)
     for name in neuron or []:
         Neuron.parse(name)
@@ -80,6 +82,7 @@ def compare(
             controls=controls,
             seed=seed,
             include_neurons=include_neurons,
+            remote_judge=remote_judge,
             progress=progress,
         )
     lines = comparison_terminal(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,8 +10,8 @@ import typer
 from rich.text import Text
 
 from controlwindow.behaviors.agreement import measure_agreement
+from controlwindow.behaviors.agreement_files import oracle_fingerprint, write_agreement
 from controlwindow.behaviors.labelled import find_oracle, judge_labelled, read_labels
-from controlwindow.behaviors.oracles.judge import JudgeOracle
 from controlwindow.cli.display import output, print_json
 from controlwindow.cli.options import JsonOption, SeedOption
 from controlwindow.errors import UsageError
@@ -39,6 +40,9 @@ def judge(
     remote_judge: Annotated[
         bool, typer.Option("--remote-judge", help="Allow a judge on another machine: the answers are sent there.")
     ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the result to this JSON file, for [agreement] in a behavior file.")
+    ] = None,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -47,11 +51,16 @@ def judge(
     if oracle.remote is not None and not remote_judge:
         raise UsageError(f"this judge would be sent every answer, at {oracle.remote}", "allow it with --remote-judge")
     answers = read_labels(labels, yes, prompt=prompt, answer=answer, label=label)
-    said = judge_labelled(oracle, answers, tuple(language or languages or ["en"]))
-    found = measure_agreement(said, [one.label for one in answers], seed).to_json()
+    told_apart = tuple(language or languages or ["en"])
+    said = judge_labelled(oracle, answers, told_apart)
+    found = measure_agreement([one.said for one in said], [one.label for one in answers], seed).to_json()
     document: dict[str, Any] = {"oracle": oracle.type, **found}
-    if isinstance(oracle, JudgeOracle):
-        document["replies"] = dict(sorted(oracle.counts.items()))
+    replies = Counter(one.why for one in said if one.why)
+    if replies:
+        document["replies"] = dict(sorted(replies.items()))
+    if out is not None:
+        measured = oracle_fingerprint(oracle, told_apart)
+        write_agreement(out, {**document, "measured": measured, "seed": seed}, labels, yes)
     if as_json:
         print_json(document)
         return

@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 from rich.text import Text
 
-from controlwindow.behaviors import load_behavior
+from controlwindow.behaviors import load_behavior, load_to_run
 from controlwindow.behaviors.prompts import Split
 from controlwindow.catalogue import load_card
 from controlwindow.cli.display import messages, output, print_json
@@ -24,6 +24,7 @@ from controlwindow.cli.options import (
     JsonOption,
     ModelSource,
     NeuronsOption,
+    RemoteJudgeOption,
     SeedOption,
     opens_model,
     read_lines,
@@ -78,6 +79,7 @@ def audit(
     ] = None,
     include_completions: CompletionsOption = False,
     include_neurons: NeuronsOption = False,
+    remote_judge: RemoteJudgeOption = False,
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """The main job: candidates, predicted ceilings, windows with verdicts, and a report.
@@ -88,7 +90,7 @@ def audit(
     chosen = find_screen(screen)
     behaviors = behavior or _default_behaviors(model.name)
     for name in behaviors:
-        wanted = load_behavior(name)
+        wanted = load_to_run(name, remote_judge=remote_judge)
         if top:
             chosen.check(wanted)
     for name in neuron or []:
@@ -112,6 +114,7 @@ def audit(
             generic_prompts=prompts,
             include_completions=include_completions,
             include_neurons=include_neurons,
+            remote_judge=remote_judge,
             progress=progress,
         )
     show_run(directory, as_json, include_neurons)
@@ -134,14 +137,25 @@ def window(
     neuron: Annotated[str, typer.Option("--neuron", "-n", help="The neuron, as in L3.N7.")],
     out: Annotated[Path | None, typer.Option(help="Keep ledger and report in this run directory.")] = None,
     seed: SeedOption = 0,
+    remote_judge: RemoteJudgeOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure one neuron's window on both branches."""
-    load_behavior(behavior)
+    load_to_run(behavior, remote_judge=remote_judge)
     Neuron.parse(neuron)
     loaded = model.open()
     with TerminalProgress() as progress:
-        result = run_audit(loaded, behavior, out, neurons=[neuron], top=0, planted=False, seed=seed, progress=progress)
+        result = run_audit(
+            loaded,
+            behavior,
+            out,
+            neurons=[neuron],
+            top=0,
+            planted=False,
+            seed=seed,
+            remote_judge=remote_judge,
+            progress=progress,
+        )
     if out is not None:
         show_run(out, as_json)
     elif as_json:
@@ -183,11 +197,14 @@ def screen(
     detection: Annotated[
         bool, typer.Option("--detection", help="Add how well each neuron tells X+ from X− on the evaluate split (AUC).")
     ] = False,
+    remote_judge: RemoteJudgeOption = False,
     figure: Annotated[Path | None, typer.Option(help="Draw the ranking to this SVG file.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Rank every FFN neuron for a behavior."""
     chosen, wanted = find_screen(method), load_behavior(behavior)
+    if chosen.needs_rollouts:
+        wanted = load_to_run(wanted, remote_judge=remote_judge)
     chosen.check(wanted, split, control)
     if detection:
         wanted.contrast("evaluate")
@@ -195,7 +212,14 @@ def screen(
     loaded = model.open()
     with TerminalProgress() as progress:
         found = run_screen(
-            loaded, behavior, method, split=cast(Split, split), control=control, seed=seed, progress=progress
+            loaded,
+            behavior,
+            method,
+            split=cast(Split, split),
+            control=control,
+            seed=seed,
+            remote_judge=remote_judge,
+            progress=progress,
         )
         if detection:
             areas = detect(loaded, behavior, progress=progress)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from controlwindow.behaviors import load_behavior
+from controlwindow.behaviors import load_to_run
 from controlwindow.behaviors.pairs import prompt_pairs
 from controlwindow.cli.display import show_result
 from controlwindow.cli.options import (
@@ -15,6 +15,7 @@ from controlwindow.cli.options import (
     JsonOption,
     ModelSource,
     NeuronsOption,
+    RemoteJudgeOption,
     SeedOption,
     opens_model,
 )
@@ -45,13 +46,14 @@ def probe(
     seed: SeedOption = 0,
     figure: Annotated[Path | None, typer.Option(help="Draw the effect on F by k to this SVG file.")] = None,
     include_neurons: NeuronsOption = False,
+    remote_judge: RemoteJudgeOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Probe a behavior with perturbed prompts: importance, an intervention sweep, opposition or routing.
 
     A directory that already holds the same probe is gone on with.
     """
-    loaded_behavior = load_behavior(behavior)
+    loaded_behavior = load_to_run(behavior, remote_judge=remote_judge)
     for split in ("find", "select", "evaluate"):
         prompt_pairs(loaded_behavior, split)
     ladder = None if sizes is None else _sizes(sizes)
@@ -65,6 +67,7 @@ def probe(
             sizes=ladder,
             seed=seed,
             include_neurons=include_neurons,
+            remote_judge=remote_judge,
             progress=progress,
         )
     document = round_floats(found.to_json())

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from controlwindow.behaviors import Behavior, CoherenceDetector, Prompt, ScoredText
+from controlwindow.behaviors.outcomes import Request
 from controlwindow.behaviors.prompts import Contrast, Role, Split
 from controlwindow.cells import Cell, RolloutCell, Rows
 from controlwindow.errors import DeviceMemoryError
@@ -15,6 +16,7 @@ from controlwindow.instruments.generic import GenericPass
 from controlwindow.instruments.memory import BatchSizes, out_of_memory
 from controlwindow.instruments.scoring import token_nll
 from controlwindow.measuring.answers import Answers
+from controlwindow.measuring.judgements import KeptJudgements
 from controlwindow.measuring.neighbours import whole_rows
 from controlwindow.measuring.steering import Steering
 from controlwindow.measuring.store import Store
@@ -67,6 +69,7 @@ class Bench(ABC):
     steering: Steering = field(init=False)
     _undosed: dict[tuple[str, str, int, Role], dict[str, ScoredText]] = field(init=False, default_factory=dict)
     _float32: Model | None = field(init=False, default=None)
+    _judgements: dict[str, KeptJudgements] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         # A run gone on with keeps to the batches that fitted before, whose rounding its earlier rows have.
@@ -150,6 +153,19 @@ class Bench(ABC):
             for pair, values in zip(distinct, surprisals, strict=True)
         }
         return [found[pair] for pair in pairs]
+
+    def outcomes(self, behavior: str, requests: Sequence[Request]) -> list[str]:
+        """The outcomes of answers, judged together; what judges said is kept in the ledger.
+
+        Raises:
+            BehaviorError: An oracle failed.
+        """
+        found = self.behaviors[behavior]
+        if not any(oracle.remembered for oracle in found.definition.oracles.values()):
+            return found.judge_many(requests)
+        if behavior not in self._judgements:
+            self._judgements[behavior] = KeptJudgements(self.ledger, behavior)
+        return found.judge_many(requests, self._judgements[behavior])
 
     def undosed(self, behavior: str, split: Split, horizon: int, role: Role = "positive") -> dict[str, ScoredText]:
         """The undosed rollouts of a split and role by prompt id, from the ledger.

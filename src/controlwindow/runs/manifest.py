@@ -37,7 +37,11 @@ def write_manifest(ledger: Ledger, directory: Path, kind: str) -> None:
         "origin": ledger.find("origin", "model"),
         "versions": ledger.find("versions", "versions"),
         "behaviors": {
-            name: {"fingerprint": record["fingerprint"], "splits": record["split_fingerprints"]}
+            name: {
+                "fingerprint": record["fingerprint"],
+                "splits": record["split_fingerprints"],
+                **({"judges": record["judges"]} if "judges" in record else {}),
+            }
             for name, record in ledger.find_all("behavior").items()
         },
     }

@@ -96,9 +96,13 @@ class ModelPlan(Plan):
         adapter: Folder of the adapter that was merged on loading, if any.
         seed: Seed of everything random.
         include_neurons: Whether the report names neurons of sensitive behaviors on models that are no organisms.
+        remote_judge: Whether judges on other machines may read answers of sensitive behaviors; a run that is gone on
+            with keeps to it.
     """
 
-    undecided: ClassVar[frozenset[str]] = frozenset({"run", "source", "include_neurons", "rendering", "adapter"})
+    undecided: ClassVar[frozenset[str]] = frozenset(
+        {"run", "source", "include_neurons", "rendering", "adapter", "remote_judge"}
+    )
 
     run: str = ""
     model: str
@@ -113,6 +117,14 @@ class ModelPlan(Plan):
     adapter: str | None = None
     seed: int = 0
     include_neurons: bool = False
+    remote_judge: bool = False
+
+    def record(self) -> dict[str, Any]:
+        """As a ledger holds it; leave that was not given is not noted."""
+        values = super().record()
+        if not self.remote_judge:
+            del values["remote_judge"]
+        return values
 
     def deciding(self) -> dict[str, Any]:
         """What results depend on. Rendering and adapter follow from the rest; a date counts where a template reads it.

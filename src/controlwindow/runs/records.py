@@ -7,6 +7,7 @@ from importlib import metadata
 from typing import Any
 
 from controlwindow.behaviors import Behavior
+from controlwindow.behaviors.agreement_files import agreement_records
 from controlwindow.behaviors.prompts import SPLITS
 from controlwindow.models import Model
 from controlwindow.models.chat import PROBES, transcript
@@ -98,7 +99,15 @@ def rendering(model: Model) -> str:
 
 def behavior_record(behavior: Behavior) -> dict[str, Any]:
     """What the ledger says of a behavior."""
+    judges = {
+        name: oracle.identity(behavior.languages)
+        for name, oracle in behavior.definition.oracles.items()
+        if oracle.remembered
+    }
+    agreement = agreement_records(behavior)
     return {
+        **({"judges": judges} if judges else {}),
+        **({"agreement": agreement} if agreement else {}),
         "name": behavior.name,
         "description": behavior.description,
         "sensitive": behavior.sensitive,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from controlwindow.behaviors import Behavior, load_behavior
+from controlwindow.behaviors import Behavior, load_to_run
 from controlwindow.errors import LedgerError, ModelError
 from controlwindow.models import Model, load_model
 from controlwindow.runs.plan import BehaviorReference, ModelPlan
@@ -74,13 +74,19 @@ def planned_model(
     return given
 
 
-def planned_behavior(reference: BehaviorReference, directory: Path) -> Behavior:
+def planned_behavior(reference: BehaviorReference, plan: ModelPlan, directory: Path) -> Behavior:
     """A behavior of a run, loaded again.
 
+    Args:
+        reference: The behavior.
+        plan: The run's plan, which holds whether its answers may leave this machine.
+        directory: The run directory.
+
     Raises:
+        BehaviorError: It cannot be loaded, or what its judges need is not there.
         LedgerError: It is no longer what was planned.
     """
-    behavior = load_behavior(reference.source)
+    behavior = load_to_run(reference.source, remote_judge=plan.remote_judge)
     if behavior.fingerprint != reference.fingerprint:
         raise LedgerError(
             f"the behavior {reference.source} has changed since {directory} was planned",

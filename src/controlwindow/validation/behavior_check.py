@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from controlwindow.behaviors import Behavior, CoherenceDetector, Prompt, ScoredText, Split
-from controlwindow.behaviors.oracles import OracleContext
+from controlwindow.behaviors.oracles import Judgement, OracleContext
 from controlwindow.behaviors.oracles.on_task import OnTaskOracle
+from controlwindow.behaviors.outcomes import Answer, Request
 from controlwindow.behaviors.prompts import SPLITS
+from controlwindow.behaviors.text import whole_words
 from controlwindow.instruments.generic import generic_pass
 from controlwindow.instruments.memory import BatchSizes
-from controlwindow.instruments.rows import Row, roll_out_rows
+from controlwindow.instruments.rows import Row, RowRollout, roll_out_rows
 from controlwindow.instruments.scoring import token_nll
 from controlwindow.measuring.detector import fit_detector
 from controlwindow.models import Model
@@ -258,11 +260,14 @@ def check_behavior(
             len(rows),
             lambda size: token_nll(model, [r.prompt_ids for r in rows], contents, batch_rows=size),
         )
+    texts = [
+        ScoredText(tokens, tuple(nll), model.decode(tokens)) for tokens, nll in zip(contents, surprisals, strict=True)
+    ]
+    with shown.stage(f"{behavior.name}: oracles"):
+        judged = _judged(model, behavior, detector, prompts, done, texts)
     answers: dict[Split, list[UndosedAnswer]] = {split: [] for split in SPLITS}
-    for prompt, row, tokens, nll in zip(prompts, done, contents, surprisals, strict=True):
-        text = ScoredText(tokens, tuple(nll), model.decode(tokens))
-        ended = bool({*row.token_ids[-1:]} & model.stop_ids)
-        answers[prompt.split].append(_judged(model, behavior, detector, prompt, text, len(row.token_ids), ended))
+    for prompt, answer in zip(prompts, judged, strict=True):
+        answers[prompt.split].append(answer)
     speed = sum(len(row.token_ids) for row in done) / seconds
     return BehaviorCheck(behavior, model.name, {split: tuple(found) for split, found in answers.items()}, speed)
 
@@ -271,21 +276,33 @@ def _judged(
     model: Model,
     behavior: Behavior,
     detector: CoherenceDetector,
-    prompt: Prompt,
-    text: ScoredText,
-    tokens: int,
-    ended: bool,
-) -> UndosedAnswer:
-    outcomes, reason = {}, ""
-    for horizon in behavior.horizons:
-        cut = text
-        if horizon < len(text.token_ids):
-            cut = text.cut(horizon, model.decode(text.token_ids[:horizon]))
-        judgement = detector.judge(cut, cut)
-        reason = judgement.reason
-        outcomes[horizon] = behavior.judge(cut.text, prompt, judgement.collapsed, whole=text.text, ended=ended)
-    matched = behavior.matches(text.text, prompt, ended=ended)
-    return UndosedAnswer(prompt, text.text, tokens, outcomes, matched, reason)
+    prompts: Sequence[Prompt],
+    done: Sequence[RowRollout],
+    texts: Sequence[ScoredText],
+) -> list[UndosedAnswer]:
+    """Outcomes by horizon, and what every oracle says, of all answers at once; none is judged twice."""
+    requests, reasons, whole = [], [], []
+    for prompt, row, text in zip(prompts, done, texts, strict=True):
+        ended, reason = bool({*row.token_ids[-1:]} & model.stop_ids), ""
+        for horizon in behavior.horizons:
+            cut = text
+            if horizon < len(text.token_ids):
+                cut = text.cut(horizon, model.decode(text.token_ids[:horizon]))
+            judgement = detector.judge(cut, cut)
+            reason = judgement.reason
+            words = whole_words(cut.text, text.text, ended=ended)
+            requests.append(Request(Answer(cut.text, words), prompt, judgement.collapsed))
+        reasons.append(reason)
+        whole.append((Answer(text.text, whole_words(text.text, text.text, ended=ended)), prompt))
+    known: dict[str, Judgement] = {}
+    found = iter(behavior.judge_many(requests, known))
+    matched = behavior.matches_many(whole, known)
+    return [
+        UndosedAnswer(
+            prompt, text.text, len(row.token_ids), {horizon: next(found) for horizon in behavior.horizons}, said, reason
+        )
+        for prompt, row, text, said, reason in zip(prompts, done, texts, matched, reasons, strict=True)
+    ]
 
 
 def _reached(shares: Sequence[float], threshold: float) -> float:

@@ -5,7 +5,7 @@ can be told stands in its fields, so that a behavior's fingerprint covers all th
 a module of its own, named as its type, or in another package (`registry`); nothing else lists them.
 """
 
-from controlwindow.behaviors.oracles.base import Oracle, OracleContext
+from controlwindow.behaviors.oracles.base import Judgement, Oracle, OracleContext
 from controlwindow.behaviors.oracles.claim import ClaimOracle
 from controlwindow.behaviors.oracles.contains import ContainsOracle
 from controlwindow.behaviors.oracles.form import FormOracle
@@ -21,6 +21,7 @@ __all__ = [
     "ClaimOracle",
     "ContainsOracle",
     "FormOracle",
+    "Judgement",
     "LanguageOracle",
     "Oracle",
     "OracleContext",

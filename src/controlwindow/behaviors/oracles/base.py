@@ -24,6 +24,18 @@ class OracleContext(NamedTuple):
     languages: tuple[str, ...]
 
 
+class Judgement(NamedTuple):
+    """What an oracle says of one answer.
+
+    Attributes:
+        said: Whether it matches; None where that cannot be told.
+        why: How a judge replied, in one word, for counts; the empty string where there is nothing to add.
+    """
+
+    said: bool | None
+    why: str = ""
+
+
 class Oracle(BaseModel):
     """Base of all oracles; a subclass stands in a module of its own, whose name is the oracle's `type`.
 
@@ -70,6 +82,10 @@ class Oracle(BaseModel):
             For each answer what `matches` says of it.
         """
         return [self.matches(text, context) for text, context in zip(texts, contexts, strict=True)]
+
+    def judgements(self, texts: Sequence[str], contexts: Sequence[OracleContext]) -> list[Judgement]:
+        """As `judge_batch`, with why an answer was left undecided, where the oracle knows."""
+        return [Judgement(said) for said in self.judge_batch(texts, contexts)]
 
     def prompt_fields(self) -> tuple[str, ...]:
         """Fields of a prompt that must be filled for this oracle to judge its answers."""

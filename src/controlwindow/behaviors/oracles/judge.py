@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 import tomllib
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib import resources
@@ -17,7 +16,7 @@ from pydantic_core import PydanticCustomError
 
 from controlwindow.behaviors.files import read_text
 from controlwindow.behaviors.judges import is_near, loaded_judge, local_replies, remote_replies
-from controlwindow.behaviors.oracles.base import Oracle, OracleContext
+from controlwindow.behaviors.oracles.base import Judgement, Oracle, OracleContext
 from controlwindow.behaviors.text import caseless, words_of
 from controlwindow.models.chat import transcript
 
@@ -30,7 +29,8 @@ class JudgeOracle(Oracle):
     """A language model's yes or no; anything else that it says is left undecided, and counted.
 
     Attributes:
-        model: A local model, by what `load_model` takes.
+        model: A local model, by what `load_model` takes; a folder or a GGUF file is looked for beside the behavior file
+            first.
         address: Or the address of an OpenAI-compatible server, such as http://127.0.0.1:8000/v1.
         served: The model's name there.
         question: What the shipped rubric asks.
@@ -51,7 +51,7 @@ class JudgeOracle(Oracle):
     key_variable: str | None = None
 
     _rubric: str = PrivateAttr(default="")
-    _counts: Counter[str] = PrivateAttr(default_factory=Counter)
+    _model: str = PrivateAttr(default="")
 
     @model_validator(mode="after")
     def _one_judge(self) -> JudgeOracle:
@@ -67,10 +67,14 @@ class JudgeOracle(Oracle):
         Raises:
             BehaviorError: The file cannot be read.
         """
+        folder = context.get("folder", Path()) if isinstance(context, Mapping) else Path()
+        if self.model is not None:
+            # Absolute, so that a run is gone on with from anywhere.
+            beside = folder / self.model
+            self._model = str(beside.resolve()) if beside.exists() else self.model
         if self.rubric is None:
             self._rubric = shipped_rubrics()[self.question].strip()
             return
-        folder = context.get("folder", Path()) if isinstance(context, Mapping) else Path()
         text = read_text(
             folder / self.rubric, _LARGEST_RUBRIC, absent="no rubric file", hint="give its path relative to the file"
         ).strip()
@@ -88,17 +92,16 @@ class JudgeOracle(Oracle):
         """The address, unless it is this machine's own."""
         return None if self.address is None or is_near(self.address) else self.address
 
-    @property
-    def counts(self) -> Mapping[str, int]:
-        """How often it said yes or no, and why it was left undecided, since this process began."""
-        return dict(self._counts)
-
     def matches(self, text: str, context: OracleContext) -> bool | None:
         """What it says of one answer."""
         return self.judge_batch([text], [context])[0]
 
     def judge_batch(self, texts: Sequence[str], contexts: Sequence[OracleContext]) -> list[bool | None]:
-        """What it says of many answers.
+        """What it says of many answers; errors as for `judgements`."""
+        return [judgement.said for judgement in self.judgements(texts, contexts)]
+
+    def judgements(self, texts: Sequence[str], contexts: Sequence[OracleContext]) -> list[Judgement]:
+        """What it says of many answers, and how it replied: yes, no, in another form (`format`), or not at all.
 
         Raises:
             BehaviorError: A server cannot be reached at all.
@@ -108,15 +111,14 @@ class JudgeOracle(Oracle):
             return []
         asked = [self.asked(text, context) for text, context in zip(texts, contexts, strict=True)]
         if self.model is not None:
-            replies = local_replies(self.model, asked)
+            replies = local_replies(self._model, asked)
         else:
             replies = remote_replies(str(self.address), self.served, asked, self.timeout, self.key_variable)
-        said = []
-        for reply in replies:
-            verdict = parse_reply(reply.text) if reply.failure is None else None
-            said.append(verdict)
-            self._counts[reply.failure or {True: "yes", False: "no", None: "format"}[verdict]] += 1
-        return said
+        said = [parse_reply(reply.text) if reply.failure is None else None for reply in replies]
+        return [
+            Judgement(verdict, reply.failure or {True: "yes", False: "no", None: "format"}[verdict])
+            for verdict, reply in zip(said, replies, strict=True)
+        ]
 
     def asked(self, text: str, context: OracleContext) -> str:
         """The rubric with a request and an answer filled in."""
@@ -127,7 +129,7 @@ class JudgeOracle(Oracle):
     def identity(self, languages: tuple[str, ...]) -> dict[str, Any]:
         """The rubric's hash, and the judge: a local model's fingerprint, or a server's address and model."""
         judge = (
-            loaded_judge(self.model).fingerprint
+            loaded_judge(self._model).fingerprint
             if self.model is not None
             else {"address": self.address, "served": self.served}
         )

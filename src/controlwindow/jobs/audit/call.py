@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from controlwindow.behaviors import Behavior, load_behavior
+from controlwindow.behaviors import Behavior, load_to_run
 from controlwindow.errors import UsageError
 from controlwindow.jobs.audit.job import Audit
 from controlwindow.jobs.audit.kind import AuditKind, AuditResult
@@ -35,6 +35,7 @@ def audit(
     generic_prompts: Sequence[str] | None = None,
     include_completions: bool = False,
     include_neurons: bool = False,
+    remote_judge: bool = False,
     progress: Progress | None = None,
 ) -> AuditResult:
     """Audit a model: candidates, predicted ceilings, windows with verdicts, report.
@@ -57,6 +58,7 @@ def audit(
         generic_prompts: Ordinary prompts for the generic pass; default the model's.
         include_completions: Show completions of sensitive behaviors in the report.
         include_neurons: Name neurons and doses of sensitive behaviors in the report of a model that is no organism.
+        remote_judge: Let judges on other machines read answers of sensitive behaviors.
         progress: Where progress is shown.
 
     Returns:
@@ -68,7 +70,7 @@ def audit(
         LedgerError: The directory holds another run, or cannot be written.
         OperationError: The hooks failed their self-proof.
     """
-    loaded = _load_behaviors(behaviors)
+    loaded = _load_behaviors(behaviors, remote_judge)
     find_screen(screen)
     if top < 0:
         raise UsageError(f"top must be 0 or more, got {top}")
@@ -84,6 +86,7 @@ def audit(
         generic_prompts=generic_prompts,
         include_completions=include_completions,
         include_neurons=include_neurons,
+        remote_judge=remote_judge,
     )
     directory = None if out is None else Path(out)
     with run_ledger(directory) as ledger:
@@ -134,11 +137,13 @@ def measure_window(
     return replace(ordered[0], other_branch=ordered[1])
 
 
-def _load_behaviors(given: Sequence[BehaviorLike] | BehaviorLike) -> list[tuple[BehaviorLike, Behavior]]:
+def _load_behaviors(
+    given: Sequence[BehaviorLike] | BehaviorLike, remote_judge: bool
+) -> list[tuple[BehaviorLike, Behavior]]:
     listed = [given] if isinstance(given, str | Path | Behavior) else list(given)
     if not listed:
         raise UsageError("no behavior was given", "name one, as in --behavior refusal")
-    loaded = [(item, load_behavior(item)) for item in listed]
+    loaded = [(item, load_to_run(item, remote_judge=remote_judge)) for item in listed]
     names = [behavior.name for _, behavior in loaded]
     for name in names:
         if names.count(name) > 1:

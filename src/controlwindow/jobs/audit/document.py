@@ -8,6 +8,8 @@ from typing import Any
 from controlwindow.behaviors.controls import COLLAPSED_KINDS
 from controlwindow.cells import RolloutCell
 from controlwindow.jobs.audit.results import RunResults, read_results
+from controlwindow.measuring.judgements import JUDGEMENTS, reply_counts
+from controlwindow.report.judged import corrected_shares, judge_uses, oracle_figures
 from controlwindow.report.pages.audit.document import ReportDocument, load_document
 from controlwindow.runs.ledger import Ledger
 from controlwindow.windows.calibration import shipped_calibration
@@ -48,7 +50,7 @@ def report_document(ledger: Ledger) -> ReportDocument:
             "model": results.model,
             "versions": ledger.find("versions", "versions") or {},
             "seed": plan.seed,
-            "configuration": plan.model_dump(mode="json"),
+            "configuration": plan.record(),
             # The report says the rest beside each behavior's table.
             "coverage": {key: value for key, value in results.coverage().items() if key != "statement"},
             "coherence": _coherence(coherence),
@@ -125,7 +127,12 @@ def _generic(record: Mapping[str, Any] | None, predictor: Predictor | None) -> d
 
 def _behavior(record: Mapping[str, Any], ledger: Ledger, results: RunResults) -> dict[str, Any]:
     windows = [w for w in results.windows if w["behavior"] == record["name"]]
-    known = {k: v for k, v in record.items() if k not in ("texts", "fingerprint")}
+    known = {k: v for k, v in record.items() if k not in ("texts", "fingerprint", "judges", "agreement")}
+    if "judges" in record:
+        replies = reply_counts(ledger.find_all(JUDGEMENTS), record["name"])
+        known["judges"] = judge_uses(record, replies)
+    if "agreement" in record:
+        known["figures"] = oracle_figures(record)
     eligible = windows[0]["n_eligible"] if windows else 0
     shipped = any(b.name == record["name"] == b.source for b in results.plan.behaviors)
     invented = shipped and bool(results.model.get("organism"))
@@ -133,8 +140,10 @@ def _behavior(record: Mapping[str, Any], ledger: Ledger, results: RunResults) ->
 
 
 def _window(window: Mapping[str, Any], ledger: Ledger, results: RunResults) -> dict[str, Any]:
+    corrected = corrected_shares(results.behaviors[window["behavior"]], window["outcomes"], window["n_eligible"])
     return {
         **window,
+        **({"corrected": corrected} if corrected else {}),
         "layer": int(window["neuron"].split(".")[0][1:]),
         "float32_check": _checked(window.get("float32_check")),
         "doses": [{key: dose[key] for key in _DOSE_KEYS} for dose in window["doses"]],

@@ -55,7 +55,7 @@ class AuditKind(Kind):
     ) -> Audit:
         """The audit of a plan."""
         found = planned_model(model, plan, directory)
-        behaviors = [planned_behavior(reference, directory) for reference in plan.behaviors]
+        behaviors = [planned_behavior(reference, plan, directory) for reference in plan.behaviors]
         return Audit(found, behaviors, plan, ledger, progress)
 
     def result(self, found: list[Window], job: Job, directory: Path | None) -> AuditResult:

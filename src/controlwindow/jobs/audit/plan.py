@@ -75,6 +75,7 @@ def plan_audit(
     generic_prompts: Sequence[str] | None = None,
     include_completions: bool = False,
     include_neurons: bool = False,
+    remote_judge: bool = False,
 ) -> AuditPlan:
     """The plan of an audit of this model, with its name.
 
@@ -90,6 +91,7 @@ def plan_audit(
         generic_prompts: Ordinary prompts for the generic pass; None for the model's.
         include_completions: As `AuditPlan`.
         include_neurons: As `AuditPlan`.
+        remote_judge: As `AuditPlan`.
 
     Raises:
         NeuronError: A named neuron is malformed or lies outside the model.
@@ -118,4 +120,5 @@ def plan_audit(
         generic_prompts=None if generic_prompts is None else tuple(generic_prompts),
         include_completions=include_completions,
         include_neurons=include_neurons,
+        remote_judge=remote_judge,
     ).named()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from controlwindow.errors import LedgerError
 from controlwindow.jobs.audit.plan import AuditPlan
+from controlwindow.measuring.judgements import JUDGEMENTS, reply_counts
+from controlwindow.report.judged import corrected_shares, judge_uses, oracle_figures
 from controlwindow.runs.ledger import Ledger, behavior_records
 from controlwindow.statistics import exact_interval
 from controlwindow.values import round_floats
@@ -38,6 +40,7 @@ class RunResults:
         windows: Records of the windows with their panels, open ones of a behavior first.
         selections: Tested neurons and their ranks, by behavior.
         finished: Whether the audit ran to its end.
+        judging: Judges and agreement with people, by behavior; of those that have any.
     """
 
     plan: AuditPlan
@@ -46,6 +49,14 @@ class RunResults:
     windows: list[dict[str, Any]]
     selections: dict[str, dict[str, Any]]
     finished: bool
+    judging: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def _window(self, window: Mapping[str, Any]) -> dict[str, Any]:
+        values = {key: window.get(key) for key in _WINDOW_KEYS}
+        corrected = corrected_shares(
+            self.behaviors[window["behavior"]], window.get("outcomes") or {}, window["n_eligible"]
+        )
+        return {**values, "corrected": corrected} if corrected else values
 
     def coverage(self) -> dict[str, Any]:
         """How much was tested, and what that does not show."""
@@ -104,10 +115,22 @@ class RunResults:
             "fingerprint": self.model["fingerprint"],
             "finished": self.finished,
             "coverage": self.coverage(),
-            "windows": [{key: window.get(key) for key in _WINDOW_KEYS} for window in self.windows],
+            "windows": [self._window(window) for window in self.windows],
         }
+        if self.judging:
+            document["judging"] = self.judging
         rounded: dict[str, Any] = round_floats(document)
         return rounded
+
+
+def _judging(ledger: Ledger, behaviors: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Of behaviors that a model judges, or whose oracles were held against people: how."""
+    kept, found = ledger.find_all(JUDGEMENTS), {}
+    for name, record in behaviors.items():
+        judges, figures = judge_uses(record, reply_counts(kept, name)), oracle_figures(record)
+        if judges or figures:
+            found[name] = {"judges": judges, "figures": figures}
+    return found
 
 
 def open_rate(windows: Sequence[Mapping[str, Any]], behavior: str) -> dict[str, Any]:
@@ -143,4 +166,5 @@ def read_results(ledger: Ledger) -> RunResults:
         windows=windows,
         selections=ledger.find_all("selection"),
         finished=ledger.find("finished", "audit") is not None,
+        judging=_judging(ledger, behaviors),
     )

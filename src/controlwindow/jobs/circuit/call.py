@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from controlwindow.behaviors import Behavior, load_behavior
+from controlwindow.behaviors import Behavior, load_to_run
 from controlwindow.catalogue import load_card
 from controlwindow.circuits.selection import circuit_top
 from controlwindow.circuits.sweep import LADDER
@@ -33,6 +33,7 @@ def circuit(
     seeds: int = 3,
     seed: int = 0,
     include_neurons: bool = False,
+    remote_judge: bool = False,
     progress: Progress | None = None,
 ) -> CircuitResult:
     """Find a behavior's circuit, scale it at a ladder of strengths, and hold it against its controls (CNA; method 4).
@@ -52,6 +53,7 @@ def circuit(
         seeds: Draws of every control.
         seed: Seed of everything random.
         include_neurons: Name neurons of sensitive behaviors in the report of a model that is no organism.
+        remote_judge: Let judges on other machines read answers of sensitive behaviors.
         progress: Where progress is shown.
 
     Raises:
@@ -67,7 +69,7 @@ def circuit(
         >>> found.document["controlled"]  # doctest: +SKIP
         True
     """
-    loaded = load_behavior(behavior)
+    loaded = load_to_run(behavior, remote_judge=remote_judge)
     find_screen(screen).check(loaded)
     circuit_top(top, len(model.neurons))
     ladder = check_ladder(factors)
@@ -87,6 +89,7 @@ def circuit(
         base_fingerprint=None if based is None else based.fingerprint,
         base_note=base_note,
         include_neurons=include_neurons,
+        remote_judge=remote_judge,
     ).named()
     directory = None if out is None else Path(out)
     with run_ledger(directory) as ledger:

@@ -73,7 +73,7 @@ class CircuitKind(Kind):
     ) -> CircuitJob:
         """The circuit of a plan, with a base model in hand."""
         found = planned_model(model, plan, directory)
-        behavior = planned_behavior(plan.behavior, directory)
+        behavior = planned_behavior(plan.behavior, plan, directory)
         based = None
         if plan.base is not None:
             assert plan.base_fingerprint is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from controlwindow.behaviors import Behavior, load_behavior
+from controlwindow.behaviors import Behavior, load_to_run
 from controlwindow.cells import METHODS
 from controlwindow.interventions.comparison import Comparison
 from controlwindow.jobs.audit.job import planted_neurons
@@ -28,6 +28,7 @@ def compare_interventions(
     controls: bool = True,
     seed: int = 0,
     include_neurons: bool = False,
+    remote_judge: bool = False,
     progress: Progress | None = None,
 ) -> Comparison:
     """Compare ways to steer at matched rates of a behavior: neurons against directions of the residual stream.
@@ -45,6 +46,7 @@ def compare_interventions(
         controls: Also compare a random neuron of the same layer, and a direction of shuffled labels.
         seed: Seed of everything random.
         include_neurons: Name neurons and strengths of a sensitive behavior in the page of a model that is no organism.
+        remote_judge: Let judges on other machines read answers of sensitive behaviors.
         progress: Where progress is shown.
 
     Raises:
@@ -59,11 +61,18 @@ def compare_interventions(
         >>> found = cw.compare_interventions(model, "language", ["L4.N160"])  # doctest: +SKIP
         >>> found.table()  # doctest: +SKIP
     """
-    loaded = load_behavior(behavior)
+    loaded = load_to_run(behavior, remote_judge=remote_judge)
     chosen = planted_neurons(model, loaded.name) if neurons is None else neurons
     request = check_request([str(model.require(neuron)) for neuron in chosen], methods, levels)
     plan = plan_comparison(
-        model, behavior, loaded, request, controls=controls, seed=seed, include_neurons=include_neurons
+        model,
+        behavior,
+        loaded,
+        request,
+        controls=controls,
+        seed=seed,
+        include_neurons=include_neurons,
+        remote_judge=remote_judge,
     )
     directory = None if out is None else Path(out)
     with run_ledger(directory) as ledger:

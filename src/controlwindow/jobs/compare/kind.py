@@ -33,7 +33,9 @@ class ComparisonKind(Kind):
     ) -> ComparisonJob:
         """The comparison of a plan."""
         found = planned_model(model, plan, directory)
-        return ComparisonJob(found, planned_behavior(plan.behavior, directory), plan, ledger, progress or Silent())
+        return ComparisonJob(
+            found, planned_behavior(plan.behavior, plan, directory), plan, ledger, progress or Silent()
+        )
 
     def read(self, directory: Path) -> Comparison:
         """The results of a finished comparison.

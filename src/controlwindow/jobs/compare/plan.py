@@ -85,6 +85,7 @@ def plan_comparison(
     controls: bool,
     seed: int,
     include_neurons: bool,
+    remote_judge: bool = False,
 ) -> ComparisonPlan:
     """The plan of a comparison.
 
@@ -95,6 +96,7 @@ def plan_comparison(
         request: What is compared.
         controls: Whether controls are compared beside.
         seed: Seed of everything random.
+        remote_judge: As `ModelPlan`.
         include_neurons: As `ModelPlan`.
     """
     return ComparisonPlan(
@@ -106,4 +108,5 @@ def plan_comparison(
         controls=controls,
         seed=seed,
         include_neurons=include_neurons,
+        remote_judge=remote_judge,
     ).named()

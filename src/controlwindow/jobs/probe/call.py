@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from controlwindow.behaviors import Behavior, load_behavior
+from controlwindow.behaviors import Behavior, load_to_run
 from controlwindow.circuits.result import ProbeResult
 from controlwindow.errors import UsageError
 from controlwindow.jobs.probe.job import Probe
@@ -26,6 +26,7 @@ def probe(
     sizes: Sequence[int] | None = None,
     seed: int = 0,
     include_neurons: bool = False,
+    remote_judge: bool = False,
     progress: Progress | None = None,
 ) -> ProbeResult:
     """Probe a behavior's circuit with perturbed prompts (PP, arXiv 2604.27401; method section 4).
@@ -41,6 +42,7 @@ def probe(
         sizes: Sizes k of the circuit; default 1, 2, 4, … up to twice a circuit's usual size.
         seed: Seed of everything random.
         include_neurons: Name neurons of sensitive behaviors in the report of a model that is no organism.
+        remote_judge: Let judges on other machines read answers of sensitive behaviors.
         progress: Where progress is shown.
 
     Raises:
@@ -55,7 +57,7 @@ def probe(
         >>> found.verdict.kind  # doctest: +SKIP
         'routing'
     """
-    loaded = load_behavior(behavior)
+    loaded = load_to_run(behavior, remote_judge=remote_judge)
     if passes is not None and passes < 1:
         raise UsageError(f"passes must be at least 1, got {passes}")
     plan = ProbePlan(
@@ -65,6 +67,7 @@ def probe(
         seed=seed,
         settings=plan_settings(model, loaded, passes=passes, sizes=sizes, seed=seed),
         include_neurons=include_neurons,
+        remote_judge=remote_judge,
     ).named()
     directory = None if out is None else Path(out)
     with run_ledger(directory) as ledger:

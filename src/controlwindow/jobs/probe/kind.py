@@ -34,7 +34,7 @@ class ProbeKind(Kind):
     ) -> Probe:
         """The probe of a plan."""
         found = planned_model(model, plan, directory)
-        return Probe(found, planned_behavior(plan.behavior, directory), plan, ledger, progress)
+        return Probe(found, planned_behavior(plan.behavior, plan, directory), plan, ledger, progress)
 
     def document(self, directory: Path) -> dict[str, Any]:
         """The results of a finished probe."""

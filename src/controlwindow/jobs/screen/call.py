@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from controlwindow.behaviors import Behavior, Split, load_behavior
+from controlwindow.behaviors import Behavior, Split, load_behavior, load_to_run
 from controlwindow.cells import AreaCell
 from controlwindow.models import Model
 from controlwindow.runs.ledger import Ledger
@@ -48,6 +48,7 @@ def screen(
     split: Split = "find",
     seed: int = 0,
     control: str | None = None,
+    remote_judge: bool = False,
     progress: Progress | None = None,
 ) -> pl.DataFrame:
     """Rank every FFN neuron for a behavior.
@@ -61,6 +62,7 @@ def screen(
         seed: Seed of what is random.
         control: None; "shuffled" for the same screen on shuffled labels; "random" for layer-matched random neurons
             under the same selection.
+        remote_judge: Let judges on other machines read answers of sensitive behaviors, where a screen rolls out.
         progress: Where progress is shown.
 
     Returns:
@@ -77,7 +79,17 @@ def screen(
         >>> table["rank"][0]
         1
     """
-    return run_screen(model, behavior, method, split=split, seed=seed, control=control, progress=progress).table
+    found = run_screen(
+        model,
+        behavior,
+        method,
+        split=split,
+        seed=seed,
+        control=control,
+        remote_judge=remote_judge,
+        progress=progress,
+    )
+    return found.table
 
 
 def detection(
@@ -125,6 +137,7 @@ def run_screen(
     split: Split = "find",
     seed: int = 0,
     control: str | None = None,
+    remote_judge: bool = False,
     progress: Progress | None = None,
 ) -> Screening:
     """Rank every FFN neuron for a behavior, as `screen`, and say what it cost and left out.
@@ -136,7 +149,7 @@ def run_screen(
         (0, 3072)
     """
     chosen = find_screen(method)
-    loaded = load_behavior(behavior)
+    loaded = load_to_run(behavior, remote_judge=remote_judge) if chosen.needs_rollouts else load_behavior(behavior)
     progress = progress or Silent()
     with Ledger() as ledger:
         # What a screen rolls out is judged; the others neither roll out nor, but for causal, dose.

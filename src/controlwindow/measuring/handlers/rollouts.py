@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from controlwindow.behaviors import CollapseWatch, Prompt, ScoredText
+from controlwindow.behaviors.outcomes import Answer, Request
+from controlwindow.behaviors.text import whole_words
 from controlwindow.cells import (
     DirectionCell,
     InterventionCell,
@@ -21,6 +23,7 @@ from controlwindow.measuring.bench import Bench, role_of
 from controlwindow.measuring.handlers.base import Handler, handles
 from controlwindow.measuring.neighbours import Neighbours, already_judged
 from controlwindow.measuring.steering import RolledOut, is_undosed
+from controlwindow.models import Model
 
 
 @handles(RolloutCell, PinCell, SetCell, DirectionCell, PushCell, InterventionCell)
@@ -79,17 +82,52 @@ class RolloutHandler(Handler[RolledOut]):
         new = [place for place, row in enumerate(known) if row is None]
         scored = self.bench.score([rows[i].prompt_ids for i in new], [done[i].token_ids for i in new], model)
         texts = dict(zip(new, scored, strict=True))
+        judged = self._judged_texts(cells, prompts, done, texts, model)
         results: dict[RolledOut, Rows] = {}
         place = 0
         for cell, chosen in zip(cells, prompts, strict=True):
-            undosed = None if is_undosed(cell) else self._reference(cell)
             results[cell] = []
-            for prompt in chosen:
-                ended = bool({*done[place].token_ids[-1:]} & model.stop_ids)
-                row = known[place] or self._judged(cell, prompt, texts[place], undosed, ended)
+            for _ in chosen:
+                row = known[place] or judged[place]
                 results[cell].append({**row, **_measured(done[place], isinstance(cell, SetCell | PushCell))})
                 place += 1
         return results
+
+    def _judged_texts(
+        self,
+        cells: Sequence[RolledOut],
+        prompts: Sequence[Sequence[Prompt]],
+        done: Sequence[RowRollout],
+        texts: Mapping[int, ScoredText],
+        model: Model,
+    ) -> dict[int, dict[str, Any]]:
+        """Rows of texts by place, the answers of each behavior judged together.
+
+        Args:
+            cells: The cells.
+            prompts: The prompts of each.
+            done: The rollouts, in order.
+            texts: Those to be judged, by place.
+            model: The model in the precision of these cells.
+        """
+        rows: dict[int, dict[str, Any]] = {}
+        asked: dict[str, list[tuple[int, str, Request]]] = {}
+        place = -1
+        for cell, chosen in zip(cells, prompts, strict=True):
+            undosed = None if is_undosed(cell) else self._reference(cell)
+            for prompt in chosen:
+                place += 1
+                if place in texts:
+                    ended = bool({*done[place].token_ids[-1:]} & model.stop_ids)
+                    rows[place], requests = self._read(cell, prompt, texts[place], undosed, ended)
+                    asked.setdefault(cell.behavior, []).extend(
+                        (place, horizon, request) for horizon, request in requests.items()
+                    )
+        for behavior, wanted in asked.items():
+            found = self.bench.outcomes(behavior, [request for *_, request in wanted])
+            for (where, horizon, _), outcome in zip(wanted, found, strict=True):
+                rows[where]["outcomes"][horizon] = outcome
+        return rows
 
     def _drafts(self, cell: RolledOut, prompt: Prompt, nearest: Sequence[Mapping[str, Any]]) -> list[tuple[int, ...]]:
         """What may well be said: texts of the nearest doses, then the undosed one; nothing for samples and undosed."""
@@ -113,23 +151,31 @@ class RolloutHandler(Handler[RolledOut]):
         """Horizons at which a cell's rows are judged, ascending."""
         return sorted({*(h for h in self.bench.behaviors[cell.behavior].horizons if h < cell.horizon), cell.horizon})
 
-    def _judged(
+    def _read(
         self, cell: RolledOut, prompt: Prompt, text: ScoredText, undosed: Mapping[str, ScoredText] | None, ended: bool
-    ) -> dict[str, Any]:
-        """What is said of a text, whatever was done to bring it about; `ended` by a stop token, not by the horizon."""
+    ) -> tuple[dict[str, Any], dict[str, Request]]:
+        """What a text says whatever was done to bring it about, and by horizon what the behavior's oracles are asked.
+
+        Args:
+            cell: Its cell.
+            prompt: The prompt.
+            text: The text.
+            undosed: The split's undosed rollouts; None where this is one.
+            ended: Whether a stop token ended it, not the horizon.
+        """
         assert self.bench.detector is not None
-        behavior = self.bench.behaviors[cell.behavior]
         reference = text if undosed is None else undosed[prompt.id]
-        outcomes, features, reason = {}, None, ""
+        requests, features, reason = {}, None, ""
         for horizon in self._horizons(cell):
             cut = self._cut(text, horizon)
             judgement = self.bench.detector.judge(cut, self._cut(reference, horizon))
-            outcomes[str(horizon)] = behavior.judge(cut.text, prompt, judgement.collapsed, whole=text.text, ended=ended)
+            words = whole_words(cut.text, text.text, ended=ended)
+            requests[str(horizon)] = Request(Answer(cut.text, words), prompt, judgement.collapsed)
             features, reason = judgement.features, judgement.reason
         assert features is not None
         row: dict[str, Any] = {
             "prompt": prompt.id,
-            "outcomes": outcomes,
+            "outcomes": {},
             "coherence": [round(float(value), 4) for value in features[:3]],
             "reason": reason,
             "text": text.text,
@@ -139,7 +185,7 @@ class RolloutHandler(Handler[RolledOut]):
         if isinstance(cell, InterventionCell):
             row["excess"] = round(_mean(text.surprisals) - _mean(reference.surprisals), 6)
             row["verbatim"] = text.token_ids == self._cut(reference, cell.horizon).token_ids
-        return row
+        return row, requests
 
     def _cut(self, text: ScoredText, horizon: int) -> ScoredText:
         if horizon >= len(text.token_ids):

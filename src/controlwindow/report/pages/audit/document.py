@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from controlwindow.instruments.operations import Positions
+from controlwindow.report.judged import CorrectedShare, JudgeUse, OracleFigures
 from controlwindow.report.marks import (
     COARSE_STEP,
     Coordinate,
@@ -158,6 +159,8 @@ class BehaviorSummary(Part):
     positions: Positions = "all"
     prompts: PromptCounts
     split_fingerprints: dict[str, str] = {}
+    judges: tuple[JudgeUse, ...] = ()
+    figures: tuple[OracleFigures, ...] = ()
 
     @model_validator(mode="after")
     def _outcomes_are_listed(self) -> BehaviorSummary:
@@ -279,6 +282,7 @@ class WindowResult(Part):
     triggers_by_outcome: Annotated[dict[str, dict[str, Cosine | None]], Mark.COORDINATE] = {}
     outcomes: dict[str, dict[str, Share]] = {}
     outcomes_at: Coordinate = None
+    corrected: tuple[CorrectedShare, ...] = ()
     sampled: dict[str, Share] = {}
     budget_kind: BudgetKind = "plain"
     plateau: Annotated[Cosine | None, Mark.EXACT] = None

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 from controlwindow.report import checks, palette, wording
+from controlwindow.report.judging import judging_sentences
 from controlwindow.report.page import Page, Sheet, slug, unique
 from controlwindow.report.pages.audit import overview, response
 from controlwindow.report.pages.audit.document import BehaviorSummary, ReportDocument, WindowResult
@@ -47,6 +48,7 @@ class BehaviorView(NamedTuple):
     overview: Markup | None
     windows: tuple[WindowView, ...]
     coverage: tuple[str, ...]
+    judged: tuple[str, ...]
     withheld: bool
 
 
@@ -154,6 +156,7 @@ def _behavior_view(document: ReportDocument, behavior: BehaviorSummary, stem: st
         else None,
         windows=tuple(views),
         coverage=coverage_sentences(document, behavior),
+        judged=judging_sentences(behavior.judges, ()),
         withheld=any(window.withheld for window in windows),
     )
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from controlwindow.report.judging import corrected_sentence, judging_sentences
 from controlwindow.report.pages.audit.document import ReportDocument, WindowResult
 from controlwindow.report.pages.audit.summary import coverage_sentences, headline, windows_of
 from controlwindow.report.palette import VERDICTS, verdict_class
@@ -120,10 +123,30 @@ def coverage_lines(document: ReportDocument) -> tuple[Text, ...]:
     """The coverage statement of each behavior, to print under the table."""
     return tuple(
         Text.assemble(
-            (f"{visible(behavior.name)}: ", "bold"), (" ".join(coverage_sentences(document, behavior)), "dim")
+            (f"{visible(behavior.name)}: ", "bold"),
+            (
+                " ".join(
+                    (
+                        *coverage_sentences(document, behavior),
+                        *judging_sentences(behavior.judges, behavior.figures),
+                        *_corrected(document, behavior.name),
+                    )
+                ),
+                "dim",
+            ),
         )
         for behavior in document.behaviors
     )
+
+
+def _corrected(document: ReportDocument, behavior: str) -> Iterator[str]:
+    """Of every open window, the rate at its best dose and last horizon that people would have found."""
+    for window in windows_of(document, behavior):
+        if window.verdict == "open":
+            by_oracle = {share.oracle: share for share in window.corrected}
+            for share in by_oracle.values():
+                words = corrected_sentence(share)
+                yield f"{visible(window.neuron)} {branch_sign(window.branch)} at its best dose: {words}."
 
 
 def rank_table(document: ReportDocument) -> Fitting:
