@@ -62,7 +62,7 @@ def write_page(page: Page, directory: Path) -> Path:
     target = directory / "report.html"
     try:
         make_directory(folder)
-        _sweep(directory, folder)
+        sweep(directory, folder)
         names = {f"{stem}.svg" for stem in page.figures}
         for old in folder.glob("*.svg"):
             if old.name not in names:
@@ -78,7 +78,7 @@ def write_page(page: Page, directory: Path) -> Path:
     return target
 
 
-def _sweep(*folders: Path) -> None:
+def sweep(*folders: Path) -> None:
     """Remove halves that a report left when it was killed: they may hold completions that are withheld now."""
     for folder in folders:
         for left in folder.glob(".*.part"):

@@ -16,7 +16,7 @@ from controlwindow.models import Model
 from controlwindow.plugins import KINDS, load_plugin, plugin_names
 from controlwindow.runs.ledger import Ledger
 from controlwindow.runs.manifest import MANIFEST_NAME, write_manifest
-from controlwindow.runs.plan import Plan, commit_plan, is_finished
+from controlwindow.runs.plan import Plan, commit_plan
 from controlwindow.runs.progress import Progress
 
 if TYPE_CHECKING:
@@ -246,9 +246,11 @@ def do(job: Job, directory: Path | None = None) -> Any:
         LedgerError: The ledger holds another run, or cannot be written.
     """
     commit_plan(job.ledger, job.plan, job.records())
-    # A finished run has its manifest, and may lie where nothing can be written any more.
+    # A finished run has its manifest, and may lie where nothing can be written any more. A result does not say so: what
+    # was killed between that and the last manifest has an earlier one.
     has_one = directory is not None and (directory / MANIFEST_NAME).is_file()
-    noted = None if has_one and is_finished(job.ledger, job.plan.kind) else directory
+    finished = job.ledger.find("finished", job.plan.kind) is not None
+    noted = None if has_one and finished else directory
     if noted is not None:
         write_manifest(job.ledger, noted, job.plan.kind)
     found = job.run()

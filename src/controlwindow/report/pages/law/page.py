@@ -14,7 +14,7 @@ from controlwindow.report.page import Sheet
 from controlwindow.report.pages.law import figures as law_figures
 from controlwindow.report.pages.law import tables as law_tables
 from controlwindow.report.terminal import plain_table
-from controlwindow.report.writing import replace_file
+from controlwindow.report.writing import replace_file, sweep
 from controlwindow.runs.ledger import make_directory
 from controlwindow.values import from_table
 
@@ -47,6 +47,7 @@ def write_law(document: Mapping[str, Any], directory: Path, extra: Path | None =
     if extra is not None:
         files[extra] = law_text(document)
     try:
+        sweep(directory, directory / "figures")
         for path, text in files.items():
             make_directory(path.parent)
             replace_file(path, text)
