@@ -18,13 +18,14 @@ test: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2
 
-# Kills, damaged files and hostile ones, many of each; the figures go to docs/results/torture.json. KILLS=0 leaves a part out.
-KILLS ?= 100
+# Kills, damaged files and hostile ones, many of each; the figures go to docs/results/torture.json. KILLS=0 leaves a part out;
+# GO_ON=--go-on goes on with a run that was cut off.
+KILLS ?= 1000
 BEHAVIORS ?= 2000
 LEDGERS ?= 200
 HOSTILE ?= 500
 torture: $(STAMP)
-	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m torture --write \
+	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m torture --write $(GO_ON) \
 	  --kills $(KILLS) --behaviors $(BEHAVIORS) --ledgers $(LEDGERS) --hostile $(HOSTILE)
 
 # What touches Transformers, on the lowest version that pyproject.toml allows.

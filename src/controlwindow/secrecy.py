@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -12,6 +12,9 @@ NAME_OF_NEURON = re.compile(r"\bL\d+(?:\.E\d+)?\.N\d+\b", re.IGNORECASE)
 
 _HARMLESS = frozenset({"behavior", "behaviors", "device", "dtype", "factors", "levels", "methods", "model", "thinking"})
 """Settings from which, with the model at hand, no neuron follows: no screen, size, seed, name or hash."""
+
+_HARMLESS_OPTIONS = frozenset({"--behavior", "-b", "--device", "--dtype", "--level", "--method"})
+"""Options whose values may be told in the same way; the names of methods are told by the page itself."""
 
 
 def hides_neurons(*, sensitive: bool, organism: bool, include_neurons: bool) -> bool:
@@ -22,6 +25,36 @@ def hides_neurons(*, sensitive: bool, organism: bool, include_neurons: bool) -> 
 def shareable_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """What was asked for, without what a neuron follows from: names, screen, sizes, seed and the hash of all of it."""
     return {key: without_folders(value) for key, value in settings.items() if key in _HARMLESS}
+
+
+def shareable_command(words: Sequence[str], *, hide: bool) -> list[str]:
+    """The words of a command, without the folders that lead to files.
+
+    Args:
+        words: The words.
+        hide: Whether neurons are withheld; then what stands before the first option, and of the options only those
+            from whose values no neuron follows. What is left out is an ellipsis at the end.
+
+    Example:
+        >>> shareable_command(["audit", "mine", "-b", "/home/me/b.toml", "-n", "L3.N7", "--seed", "4"], hide=True)
+        ['audit', 'mine', '-b', 'b.toml', '…']
+    """
+    if not hide:
+        return [
+            "=".join(map(file_name, word.partition("=")[::2])) if "=" in word else file_name(word) for word in words
+        ]
+    first = next((place for place, word in enumerate(words) if word.startswith("-")), len(words))
+    kept = [_last_step(word) for word in words[:first]]
+    for place in range(first, len(words)):
+        name, sign, given = words[place].partition("=")
+        value = "" if place + 1 == len(words) else words[place + 1]
+        if name in _HARMLESS_OPTIONS:
+            kept += [f"{name}={_last_step(given)}"] if sign else [name, _last_step(value)]
+    return kept if len(kept) == len(words) else [*kept, "…"]
+
+
+def _last_step(word: str) -> str:
+    return str(scrubbed(PurePosixPath(word.replace("\\", "/")).name or word))
 
 
 def shareable_manifest(manifest: Mapping[str, Any], *, hide: bool) -> dict[str, Any]:

@@ -153,3 +153,12 @@ def test_every_file_is_written_and_says_the_same(document, tmp_path):
     assert "| 0.010 |" in markdown
     latex = (tmp_path / "run" / "tables.tex").read_text("utf-8")
     assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == len(law_tables.paper_tables(document))
+
+
+def test_halves_that_a_kill_left_are_gone_when_it_is_written_again(document, tmp_path):
+    left = [tmp_path / ".tables.tex.x1y2.part", tmp_path / ".law.json.z.part", tmp_path / "figures" / ".a.svg.q.part"]
+    (tmp_path / "figures").mkdir()
+    for path in (*left, tmp_path / "notes.part"):
+        path.write_text("half", "utf-8")
+    write_law(document, tmp_path)
+    assert [path.name for path in tmp_path.rglob("*.part")] == ["notes.part"], "only what is ours"

@@ -191,3 +191,23 @@ def test_the_manifest_of_a_finished_run_stays_as_it_is_and_a_lost_one_is_written
             assert path.read_text("utf-8") == text
             path.unlink()
     assert json.loads(path.read_text("utf-8"))["kind"] == "census"
+
+
+class Killed(Nothing):
+    """A job whose process dies after its result and before its last manifest."""
+
+    def run(self):
+        self.ledger.remember("origin", "model", lambda: {"date": "2026-01-01"})
+        self.ledger.remember("result", self.plan.kind, dict)
+        raise KeyboardInterrupt
+
+
+def test_a_run_killed_before_its_last_manifest_writes_it_when_it_is_gone_on_with(tmp_path):
+    with run_ledger(tmp_path) as ledger, pytest.raises(KeyboardInterrupt):
+        do(Killed(CENSUS, ledger), tmp_path)
+    (tmp_path / "manifest.json.part").write_text("{", "utf-8")
+    assert json.loads((tmp_path / "manifest.json").read_text("utf-8"))["origin"] is None
+    with run_ledger(tmp_path) as ledger:
+        do(Nothing(CENSUS, ledger), tmp_path)
+    assert json.loads((tmp_path / "manifest.json").read_text("utf-8"))["origin"] == {"date": "2026-01-01"}
+    assert list(tmp_path.glob("*.part")) == []

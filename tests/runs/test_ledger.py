@@ -49,7 +49,7 @@ def test_a_failing_commit_leaves_nothing_of_the_chunk(tmp_path):
         (chunk,) = ledger.plan("s", [[a_cell(0.1), a_cell(0.2)]])
         with pytest.raises(KeyError):
             ledger.commit(chunk, {a_cell(0.1): rows_of(a_cell(0.1))})
-        with pytest.raises(ValueError, match="JSON"):
+        with pytest.raises(LedgerError, match="not a finite number"):
             ledger.commit(chunk, {cell: [{"x": float("nan")}] for cell in chunk.cells})
         assert ledger.rows(a_cell(0.1)) is None
         assert ledger.pending("s") == [chunk]
@@ -232,3 +232,10 @@ def test_the_ledger_in_memory_writes_no_file(tmp_path, monkeypatch):
         ledger.commit(chunk, {a_cell(): rows_of(a_cell())}, sensitive=True)
         assert ledger.completions(a_cell())[0]["text"] == "a at 0.5"
     assert list(Path(tmp_path).iterdir()) == []
+
+
+def test_a_number_that_is_not_finite_is_one_error_that_says_where(tmp_path):
+    with Ledger(tmp_path / "ledger.sqlite", create=True) as ledger:
+        with pytest.raises(LedgerError, match=r"not a finite number \(rows\.1\.score is nan\)"):
+            ledger.record("x", "y", {"rows": [{"score": 1.0}, {"score": float("nan")}]})
+        assert ledger.find("x", "y") is None

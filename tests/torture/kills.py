@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from golden.runs import command_lines
 from torture.children import Ended, command_line, complaint, leftovers, run_child
 
 LIMIT = 1800.0
@@ -47,13 +46,17 @@ class Kill(NamedTuple):
     after: bool = False
 
 
-def whole_run(kind: str, behaviors: tuple[Path, Path], directory: Path) -> Whole:
+def whole_run(kind: str, words: list[str], directory: Path) -> Whole:
     """Run a kind to its end, counting points.
+
+    Args:
+        kind: The kind of run.
+        words: What begins it, without its directory.
+        directory: Where it is run.
 
     Raises:
         RuntimeError: It failed.
     """
-    words = command_lines(*behaviors)[kind]
     tally = directory.with_suffix(".tally")
     ended = run_child(passing(command_line(*words, "--out", directory, "--json"), Tally(tally)), limit=LIMIT)
     if ended.code:
@@ -174,9 +177,8 @@ def _telling(call: Callable[..., Any], point: str, passed: Callable[[str, bool],
     return telling
 
 
-def random_kills(wholes: list[Whole], count: int, seed: int) -> Iterator[tuple[Whole, Kill]]:
-    """Kills of all kinds in turn."""
-    generator = random.Random(seed)
-    for number in range(count):
+def random_kills(wholes: list[Whole], first: int, count: int, seed: int) -> Iterator[tuple[Whole, Kill]]:
+    """Kills of all kinds in turn, from the number `first` on; each follows from its number and the seed."""
+    for number in range(first, count):
         whole = wholes[number % len(wholes)]
-        yield whole, random_kill(whole, generator)
+        yield whole, random_kill(whole, random.Random(f"{seed} {number}"))

@@ -15,6 +15,7 @@ from controlwindow.runs.ledger import Ledger
 from controlwindow.runs.manifest import write_json
 from controlwindow.runs.scheduler import Scheduler
 from golden.behaviors import write_behaviors
+from golden.runs import command_lines
 from torture.children import run_child
 from torture.kills import POINTS, Kill, Killer, Tally, kill_and_go_on, passing, whole_run
 
@@ -106,6 +107,7 @@ def test_a_kill_at_every_point_changes_nothing(whole, tmp_path, point, after):
 @pytest.mark.slow
 @pytest.mark.parametrize("kill", [Kill(seconds=2.0), Kill(None, "plan", 3, True), Kill(None, "commit", 5, False)])
 def test_a_census_that_was_killed_gives_equal_results(tmp_path, kill):
-    census = whole_run("census", write_behaviors(tmp_path), tmp_path / "whole")
+    words = command_lines(*write_behaviors(tmp_path))["census"]
+    census = whole_run("census", words, tmp_path / "whole")
     assert json.loads(census.out)
     assert kill_and_go_on(census, kill, tmp_path / "killed") is None

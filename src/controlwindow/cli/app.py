@@ -14,6 +14,7 @@ from typer.main import get_group
 
 from controlwindow.cli.display import forgive_encodings, messages
 from controlwindow.errors import ControlWindowError
+from controlwindow.runs.command import note_command, noted_directory, resume_command
 
 _INTERRUPTED = 130
 
@@ -79,9 +80,17 @@ def _root(version: bool = typer.Option(False, "--version", help="Print the versi
         raise typer.Exit
 
 
+def _interrupted() -> str:
+    directory = noted_directory()
+    if directory is None:
+        return "interrupted; nothing was kept"
+    return f"interrupted; what was measured is kept in {directory}, go on with: {resume_command(directory)}"
+
+
 def main() -> None:
     """Run the command line. A user's error is one message with its repair on stderr and exit code 2."""
     forgive_encodings()
+    note_command(["controlwindow", *sys.argv[1:]])
     try:
         app()
     except ControlWindowError as error:
@@ -93,7 +102,7 @@ def main() -> None:
     except SystemExit as stop:
         # Typer turns an interrupt inside a command into this exit, and says nothing.
         if stop.code == _INTERRUPTED:
-            messages().print("interrupted; `controlwindow resume RUN` goes on with a run that has a directory")
+            messages().print(Text(_interrupted()), soft_wrap=True)
         raise
     except BrokenPipeError:
         # The reader of a pipe went away; what is still buffered must not raise again at exit.

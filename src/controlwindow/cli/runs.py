@@ -8,10 +8,11 @@ import typer
 from rich.text import Text
 
 from controlwindow import api
-from controlwindow.cli.display import output, print_json, show_result
+from controlwindow.cli.display import messages, output, print_json, show_result
 from controlwindow.cli.options import CompletionsOption, JsonOption, NeuronsOption, RunArgument
 from controlwindow.cli.progress import TerminalProgress
 from controlwindow.runs.kinds import Shown, kind_of
+from controlwindow.runs.provenance import UNVERIFIED, work_in
 
 
 def add_to(app: typer.Typer) -> None:
@@ -56,3 +57,6 @@ def show_run(directory: Path, as_json: bool, include_neurons: bool | None = None
     else:
         lines = kind.terminal(directory, Shown(neurons=include_neurons))
         show_result(None, lines, directory, False, kind.page_name)
+    if not work_in(directory).verified:
+        # On stderr, since --json prints one document and nothing else.
+        messages().print(Text(f"note: {UNVERIFIED}", style="yellow"), soft_wrap=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
+from collections.abc import Sequence
 
 from controlwindow.report.pages.audit.document import WindowResult
 
@@ -206,3 +208,37 @@ def _visible_character(character: str) -> str:
     if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}:
         return f"<U+{ord(character):04X}>"
     return character
+
+
+def gathered(notes: Sequence[str]) -> tuple[str, ...]:
+    """Notes of several windows that say the same as one note, with what each is of before it."""
+    groups: dict[str, list[str]] = {}
+    for note in notes:
+        where, colon, what = note.partition(": ")
+        key, name = (what, where) if colon and len(where) < 80 else (note, "")
+        # Decoding ties differ by their count alone.
+        count = re.match(r"\d+ ", key)
+        if count is not None and name:
+            key, name = key[count.end() :], f"{name} ({count[0].strip()})"
+        groups.setdefault(key, []).append(name)
+    said = [f"{_listed(names)}: {what}" if names[0] else what for what, names in groups.items()]
+    # What still differs in numbers and names alone is said once or twice, and how often beside.
+    alike: dict[str, list[str]] = {}
+    for note in said:
+        alike.setdefault(re.sub(r"[A-Z]?\d[\d.,]*", "#", note), []).append(note)
+    return tuple(line for notes in alike.values() for line in _shortened(notes))
+
+
+_LISTED = 12
+_ALIKE = 3
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _LISTED
+    return "; ".join([*names[:_LISTED], f"and {more} more"] if more > 0 else names)
+
+
+def _shortened(notes: Sequence[str]) -> list[str]:
+    if len(notes) <= _ALIKE:
+        return list(notes)
+    return [*notes[: _ALIKE - 1], f"… and {len(notes) - _ALIKE + 1} more like it."]

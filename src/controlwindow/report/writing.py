@@ -14,6 +14,7 @@ from controlwindow.report.pages.audit.document import ReportDocument
 from controlwindow.report.pages.audit.page import render_page
 from controlwindow.report.sharing import shareable
 from controlwindow.runs.ledger import make_directory
+from controlwindow.runs.provenance import NO_WORK, Work
 
 _HALF = re.compile(r"\.(?:html|svg|json|md|tex)\.[^.]+\.part$")
 
@@ -24,6 +25,7 @@ def write_report(
     *,
     include_completions: bool = False,
     include_neurons: bool = False,
+    work: Work = NO_WORK,
 ) -> Path:
     """Write `report.html` and `figures/*.svg` into a run directory.
 
@@ -32,6 +34,7 @@ def write_report(
         directory: The run directory; made if absent.
         include_completions: Show the completions of sensitive behaviors.
         include_neurons: Show neurons and doses of sensitive behaviors on models that are not organisms.
+        work: When it was measured, for how long and by which command.
 
     Returns:
         The path of the page.
@@ -39,8 +42,8 @@ def write_report(
     Raises:
         ReportError: A figure cannot be drawn, or a file cannot be written.
     """
-    page = render_page(shareable(document, include_completions=include_completions, include_neurons=include_neurons))
-    return write_page(page, directory)
+    shown = shareable(document, include_completions=include_completions, include_neurons=include_neurons)
+    return write_page(render_page(shown, work.rows(hide=shown.withheld)), directory)
 
 
 def write_page(page: Page, directory: Path) -> Path:
@@ -62,7 +65,7 @@ def write_page(page: Page, directory: Path) -> Path:
     target = directory / "report.html"
     try:
         make_directory(folder)
-        _sweep(directory, folder)
+        sweep(directory, folder)
         names = {f"{stem}.svg" for stem in page.figures}
         for old in folder.glob("*.svg"):
             if old.name not in names:
@@ -78,7 +81,7 @@ def write_page(page: Page, directory: Path) -> Path:
     return target
 
 
-def _sweep(*folders: Path) -> None:
+def sweep(*folders: Path) -> None:
     """Remove halves that a report left when it was killed: they may hold completions that are withheld now."""
     for folder in folders:
         for left in folder.glob(".*.part"):

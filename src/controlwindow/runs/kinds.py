@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 from controlwindow.errors import LedgerError, UsageError
 from controlwindow.models import Model
 from controlwindow.plugins import KINDS, load_plugin, plugin_names
+from controlwindow.runs.command import note_directory
 from controlwindow.runs.ledger import Ledger
 from controlwindow.runs.manifest import MANIFEST_NAME, write_manifest
-from controlwindow.runs.plan import Plan, commit_plan, is_finished
+from controlwindow.runs.plan import Plan, commit_plan
 from controlwindow.runs.progress import Progress
+from controlwindow.runs.provenance import BEGUN, at_work
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -246,14 +248,32 @@ def do(job: Job, directory: Path | None = None) -> Any:
         LedgerError: The ledger holds another run, or cannot be written.
     """
     commit_plan(job.ledger, job.plan, job.records())
-    # A finished run has its manifest, and may lie where nothing can be written any more.
-    has_one = directory is not None and (directory / MANIFEST_NAME).is_file()
-    noted = None if has_one and is_finished(job.ledger, job.plan.kind) else directory
-    if noted is not None:
-        write_manifest(job.ledger, noted, job.plan.kind)
-    found = job.run()
-    if noted is not None:
-        # Once more, with what was noted of the model when it was prepared.
-        write_manifest(job.ledger, noted, job.plan.kind)
-    job.ledger.remember("finished", job.plan.kind, dict)
+    ledger, kind = job.ledger, job.plan.kind
+    if directory is not None:
+        note_directory(directory)
+    if _is_over(ledger, kind):
+        # It may lie where nothing can be written any more.
+        if directory is not None and not (directory / MANIFEST_NAME).is_file():
+            write_manifest(ledger, directory, kind)
+        return job.run()
+    with at_work(ledger):
+        if directory is not None:
+            write_manifest(ledger, directory, kind)
+        found = job.run()
+    if directory is not None:
+        # Once more, with what was noted of the model when it was prepared and of the work.
+        write_manifest(ledger, directory, kind)
+    ledger.remember("finished", kind, dict)
+    ledger.record(_OVER, kind, {})
     return found
+
+
+_OVER = "over"
+"""A record after the last manifest: a result alone does not say that there is one."""
+
+
+def _is_over(ledger: Ledger, kind: str) -> bool:
+    if ledger.find(_OVER, kind) is not None:
+        return True
+    # Earlier runs noted neither; nothing is left to be done for them that needs their ledger written.
+    return not ledger.find_all(BEGUN) and ledger.find("finished", kind) is not None

@@ -10,6 +10,7 @@ from typing import Any
 
 from controlwindow.errors import LedgerError
 from controlwindow.runs.ledger import Ledger
+from controlwindow.runs.provenance import work_of
 from controlwindow.secrecy import hides_neurons, shareable_manifest
 
 MANIFEST_NAME = "manifest.json"
@@ -50,7 +51,8 @@ def write_manifest(ledger: Ledger, directory: Path, kind: str) -> None:
         organism=bool((models.get("model") or {}).get("organism")),
         include_neurons=bool(plan.get("include_neurons")),
     )
-    write_json(shareable_manifest(manifest, hide=hide), directory / MANIFEST_NAME)
+    manifest = {**shareable_manifest(manifest, hide=hide), "work": work_of(ledger).record(hide=hide)}
+    write_json(manifest, directory / MANIFEST_NAME)
 
 
 def write_json(document: Mapping[str, Any], path: Path) -> None:

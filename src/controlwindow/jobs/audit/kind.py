@@ -21,6 +21,7 @@ from controlwindow.runs.kinds import Job, Kind, Shown, open_run, register_kind
 from controlwindow.runs.ledger import Ledger
 from controlwindow.runs.plan import is_finished
 from controlwindow.runs.progress import Progress
+from controlwindow.runs.provenance import work_of
 from controlwindow.runs.resuming import planned_behavior, planned_model
 from controlwindow.windows.window import Window
 
@@ -70,12 +71,13 @@ class AuditKind(Kind):
     def page(self, directory: Path, shown: Shown) -> Path:
         """Draw the report."""
         with open_run(directory) as ledger:
-            plan, document = self.planned(ledger), report_document(ledger)
+            plan, document, work = self.planned(ledger), report_document(ledger), work_of(ledger)
         return write_report(
             document,
             directory,
             include_completions=plan.include_completions if shown.completions is None else shown.completions,
             include_neurons=plan.include_neurons if shown.neurons is None else shown.neurons,
+            work=work,
         )
 
     def terminal(self, directory: Path, shown: Shown) -> Iterator[RenderableType]:

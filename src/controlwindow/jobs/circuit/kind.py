@@ -16,6 +16,7 @@ from controlwindow.report.pages.circuit.tables import circuit_terminal
 from controlwindow.runs.kinds import LEDGER_NAME, Job, Kind, Shown, open_run, register_kind
 from controlwindow.runs.ledger import Ledger
 from controlwindow.runs.progress import Progress
+from controlwindow.runs.provenance import work_in
 from controlwindow.runs.resuming import Identity, planned_behavior, planned_model
 from controlwindow.values import round_floats
 
@@ -99,7 +100,10 @@ class CircuitKind(Kind):
     def page(self, directory: Path, shown: Shown) -> Path:
         """Draw the report."""
         return write_circuit_report(
-            self.document(directory), directory, include_neurons=self.names_neurons(directory, shown)
+            self.document(directory),
+            directory,
+            include_neurons=self.names_neurons(directory, shown),
+            work=work_in(directory),
         )
 
     def terminal(self, directory: Path, shown: Shown) -> Iterator[RenderableType]:

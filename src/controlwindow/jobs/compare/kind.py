@@ -15,6 +15,7 @@ from controlwindow.report.pages.compare.page import comparison_terminal, write_c
 from controlwindow.runs.kinds import Kind, Shown, open_run, register_kind
 from controlwindow.runs.ledger import Ledger
 from controlwindow.runs.progress import Progress, Silent
+from controlwindow.runs.provenance import work_in
 from controlwindow.runs.resuming import planned_behavior, planned_model
 
 if TYPE_CHECKING:
@@ -58,7 +59,9 @@ class ComparisonKind(Kind):
     def page(self, directory: Path, shown: Shown) -> Path:
         """Draw the page."""
         neurons = self.names_neurons(directory, shown)
-        return write_comparison(self.read(directory), directory, include_neurons=neurons, **_secrecy(directory))
+        return write_comparison(
+            self.read(directory), directory, include_neurons=neurons, work=work_in(directory), **_secrecy(directory)
+        )
 
     def terminal(self, directory: Path, shown: Shown) -> Iterator[RenderableType]:
         """What each method costs at one rate."""

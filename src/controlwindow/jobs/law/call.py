@@ -13,6 +13,7 @@ from controlwindow.jobs.law.runner import run_law
 from controlwindow.report.pages.law.page import law_text, write_law
 from controlwindow.report.writing import replace_file
 from controlwindow.runs.progress import Progress, Silent
+from controlwindow.runs.provenance import work_in
 
 
 def validate(
@@ -59,7 +60,7 @@ def validate(
     with progress.stage("reading the models"):
         plan = make_plan(models, [str(b) for b in behaviors], sizes or LawSizes())
     document = run_law(plan, Path(out), jobs=jobs, progress=progress)
-    write_law(document, Path(out), None if write is None else Path(write))
+    write_law(document, Path(out), None if write is None else Path(write), work_in(Path(out)))
     return document
 
 

@@ -37,7 +37,8 @@ def check_detector(session: LawSession, behavior: Behavior) -> dict[str, Any]:
         behavior: The behavior.
 
     Returns:
-        Agreement with its 95 % Wilson interval, shares by kind, ROC over the severity, and the thresholds.
+        Agreement with its 95 % Wilson interval, shares by kind, ROC over the severity, and the thresholds; no controls
+        where there are too few prompts, or where answers are too short to make controls of both kinds.
     """
     horizon, detector = behavior.horizons[-1], session.engine.detector
     assert detector is not None
@@ -55,6 +56,10 @@ def check_detector(session: LawSession, behavior: Behavior) -> dict[str, Any]:
         *build_controls(own, [_content(session, row.token_ids) for row in sampled], [horizon], seed=1),
         *_further(own, others, horizon),
     ]
+    labels = np.array([c.collapsed for c in controls])
+    if labels.all() or not labels.any():
+        # Answers of a few tokens leave no control of one kind; then nothing can be told apart.
+        return {"controls": 0}
     surprisals = token_nll(session.model, [ids[c.prompt] for c in controls], [c.token_ids for c in controls])
     scored = [
         ScoredText(tuple(c.token_ids), tuple(s), session.model.decode(c.token_ids))
@@ -65,7 +70,6 @@ def check_detector(session: LawSession, behavior: Behavior) -> dict[str, Any]:
         detector.judge_features(coherence_features(text, reference[c.prompt], detector.scale))
         for c, text in zip(controls, scored, strict=True)
     ]
-    labels = np.array([c.collapsed for c in controls])
     severity = np.array([j.severity for j in judged])
     verdicts = np.array([j.collapsed for j in judged])
     right = int((labels == verdicts).sum())

@@ -15,6 +15,7 @@ from controlwindow.report.pages.law.page import JSON_NAME, law_terminal, write_l
 from controlwindow.runs.kinds import LEDGER_NAME, Kind, Shown, register_kind
 from controlwindow.runs.ledger import Ledger
 from controlwindow.runs.progress import Progress
+from controlwindow.runs.provenance import work_in
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -44,7 +45,7 @@ class LawKind(Kind):
         if plan is None:
             raise LedgerError(f"{directory} holds no validation", f"start one with `{self.begin}`")
         document = run_law(plan, directory, progress=progress)
-        write_law(document, directory)
+        write_law(document, directory, work=work_in(directory))
         return document
 
     def document(self, directory: Path) -> dict[str, Any]:
@@ -64,7 +65,7 @@ class LawKind(Kind):
 
     def page(self, directory: Path, shown: Shown) -> Path:
         """Draw the page again."""
-        write_law(self.document(directory), directory)
+        write_law(self.document(directory), directory, work=work_in(directory))
         return directory / self.page_name
 
     def terminal(self, directory: Path, shown: Shown) -> Iterator[RenderableType]:

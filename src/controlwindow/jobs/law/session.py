@@ -16,10 +16,12 @@ from controlwindow.jobs.law.candidates import Role
 from controlwindow.jobs.law.plan import LawModel, LawPlan, load_behaviors
 from controlwindow.jobs.stages.eligible import eligible_rows
 from controlwindow.models import load_model
+from controlwindow.runs.command import note_directory
 from controlwindow.runs.kinds import LEDGER_NAME, run_ledger
 from controlwindow.runs.ledger import Ledger
 from controlwindow.runs.plan import commit_plan
 from controlwindow.runs.progress import Progress, Silent
+from controlwindow.runs.provenance import at_work
 from controlwindow.runs.records import model_record
 from controlwindow.runs.scheduler import Scheduler
 from controlwindow.runs.session import Session, prepare
@@ -74,6 +76,7 @@ def open_session(plan: LawPlan, entry: LawModel, out: Path, progress: Progress |
     behaviors = load_behaviors(entry)
     with run_ledger(out / entry.directory) as ledger:
         commit_plan(ledger, plan, [("model", "model", model_record(model))])
+        note_directory(out)
         prepared = prepare(model, ledger, progress, seed=plan.sizes.seed, chunk_rows=plan.sizes.chunk_rows)
         session = prepared.session(list(behaviors.values()))
         undosed: dict[tuple[str, Role], Rows] = {}
@@ -89,7 +92,8 @@ def open_session(plan: LawPlan, entry: LawModel, out: Path, progress: Progress |
                 f"{entry.name} has too few eligible prompts for every planned behavior",
                 "use prompts on which this model shows the source state",
             )
-        yield LawSession(**{**vars(session), "behaviors": usable}, entry=entry, plan=plan, undosed=undosed)
+        with at_work(ledger):
+            yield LawSession(**{**vars(session), "behaviors": usable}, entry=entry, plan=plan, undosed=undosed)
 
 
 def _halves(scheduler: Scheduler, behavior: Behavior, plan: LawPlan, ledger: Ledger) -> tuple[Rows, Rows] | None:

@@ -15,6 +15,7 @@ from controlwindow.report.pages.probe.terminal import probe_terminal
 from controlwindow.runs.kinds import Kind, Shown, open_run, register_kind
 from controlwindow.runs.ledger import Ledger
 from controlwindow.runs.progress import Progress
+from controlwindow.runs.provenance import work_in
 from controlwindow.runs.resuming import planned_behavior, planned_model
 from controlwindow.values import round_floats
 
@@ -49,7 +50,10 @@ class ProbeKind(Kind):
     def page(self, directory: Path, shown: Shown) -> Path:
         """Draw the report."""
         return write_probe_report(
-            self.document(directory), directory, include_neurons=self.names_neurons(directory, shown)
+            self.document(directory),
+            directory,
+            include_neurons=self.names_neurons(directory, shown),
+            work=work_in(directory),
         )
 
     def terminal(self, directory: Path, shown: Shown) -> Iterator[RenderableType]:

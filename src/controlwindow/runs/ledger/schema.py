@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 from functools import cache
 from typing import Any
+
+from controlwindow.errors import LedgerError
 
 APPLICATION_ID = 0x43574C31
 SCHEMA_VERSION = 2
@@ -74,9 +77,28 @@ def tables_in(schema: str) -> list[tuple[str, str]]:
         connection.close()
 
 
+def _not_finite(value: Any, place: str = "") -> str | None:
+    """Where in nested values the first number lies that is not finite, such as `rows.3.score is nan`."""
+    if isinstance(value, float):
+        return None if math.isfinite(value) else f"{place or 'it'} is {value}"
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    found = (_not_finite(item, f"{place}.{key}".lstrip(".")) for key, item in inner)
+    return next((said for said in found if said is not None), None)
+
+
 def as_json(value: Any) -> str:
-    """The compact JSON text that payloads are written as."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    """The compact JSON text that payloads are written as.
+
+    Raises:
+        LedgerError: It holds a number that is not finite.
+    """
+    try:
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    except ValueError as error:
+        raise LedgerError(
+            f"a value to be written down is not a finite number ({_not_finite(value)})",
+            "report this with the command and its output; what was measured before it is kept",
+        ) from error
     try:
         text.encode()
     except UnicodeEncodeError:

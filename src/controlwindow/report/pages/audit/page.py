@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from markupsafe import Markup
@@ -21,6 +20,7 @@ from controlwindow.report.pages.audit.summary import (
     tested_neurons,
     windows_of,
 )
+from controlwindow.runs.provenance import Made
 
 _EXPANDED = 8
 
@@ -52,11 +52,12 @@ class BehaviorView(NamedTuple):
     withheld: bool
 
 
-def render_page(document: ReportDocument) -> Page:
+def render_page(document: ReportDocument, made: Made = ()) -> Page:
     """Draw a document that has already been made shareable.
 
     Args:
         document: What to show; nothing in it is withheld here.
+        made: When, how long and by which command, for its provenance.
 
     Raises:
         ReportError: A figure cannot be drawn.
@@ -79,23 +80,9 @@ def render_page(document: ReportDocument) -> Page:
             "Residual norm, participation ratio and predicted ceiling by layer.",
         ),
         total_tested=tested_neurons(document.windows),
-        origin=_origin(document),
-        notes=_gathered(document.notes),
+        origin=[*made, *_origin(document)],
+        notes=wording.gathered(document.notes),
     )
-
-
-def _gathered(notes: Sequence[str]) -> tuple[str, ...]:
-    """Notes of several windows that say the same as one note, with what each is of before it."""
-    groups: dict[str, list[str]] = {}
-    for note in notes:
-        where, colon, what = note.partition(": ")
-        key, name = (what, where) if colon and len(where) < 80 else (note, "")
-        # Decoding ties differ by their count alone.
-        count = re.match(r"\d+ ", key)
-        if count is not None and name:
-            key, name = key[count.end() :], f"{name} ({count[0].strip()})"
-        groups.setdefault(key, []).append(name)
-    return tuple(f"{'; '.join(names)}: {what}" if names[0] else what for what, names in groups.items())
 
 
 def _origin(document: ReportDocument) -> list[tuple[str, Any]]:

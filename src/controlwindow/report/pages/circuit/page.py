@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from controlwindow.report import wording
 from controlwindow.report.drawing import render
 from controlwindow.report.page import Page, Sheet
 from controlwindow.report.pages.circuit import figures as circuit_figures
@@ -13,6 +14,7 @@ from controlwindow.report.pages.circuit import words as circuit_words
 from controlwindow.report.pages.circuit.document import CircuitDocument, circuit_document
 from controlwindow.report.sharing import shareable
 from controlwindow.report.writing import write_page, write_svg
+from controlwindow.runs.provenance import NO_WORK, Made, Work
 
 _FILTERS: dict[str, Callable[..., Any]] = {
     "share": circuit_words.share,
@@ -22,13 +24,16 @@ _FILTERS: dict[str, Callable[..., Any]] = {
 }
 
 
-def write_circuit_report(document: Mapping[str, Any], directory: Path, *, include_neurons: bool = False) -> Path:
+def write_circuit_report(
+    document: Mapping[str, Any], directory: Path, *, include_neurons: bool = False, work: Work = NO_WORK
+) -> Path:
     """Write `report.html` and `figures/*.svg` into a run directory.
 
     Args:
         document: The circuit's results, as a ledger holds them.
         directory: The run directory.
         include_neurons: Name neurons of a sensitive behavior on a model that is no organism.
+        work: When it was measured, for how long and by which command.
 
     Returns:
         The path of the page.
@@ -37,10 +42,10 @@ def write_circuit_report(document: Mapping[str, Any], directory: Path, *, includ
         ReportError: The values are not those of a circuit, a figure cannot be drawn, or a file cannot be written.
     """
     shown = shareable(circuit_document(document), include_neurons=include_neurons)
-    return write_page(render_circuit(shown), directory)
+    return write_page(render_circuit(shown, work.rows(hide=shown.withheld)), directory)
 
 
-def render_circuit(circuit: CircuitDocument) -> Page:
+def render_circuit(circuit: CircuitDocument, made: Made = ()) -> Page:
     """Draw a document that has already been made shareable.
 
     Raises:
@@ -70,7 +75,8 @@ def render_circuit(circuit: CircuitDocument) -> Page:
             circuit_figures.base_against_aligned(document),
             " ".join(circuit_words.against_base(document)),
         ),
-        origin=_origin(document),
+        origin=[*made, *_origin(document)],
+        notes=wording.gathered(document["notes"]),
     )
 
 

@@ -21,6 +21,7 @@ from controlwindow.report.palette import FAINT, MUTED
 from controlwindow.report.sharing import shareable
 from controlwindow.report.terminal import Fitting
 from controlwindow.report.writing import write_page
+from controlwindow.runs.provenance import NO_WORK, Made, Work
 from controlwindow.secrecy import WITHHELD
 
 _COLORS = ("#0f6b6b", "#3b6fb6", "#7059a6", "#b0851a", "#d1495b", "#8a5a44", "#98a3ae", "#c3cad1")
@@ -56,6 +57,7 @@ def write_comparison(
     sensitive: bool = False,
     organism: bool = False,
     include_neurons: bool = False,
+    work: Work = NO_WORK,
 ) -> Path:
     """Write `report.html` and its figures into a run directory, whole or not at all.
 
@@ -65,6 +67,7 @@ def write_comparison(
         sensitive: Whether its behavior is.
         organism: Whether its model is one.
         include_neurons: Name neurons and strengths of a sensitive behavior on a model that is no organism.
+        work: When it was measured, for how long and by which command.
 
     Returns:
         The path of the page.
@@ -73,10 +76,11 @@ def write_comparison(
         ReportError: A figure cannot be drawn, or a file cannot be written.
     """
     document = comparison_document(comparison, sensitive=sensitive, organism=organism)
-    return write_page(render_comparison(shareable(document, include_neurons=include_neurons)), directory)
+    shown = shareable(document, include_neurons=include_neurons)
+    return write_page(render_comparison(shown, work.rows(hide=shown.withheld)), directory)
 
 
-def render_comparison(document: ComparisonDocument) -> Page:
+def render_comparison(document: ComparisonDocument, made: Made = ()) -> Page:
     """Draw a document that has already been made shareable.
 
     Raises:
@@ -107,7 +111,9 @@ def render_comparison(document: ComparisonDocument) -> Page:
         off_mark=OFF_LEVEL,
         written=written,
         setting=setting_words,
+        notes=wording.gathered(comparison.notes),
         origin=[
+            *made,
             ("model", comparison.model),
             ("behavior", comparison.behavior),
             ("prompts", f"{comparison.n_select} chosen on, {comparison.n_evaluate} others reported on"),

@@ -14,20 +14,24 @@ from controlwindow.report.page import Sheet
 from controlwindow.report.pages.law import figures as law_figures
 from controlwindow.report.pages.law import tables as law_tables
 from controlwindow.report.terminal import plain_table
-from controlwindow.report.writing import replace_file
+from controlwindow.report.writing import replace_file, sweep
 from controlwindow.runs.ledger import make_directory
+from controlwindow.runs.provenance import NO_WORK, Made, Work
 from controlwindow.values import from_table
 
 JSON_NAME = "law.json"
 
 
-def write_law(document: Mapping[str, Any], directory: Path, extra: Path | None = None) -> list[Path]:
+def write_law(
+    document: Mapping[str, Any], directory: Path, extra: Path | None = None, work: Work = NO_WORK
+) -> list[Path]:
     """Write the document, the page, the figures and the tables.
 
     Args:
         document: The law document.
         directory: The run directory.
         extra: Another file that the document is written to, such as docs/results/law.json.
+        work: When it was measured, for how long and by which command.
 
     Returns:
         The files written.
@@ -35,7 +39,7 @@ def write_law(document: Mapping[str, Any], directory: Path, extra: Path | None =
     Raises:
         ReportError: A figure cannot be drawn, or a file cannot be written.
     """
-    page, figures = render_law(document)
+    page, figures = render_law(document, work.rows(hide=bool(document.get("withheld"))))
     tables = law_tables.paper_tables(document)
     files = {
         directory / JSON_NAME: law_text(document),
@@ -47,6 +51,7 @@ def write_law(document: Mapping[str, Any], directory: Path, extra: Path | None =
     if extra is not None:
         files[extra] = law_text(document)
     try:
+        sweep(directory, directory / "figures")
         for path, text in files.items():
             make_directory(path.parent)
             replace_file(path, text)
@@ -80,7 +85,7 @@ def law_terminal(document: Mapping[str, Any]) -> Iterator[RenderableType]:
     )
 
 
-def render_law(document: Mapping[str, Any]) -> tuple[str, Mapping[str, str]]:
+def render_law(document: Mapping[str, Any], made: Made = ()) -> tuple[str, Mapping[str, str]]:
     """The page, and its figures by file stem.
 
     Raises:
@@ -104,6 +109,7 @@ def render_law(document: Mapping[str, Any]) -> tuple[str, Mapping[str, str]]:
     }
     seed = document["plan"]["sizes"]["seed"]
     origin = [
+        *made,
         ("plan", document["plan"]["digest"]),
         ("seed", None if seed is None else str(seed)),
         *((f"model {model['name']}", f"weights {model['fingerprint']}") for model in document["plan"]["models"]),

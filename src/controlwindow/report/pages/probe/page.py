@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from controlwindow.errors import ReportError
+from controlwindow.report import wording
 from controlwindow.report.drawing import render
 from controlwindow.report.page import Page, Sheet
 from controlwindow.report.pages.probe import figures as probe_figures
@@ -14,6 +15,7 @@ from controlwindow.report.pages.probe import words as probe_words
 from controlwindow.report.pages.probe.document import ProbeDocument, probe_document
 from controlwindow.report.sharing import shareable
 from controlwindow.report.writing import write_page, write_svg
+from controlwindow.runs.provenance import NO_WORK, Made, Work
 
 _FILTERS: dict[str, Callable[..., Any]] = {
     "bounds": probe_words.bounds,
@@ -23,13 +25,16 @@ _FILTERS: dict[str, Callable[..., Any]] = {
 }
 
 
-def write_probe_report(document: Mapping[str, Any], directory: Path, *, include_neurons: bool = False) -> Path:
+def write_probe_report(
+    document: Mapping[str, Any], directory: Path, *, include_neurons: bool = False, work: Work = NO_WORK
+) -> Path:
     """Write `report.html` and `figures/*.svg` into a run directory.
 
     Args:
         document: The probe's results, as `ProbeResult.to_json` gives them.
         directory: The run directory.
         include_neurons: Name neurons and doses of a sensitive behavior on a model that is no organism.
+        work: When it was measured, for how long and by which command.
 
     Returns:
         The path of the page.
@@ -37,10 +42,11 @@ def write_probe_report(document: Mapping[str, Any], directory: Path, *, include_
     Raises:
         ReportError: The values are not those of a probe, a figure cannot be drawn, or a file cannot be written.
     """
-    return write_page(render_probe(shareable(probe_document(document), include_neurons=include_neurons)), directory)
+    shown = shareable(probe_document(document), include_neurons=include_neurons)
+    return write_page(render_probe(shown, work.rows(hide=shown.withheld)), directory)
 
 
-def render_probe(probe: ProbeDocument) -> Page:
+def render_probe(probe: ProbeDocument, made: Made = ()) -> Page:
     """Draw a document that has already been made shareable.
 
     Raises:
@@ -69,7 +75,8 @@ def render_probe(probe: ProbeDocument) -> Page:
         stability=sheet.draw(
             "probe-stability", probe_figures.stability(document), "Overlap of the top k when pairs are resampled."
         ),
-        origin=_origin(document),
+        origin=[*made, *_origin(document)],
+        notes=wording.gathered(document["notes"]),
     )
 
 
