@@ -48,3 +48,20 @@ def test_a_real_checkpoint_scores_as_plainly(stories: Model) -> None:
     found = token_nll(stories, prompts, texts)
     for prompt, tokens, values in zip(prompts, texts, found, strict=True):
         assert values == pytest.approx(plain_nll(stories, prompt, tokens), abs=2e-4)
+
+
+def test_what_begins_another_text_is_not_read_again(tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompt = list(tiny.token_ids(PROMPTS)[0])
+    texts = [[5, 6, 7, 8], [5], [5, 6, 7], [5, 9], [6], [5, 6, 7, 8], []]
+    passed: list[int] = []
+    monkeypatch.setattr(
+        scoring,
+        "_continue",
+        lambda m, r, lanes, rows, _own=scoring._continue: passed.extend(map(len, rows)) or _own(m, r, lanes, rows),
+    )
+    found = token_nll(tiny, [prompt] * len(texts), texts)
+    assert sorted(passed) == [1, 2, 4]
+    for tokens, values in zip(texts, found, strict=True):
+        assert values == pytest.approx(plain_nll(tiny, prompt, tokens), abs=2e-4)
+    assert found[1] == found[0][:1]
+    assert found[2] == found[5][:3]

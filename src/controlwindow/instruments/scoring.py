@@ -52,12 +52,15 @@ def token_nll(
     for row, (prompt, tokens) in enumerate(zip(prompts, continuations, strict=True)):
         if len(tokens):
             by_prompt.setdefault(tuple(prompt), []).append(row)
+    beginning_of = {row: longer for rows in by_prompt.values() for row, longer in _beginnings(rows, continuations)}
     distinct = sorted(by_prompt, key=lambda prompt: (len(prompt), prompt))
     with measuring(model):
         for start in range(0, len(distinct), batch_rows):
             chosen = distinct[start : start + batch_rows]
             read = _read(model, chosen)
-            place = {row: lane for lane, prompt in enumerate(chosen) for row in by_prompt[prompt]}
+            place = {
+                row: lane for lane, prompt in enumerate(chosen) for row in by_prompt[prompt] if row not in beginning_of
+            }
             order = sorted(place, key=lambda row: (len(continuations[row]), row))
             for first in range(0, len(order), batch_rows):
                 rows = order[first : first + batch_rows]
@@ -65,8 +68,25 @@ def token_nll(
                 lanes = torch.tensor([place[row] for row in rows], device=model.device)
                 for row, values in zip(rows, _continue(model, read, lanes, texts), strict=True):
                     result[row] = values
+    for row, longer in beginning_of.items():
+        result[row] = result[longer][: len(continuations[row])]
     require_finite(model, map(sum, result), lambda row: ([*prompts[row], *continuations[row]], ()))
     return result
+
+
+def _beginnings(rows: Sequence[int], continuations: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
+    """Rows whose continuation begins that of another row after the same prompt, with that row: it says both."""
+    ordered = sorted(rows, key=lambda row: tuple(continuations[row]))
+    found: list[tuple[int, int]] = []
+    # In this order whatever begins with a text follows it at once, so the last one seen decides.
+    whole = ordered[-1] if ordered else -1
+    for row in reversed(ordered[:-1]):
+        tokens = continuations[row]
+        if tuple(continuations[whole][: len(tokens)]) == tuple(tokens):
+            found.append((row, whole))
+        else:
+            whole = row
+    return found
 
 
 def _read(model: Model, prompts: Sequence[Sequence[int]]) -> _Read:

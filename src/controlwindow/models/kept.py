@@ -101,6 +101,17 @@ def kept_files() -> Iterator[KeptFile]:
             yield KeptFile(path, about["model"], about["what"], about["made"], about["seconds"], path.stat().st_size)
 
 
+def kept_kinds(model: Model) -> set[str]:
+    """What of a model is kept, in memory or on disk: first entries of keys, whatever else they say."""
+    found = {str(key[0]) for key in model.cache if isinstance(key, tuple) and key}
+    directory = cache_directory()
+    if directory is not None and model.source is not None:
+        # A name ends with a digest.
+        files = (directory / model.fingerprint[:32]).glob("*.safetensors")
+        found |= {path.stem.rsplit("-", 1)[0].replace("-", " ") for path in files}
+    return found
+
+
 def cache_directory() -> Path | None:
     """Where values are kept; None where nothing is to be."""
     named = os.environ.get(VARIABLE, "").strip()

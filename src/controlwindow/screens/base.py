@@ -157,6 +157,8 @@ class Screen(ABC):
     name: ClassVar[str]
     needs_contrast: ClassVar[bool] = True
     needs_rollouts: ClassVar[bool] = False
+    passes: ClassVar[float] = 1.0
+    """What the screen costs each prompt, in forward passes of it; about."""
     selects: ClassVar[bool] = False
     """Whether the control "random" is taken inside, because the screen selects neurons on the way."""
 
@@ -197,6 +199,17 @@ class Screen(ABC):
             )
         if cls.needs_contrast or control == "shuffled":
             behavior.contrast("find" if split == "find" else "select")
+
+    @classmethod
+    def expected_tokens(cls, model: Model, behavior: Behavior, prompt: float) -> float:
+        """Tokens that the screen will pass through the whole model, about; for an estimate of its time.
+
+        Args:
+            model: The model.
+            behavior: The behavior.
+            prompt: Mean length of a prompt in tokens.
+        """
+        return len(behavior.prompts("find")) * prompt * cls.passes
 
     def cells(self) -> Sequence[Cell]:
         """Cells that the scores are made of; a screen that goes on from what it finds overrides `next_cells`."""

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from controlwindow.behaviors import Behavior, load_to_run
 from controlwindow.errors import UsageError
+from controlwindow.instruments.speed import time_sample
+from controlwindow.jobs.audit.estimate import Estimate, estimate_audit, fit_to_budget
 from controlwindow.jobs.audit.job import Audit
 from controlwindow.jobs.audit.kind import AuditKind, AuditResult
 from controlwindow.jobs.audit.plan import NamedNeurons, plan_audit
@@ -31,6 +33,8 @@ def audit(
     top: int = 4,
     planted: bool = True,
     probe: bool = True,
+    prompts: int | None = None,
+    budget: float | None = None,
     seed: int = 0,
     generic_prompts: Sequence[str] | None = None,
     include_completions: bool = False,
@@ -54,6 +58,9 @@ def audit(
         planted: Whether an organism's planted neurons are tested.
         probe: Whether ceilings are predicted from teacher-forced passes as well (tiers ½ and 1); off, from generic
             text and weights alone, which saves minutes on a large model.
+        prompts: Most eligible prompts that a behavior is measured on; None for all.
+        budget: Seconds that the audit may take by estimate. What does not fit is left out: random and screened neurons
+            first, then prompts; the report says it.
         seed: Seed of everything random.
         generic_prompts: Ordinary prompts for the generic pass; default the model's.
         include_completions: Show completions of sensitive behaviors in the report.
@@ -69,6 +76,7 @@ def audit(
         NeuronError: A named neuron is malformed or lies outside the model.
         LedgerError: The directory holds another run, or cannot be written.
         OperationError: The hooks failed their self-proof.
+        UsageError: Nothing worth measuring fits into the budget.
     """
     loaded = _load_behaviors(behaviors, remote_judge)
     find_screen(screen)
@@ -82,17 +90,54 @@ def audit(
         top=top,
         planted=planted,
         probe=probe,
+        prompts=prompts,
         seed=seed,
         generic_prompts=generic_prompts,
         include_completions=include_completions,
         include_neurons=include_neurons,
         remote_judge=remote_judge,
     )
+    if budget is not None:
+        fitted, _, given_up = fit_to_budget(
+            model, [behavior for _, behavior in loaded], plan, time_sample(model), budget
+        )
+        plan = fitted.model_copy(update={"given_up": tuple(given_up)})
     directory = None if out is None else Path(out)
     with run_ledger(directory) as ledger:
         job = Audit(model, [behavior for _, behavior in loaded], plan, ledger, progress)
         result: AuditResult = AuditKind().carry_out(job, directory)
     return result
+
+
+def audit_estimate(
+    model: Model,
+    behaviors: Sequence[BehaviorLike] | BehaviorLike,
+    *,
+    neurons: NamedNeurons = (),
+    screen: str = "contrastive",
+    top: int = 4,
+    probe: bool = True,
+    prompts: int | None = None,
+    generic_prompts: Sequence[str] | None = None,
+) -> Estimate:
+    """How long `audit` would take with the same arguments: a sample is timed, and rows are counted.
+
+    Raises:
+        BehaviorError: A behavior is invalid.
+        NeuronError: A named neuron is malformed or lies outside the model.
+    """
+    loaded = _load_behaviors(behaviors)
+    plan = plan_audit(
+        model,
+        [(behavior_source(given), behavior) for given, behavior in loaded],
+        neurons=neurons,
+        screen=screen,
+        top=top,
+        probe=probe,
+        prompts=prompts,
+        generic_prompts=generic_prompts,
+    )
+    return estimate_audit(model, [behavior for _, behavior in loaded], plan, time_sample(model))
 
 
 def measure_window(

@@ -36,6 +36,8 @@ def report_document(ledger: Ledger) -> ReportDocument:
     predictions = ledger.find_all("prediction")
     first = next(iter(predictions.values()), None)
     notes = [] if results.finished else ["This run is unfinished: `controlwindow resume` goes on with it."]
+    notes += [f"To fit its time budget, this audit measured {said}." for said in plan.given_up]
+    notes += _reused(ledger.find("reused", "reused") or {})
     notes += _origin(ledger.find("origin", "model") or {})
     for window in results.windows:
         ties = sum(dose["ties"] for dose in window["doses"])
@@ -66,6 +68,13 @@ def report_document(ledger: Ledger) -> ReportDocument:
             "notes": notes,
         }
     )
+
+
+def _reused(kept: Mapping[str, str]) -> list[str]:
+    if not kept:
+        return []
+    what = "; ".join(f"{name} of {made}" for name, made in sorted(kept.items()))
+    return [f"Not computed in this run but kept from an earlier one, with the same model and versions: {what}."]
 
 
 def _committed_first(ledger: Ledger, predictions: Mapping[str, Mapping[str, Any]]) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from controlwindow.behaviors import Behavior
@@ -32,6 +33,7 @@ from controlwindow.runs.records import behavior_record, model_record
 from controlwindow.runs.scheduler import Scheduler
 from controlwindow.runs.session import prepare
 from controlwindow.screens import find_screen, screen_names
+from controlwindow.statistics import stable_seed
 from controlwindow.windows.failure import Reasons
 from controlwindow.windows.layer_features import features_from_record, interpolation_error, layer_features
 from controlwindow.windows.precision import Float32Check
@@ -137,7 +139,12 @@ class Audit:
 
     def _eligible(self, scheduler: Scheduler, behavior: Behavior) -> Rows:
         with self.progress.stage(f"{behavior.name}: undosed rollouts"):
-            return eligible_rows(scheduler, behavior)
+            rows = eligible_rows(scheduler, behavior)
+        if self.plan.prompts is None or len(rows) <= self.plan.prompts:
+            return rows
+        generator = np.random.default_rng(stable_seed("eligible prompts", behavior.name, self.plan.seed))
+        chosen = sorted(generator.permutation(len(rows))[: self.plan.prompts].tolist())
+        return [rows[place] for place in chosen]
 
     def _windows(
         self,

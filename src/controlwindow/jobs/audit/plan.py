@@ -25,13 +25,15 @@ class AuditPlan(ModelPlan):
         top: How many of the screen's top, and how many at random.
         planted: Whether an organism's planted neurons are tested.
         probe: Whether ceilings are predicted from teacher-forced passes (tiers ½ and 1), or from generic text alone.
+        prompts: Most eligible prompts that a behavior is measured on, drawn by the seed; None for all.
         generic_prompts: Ordinary prompts given by the user; None for the default.
         chunk_rows: Most rows of a chunk.
         include_completions: Whether reports show completions of sensitive behaviors.
+        given_up: What a time budget left out, as sentences.
     """
 
     kind: ClassVar[str] = "audit"
-    undecided: ClassVar[frozenset[str]] = ModelPlan.undecided | {"include_completions"}
+    undecided: ClassVar[frozenset[str]] = ModelPlan.undecided | {"include_completions", "given_up"}
 
     behaviors: tuple[BehaviorReference, ...]
     neurons: tuple[str, ...] = ()
@@ -40,9 +42,11 @@ class AuditPlan(ModelPlan):
     top: Annotated[int, Field(ge=0)] = 4
     planted: bool = True
     probe: bool = True
+    prompts: Annotated[int, Field(ge=1)] | None = None
     generic_prompts: tuple[str, ...] | None = None
     chunk_rows: int = CHUNK_ROWS
     include_completions: bool = False
+    given_up: tuple[str, ...] = ()
 
     def named_neurons(self, behavior: str) -> tuple[str, ...]:
         """Neurons named for a behavior."""
@@ -55,6 +59,8 @@ class AuditPlan(ModelPlan):
             del values["neurons_of"]
         if values["probe"]:
             del values["probe"]
+        if values["prompts"] is None:
+            del values["prompts"]
         return values
 
 
@@ -71,6 +77,7 @@ def plan_audit(
     top: int = 4,
     planted: bool = True,
     probe: bool = True,
+    prompts: int | None = None,
     seed: int = 0,
     generic_prompts: Sequence[str] | None = None,
     include_completions: bool = False,
@@ -87,6 +94,7 @@ def plan_audit(
         top: How many of the screen's top, and how many at random.
         planted: Whether an organism's planted neurons are tested.
         probe: As `AuditPlan`.
+        prompts: As `AuditPlan`.
         seed: Seed of everything random.
         generic_prompts: Ordinary prompts for the generic pass; None for the model's.
         include_completions: As `AuditPlan`.
@@ -116,6 +124,7 @@ def plan_audit(
         top=top,
         planted=planted,
         probe=probe,
+        prompts=prompts,
         seed=seed,
         generic_prompts=None if generic_prompts is None else tuple(generic_prompts),
         include_completions=include_completions,
