@@ -38,7 +38,7 @@ from controlwindow.jobs.screen.call import run_screen
 from controlwindow.models import Neuron
 from controlwindow.report.charts import draw_atlas, draw_screen
 from controlwindow.report.terminal import plain_table
-from controlwindow.screens import Coverage, find_screen
+from controlwindow.screens import DEFAULT_SCREEN, Coverage, find_screen
 from controlwindow.windows.atlas import predict_ceilings
 
 _NOTES = 12
@@ -66,8 +66,11 @@ def audit(
                      "Default for organisms: those of its planted neurons."),
     ] = None,
     neuron: Annotated[list[str] | None, typer.Option("--neuron", "-n", help=_NEURON_HELP)] = None,
-    screen: Annotated[str, typer.Option(help="Screen whose top neurons are tested.")] = "contrastive",
+    screen: Annotated[str, typer.Option(help="Screen whose top neurons are tested.")] = DEFAULT_SCREEN,
     top: Annotated[int, typer.Option(min=0, help="How many of the screen's top, and as many random ones.")] = 4,
+    keep_late: Annotated[
+        bool, typer.Option("--keep-late", help="Test the screen's top also where nothing later could recompute it.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Run directory; default runs/<time>.")] = None,
     seed: SeedOption = 0,
     generic: Annotated[
@@ -104,6 +107,7 @@ def audit(
             neurons=neuron or [],
             screen=screen,
             top=top,
+            keep_late=keep_late,
             seed=seed,
             generic_prompts=prompts,
             include_completions=include_completions,
@@ -168,7 +172,7 @@ def window(
 def screen(
     model: ModelSource,
     behavior: BehaviorOption,
-    method: Annotated[str, typer.Option("--method", "-m", help="The screen's name.")] = "contrastive",
+    method: Annotated[str, typer.Option("--method", "-m", help="The screen's name.")] = DEFAULT_SCREEN,
     top: Annotated[int | None, typer.Option(min=1, help="Rows to show; default 20, in JSON all.")] = None,
     split: Annotated[str, typer.Option(help="Split whose prompts are read: find or select.")] = "find",
     control: Annotated[

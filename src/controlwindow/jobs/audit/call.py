@@ -15,7 +15,7 @@ from controlwindow.models import Model, Neuron
 from controlwindow.runs.kinds import run_ledger
 from controlwindow.runs.plan import behavior_source
 from controlwindow.runs.progress import Progress
-from controlwindow.screens import find_screen
+from controlwindow.screens import DEFAULT_SCREEN, find_screen
 from controlwindow.windows.window import Window
 
 BehaviorLike = str | Path | Behavior
@@ -27,9 +27,10 @@ def audit(
     out: str | Path | None = None,
     *,
     neurons: NamedNeurons = (),
-    screen: str = "contrastive",
+    screen: str = DEFAULT_SCREEN,
     top: int = 4,
     planted: bool = True,
+    keep_late: bool = False,
     seed: int = 0,
     generic_prompts: Sequence[str] | None = None,
     include_completions: bool = False,
@@ -50,6 +51,8 @@ def audit(
         screen: Screen whose top is tested.
         top: How many of the screen's top, and how many at random.
         planted: Whether an organism's planted neurons are tested.
+        keep_late: Whether the screen's top is tested also where nothing later could recompute what it writes, so that
+            its windows are foreseen to be closed as too late; they are passed over otherwise, and named.
         seed: Seed of everything random.
         generic_prompts: Ordinary prompts for the generic pass; default the model's.
         include_completions: Show completions of sensitive behaviors in the report.
@@ -76,6 +79,7 @@ def audit(
         screen=screen,
         top=top,
         planted=planted,
+        keep_late=keep_late,
         seed=seed,
         generic_prompts=generic_prompts,
         include_completions=include_completions,

@@ -17,6 +17,7 @@ from controlwindow.errors import BehaviorError, UsageError
 from controlwindow.instruments.capture import activation_ranges
 from controlwindow.instruments.generic import GenericPass
 from controlwindow.jobs.audit.candidates import Selection, select_candidates
+from controlwindow.jobs.audit.lateness import Lateness
 from controlwindow.jobs.audit.panel import neuron_panel
 from controlwindow.jobs.audit.plan import AuditPlan
 from controlwindow.jobs.audit.precision import check_in_float32
@@ -197,6 +198,7 @@ class Audit:
             [Neuron.parse(name) for name in self.plan.named_neurons(behavior.name)],
             self.plan.top,
             self.plan.seed,
+            None if self.plan.keep_late else Lateness(self.model, generic),
         )
         if not selection.sources:
             raise UsageError("no neuron is to be tested", "give --top above 0, or name neurons with --neuron")
@@ -214,7 +216,8 @@ class Audit:
             if self.plan.top and self.plan.screen != "random":
                 raise
             return ["random"] if self.plan.top else []
-        return [name for name in screen_names() if name in (self.plan.screen, "contrastive", "window")]
+        wanted = {"contrastive", "window"} | ({self.plan.screen} if self.plan.top else set())
+        return [name for name in screen_names() if name in wanted]
 
     def _predict(
         self, behavior: Behavior, selection: Selection, generic: GenericPass

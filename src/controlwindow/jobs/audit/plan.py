@@ -12,6 +12,7 @@ from controlwindow.errors import UsageError
 from controlwindow.models import Model, Neuron
 from controlwindow.runs.plan import BehaviorReference, ModelPlan, model_head
 from controlwindow.runs.session import CHUNK_ROWS
+from controlwindow.screens import DEFAULT_SCREEN
 
 
 class AuditPlan(ModelPlan):
@@ -24,6 +25,7 @@ class AuditPlan(ModelPlan):
         screen: The screen whose top is tested.
         top: How many of the screen's top, and how many at random.
         planted: Whether an organism's planted neurons are tested.
+        keep_late: Whether the screen's top is tested also where nothing later could recompute what it writes.
         generic_prompts: Ordinary prompts given by the user; None for the default.
         chunk_rows: Most rows of a chunk.
         include_completions: Whether reports show completions of sensitive behaviors.
@@ -35,9 +37,10 @@ class AuditPlan(ModelPlan):
     behaviors: tuple[BehaviorReference, ...]
     neurons: tuple[str, ...] = ()
     neurons_of: dict[str, tuple[str, ...]] = Field(default={})
-    screen: str = "contrastive"
+    screen: str = DEFAULT_SCREEN
     top: Annotated[int, Field(ge=0)] = 4
     planted: bool = True
+    keep_late: bool = False
     generic_prompts: tuple[str, ...] | None = None
     chunk_rows: int = CHUNK_ROWS
     include_completions: bool = False
@@ -47,10 +50,12 @@ class AuditPlan(ModelPlan):
         return (*self.neurons, *self.neurons_of.get(behavior, ()))
 
     def deciding(self) -> dict[str, Any]:
-        """What results depend on; runs planned before neurons could be named for single behaviors keep their names."""
+        """What results depend on; runs planned before there were all of these options keep their names."""
         values = super().deciding()
         if not values["neurons_of"]:
             del values["neurons_of"]
+        if not values["keep_late"]:
+            del values["keep_late"]
         return values
 
 
@@ -63,9 +68,10 @@ def plan_audit(
     behaviors: Sequence[tuple[str, Behavior]],
     *,
     neurons: NamedNeurons = (),
-    screen: str = "contrastive",
+    screen: str = DEFAULT_SCREEN,
     top: int = 4,
     planted: bool = True,
+    keep_late: bool = False,
     seed: int = 0,
     generic_prompts: Sequence[str] | None = None,
     include_completions: bool = False,
@@ -80,6 +86,7 @@ def plan_audit(
         screen: Screen whose top is tested.
         top: How many of the screen's top, and how many at random.
         planted: Whether an organism's planted neurons are tested.
+        keep_late: As `AuditPlan`.
         seed: Seed of everything random.
         generic_prompts: Ordinary prompts for the generic pass; None for the model's.
         include_completions: As `AuditPlan`.
@@ -107,6 +114,7 @@ def plan_audit(
         screen=screen,
         top=top,
         planted=planted,
+        keep_late=keep_late,
         seed=seed,
         generic_prompts=None if generic_prompts is None else tuple(generic_prompts),
         include_completions=include_completions,
