@@ -69,6 +69,7 @@ def test_late_neurons_are_passed_over_and_named(llama, ranking):
     found = choose(llama, ranking, top=3, late=late, named=[Neuron(0, 0)])
     assert [n for n, source in found.sources.items() if source == "screen"] == ["L0.N2", "L0.N4", "L0.N5"]
     assert found.passed_over == {"L0.N1": 0.01, "L0.N3": 0.01}
+    assert found.unaided == ["L0.N0", "L0.N2", "L0.N4"]
     # Whoever is tested for another reason is not asked about.
     assert asked == [("L0.N1", -1), ("L0.N2", 1), ("L0.N3", -1), ("L0.N4", 1), ("L0.N5", -1)]
     kept = choose(llama, ranking, top=3, named=[Neuron(0, 0)])

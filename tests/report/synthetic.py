@@ -253,6 +253,7 @@ def synthetic_values(organism: bool = True) -> dict[str, Any]:
                 {"behavior": "language", "screen": "window", "planted": "L4.N301", "rank": None, "of": 4096},
             ],
             "screen_known": {"screen": "window", "top": 3, "found": {"k": 2, "n": 26, "interval": [0.0095, 0.251]}},
+            "unaided": [{"behavior": "refusal", "neurons": ["L3.N120", "L2.N7", "L5.N9"], "open": 1}],
             "passed_over": [{"behavior": "refusal", "neuron": f"L7.N{600 + i}", "propagation": 0.0} for i in range(6)],
         },
         "coherence": {

@@ -106,7 +106,9 @@ def test_what_closed_windows_do_not_show_is_said_of_them_alone() -> None:
 def test_what_the_screen_brings_is_said_beside_what_it_found() -> None:
     brings = "the top 3 of the screen window brings 2 of 26 known controllers of the organisms, 8 % [1, 25]"
     document = synthetic_document()
-    assert f"T{brings[1:]}." in " ".join(_print(*coverage_lines(document)).split())
+    assert f"T{brings[1:]}. Unaided, it brings L3.N120, L2.N7, L5.N9: 1 of these 3 opens." in " ".join(
+        _print(*coverage_lines(document)).split()
+    )
     closed = [w for w in synthetic_values()["windows"] if w["verdict"] == "closed" and w["behavior"] == "language"]
     values = synthetic_values() | {"windows": closed}
     text = " ".join(_print(*headline_lines(load_document(values))).split())
@@ -131,3 +133,4 @@ def test_neither_is_said_where_neurons_are_withheld() -> None:
     text = " ".join(_print(*coverage_lines(document)).split())
     assert "too late" not in text
     assert "the screen window" not in text
+    assert "Unaided" not in text

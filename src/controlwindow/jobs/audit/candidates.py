@@ -24,6 +24,7 @@ class Selection:
         sizes: Neurons ranked by each screen.
         passed_over: Neurons of the screen's top that were left out because a dose of theirs comes too late, each with
             its predicted propagation.
+        unaided: The first neurons that the screen brings of itself, those tested for another reason among them.
     """
 
     sources: dict[str, str]
@@ -31,6 +32,7 @@ class Selection:
     scores: dict[str, dict[str, float | None]]
     sizes: dict[str, int]
     passed_over: dict[str, float] = field(default_factory=dict)
+    unaided: list[str] = field(default_factory=list)
 
 
 def select_candidates(
@@ -65,6 +67,7 @@ def select_candidates(
             it none is passed over.
     """
     passed_over: dict[str, float] = {}
+    unaided: list[str] = []
     sources: dict[str, str] = {}
     for neuron in planted:
         sources.setdefault(str(neuron), "planted")
@@ -81,14 +84,17 @@ def select_candidates(
         for name, sign in zip(ranking["neuron"].to_list(), ranking["sign"].to_list(), strict=True):
             if taken == top:
                 break
-            if name in silent or name in sources:
+            if name in silent:
                 continue
-            propagation = None if late is None else late(name, sign)
-            if propagation is not None:
-                passed_over[name] = propagation
-                continue
-            sources[name] = "screen"
-            taken += 1
+            if name not in sources:
+                propagation = None if late is None else late(name, sign)
+                if propagation is not None:
+                    passed_over[name] = propagation
+                    continue
+                sources[name] = "screen"
+                taken += 1
+            if len(unaided) < top:
+                unaided.append(name)
     generator = np.random.default_rng(stable_seed("random neurons", behavior, seed))
     drawn = 0
     for position in generator.permutation(len(model.neurons)):
@@ -106,4 +112,5 @@ def select_candidates(
         score = dict(zip(chosen["neuron"].to_list(), chosen["score"].to_list(), strict=True))
         ranks[label] = {name: rank.get(name) for name in sources}
         scores[label] = {name: score.get(name) for name in sources}
-    return Selection(sources, ranks, scores, {label: len(table) for label, table in tables.items()}, passed_over)
+    sizes = {label: len(table) for label, table in tables.items()}
+    return Selection(sources, ranks, scores, sizes, passed_over, unaided)

@@ -61,6 +61,7 @@ class RunResults:
             "screen_recall": self.screen_recall(),
             "screen_known": self.screen_known(),
             "passed_over": self.passed_over(),
+            "unaided": self.unaided(),
         }
 
     def screen_recall(self) -> list[dict[str, Any]]:
@@ -96,6 +97,16 @@ class RunResults:
             for behavior, selection in self.selections.items()
             for name, propagation in selection.get("passed_over", {}).items()
         ]
+
+    def unaided(self) -> list[dict[str, Any]]:
+        """What the screen brings of itself where planted or named neurons were tested too, and how many of it open."""
+        found = []
+        for behavior, selection in self.selections.items():
+            names = selection.get("unaided") or []
+            opened = {w["neuron"] for w in self.windows if w["behavior"] == behavior and w["verdict"] == "open"}
+            if names and {"planted", "named"} & set(selection["sources"].values()):
+                found.append({"behavior": behavior, "neurons": names, "open": len(opened & set(names))})
+        return found
 
     def _statement(self, tested: int, rates: Sequence[Mapping[str, Any]]) -> str:
         total = self.model["neurons_total"]

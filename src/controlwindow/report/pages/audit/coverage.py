@@ -50,6 +50,14 @@ class PassedOver(Part):
     propagation: Share
 
 
+class Unaided(Part):
+    """The first neurons that the screen brings of itself, and how many of them open."""
+
+    behavior: str
+    neurons: tuple[str, ...]
+    open: Count
+
+
 class Coverage(Part):
     """How much of the model was tested and what that does not show.
 
@@ -65,6 +73,7 @@ class Coverage(Part):
     screen_recall: Annotated[tuple[ScreenRecall, ...], Mark.EXACT] = ()
     screen_known: Annotated[ScreenKnown | None, Mark.EXACT] = None
     passed_over: Annotated[tuple[PassedOver, ...], Mark.EXACT] = ()
+    unaided: Annotated[tuple[Unaided, ...], Mark.EXACT] = ()
 
 
 def known_sentence(known: ScreenKnown) -> str:

@@ -147,6 +147,12 @@ def coverage_sentences(document: ReportDocument, behavior: BehaviorSummary) -> t
     if coverage.screen_known is not None:
         said = known_sentence(coverage.screen_known)
         sentences.append(f"{said[0].upper()}{said[1:]}.")
+    sentences.extend(
+        f"Unaided, it brings {', '.join(one.neurons)}: {one.open} of these {len(one.neurons)} "
+        f"{'opens' if one.open == 1 else 'open'}."
+        for one in coverage.unaided
+        if one.behavior == behavior.name
+    )
     late = [one.neuron for one in coverage.passed_over if one.behavior == behavior.name]
     if late:
         sentences.append(_passed_over(late))
