@@ -18,7 +18,7 @@ from benchmarks.results import machine
 from benchmarks.screens.measuring import REFERENCE, Store, measure_reference, measure_screen
 from benchmarks.screens.pages import draw, markdown
 from benchmarks.screens.rescoring import rescored
-from benchmarks.screens.summary import Standing, aims, summarise
+from benchmarks.screens.summary import Standing, aims, known_places, summarise
 from benchmarks.tables import insert
 from controlwindow.behaviors import load_behavior
 from controlwindow.catalogue import behaviors_of, load_card
@@ -30,6 +30,7 @@ HERE = Path(__file__).parent
 RESULTS = HERE.parent / "results"
 STORE = HERE.parent / ".screens"
 DOCUMENT = HERE.parents[1] / "docs" / "screens.md"
+KNOWN = HERE.parents[1] / "src" / "controlwindow" / "screens" / "known.json"
 BEGIN, END = "<!-- screens: begin -->", "<!-- screens: end -->"
 ORDER = ("causal", "gradient", "one", "gradient_x_activation", "attribution_patching", "contrastive", "window",
          "perturbation", "readout", "random")  # fmt: skip
@@ -85,6 +86,7 @@ def main(
         "machine": machine("cpu"),
         "seed": seed,
         "organisms": [card.name for card in chosen.cards],
+        "weights": {record["organism"]: record["key"]["weights"] for record in records},
         "missing": list(chosen.missing),
         "aims": [vars(aim) for aim in aims(standings)],
         "screens": [standing.to_json() for standing in standings],
@@ -93,7 +95,7 @@ def main(
 
 
 def _write(document: dict[str, Any], standings: Sequence[Standing], output: Path, stem: str, whole: bool) -> None:
-    """Keep the document, its tables and its figure; a whole comparison also goes into docs/screens.md."""
+    """Keep document, tables and figure; a whole comparison also goes into docs/screens.md and into the package."""
     names = document["organisms"]
     lineages = {load_card(name).lineage for name in names}
     conditions = f"{len(names)} organisms, {len(lineages)} lineages; seed {document['seed']}; " + (
@@ -106,6 +108,13 @@ def _write(document: dict[str, Any], standings: Sequence[Standing], output: Path
     (output / f"{stem}.svg").write_text(draw(standings), "utf-8")
     if whole and output == RESULTS:
         insert(DOCUMENT, text, BEGIN, END)
+        provenance = {
+            "measured_by": "python -m benchmarks.screens",
+            "seed": document["seed"],
+            "organisms": document.get("weights", dict.fromkeys(names)),
+            "libraries": {name: document["machine"][name] for name in ("controlwindow", "torch", "transformers")},
+        }
+        KNOWN.write_text(json.dumps({**provenance, "places": known_places(standings)}, indent=1) + "\n", "utf-8")
     Console().print(f"written: {output / stem}.json, .md, .svg")
 
 

@@ -172,6 +172,17 @@ class Aim:
     met: bool | None
 
 
+def known_places(standings: Sequence[Standing]) -> dict[str, list[int | None]]:
+    """By screen the place of every planted controller, each write column once; what ships as `screens/known.json`."""
+    return {
+        s.name: sorted(
+            (k.rank for r in s.score.rankings for k in r.cases("planted")), key=lambda rank: (rank is None, rank or 0)
+        )
+        for s in standings
+        if s.score is not None
+    }
+
+
 def aims(standings: Sequence[Standing]) -> list[Aim]:
     """The aims of the comparison, each held against what was found."""
     found: list[Aim] = []

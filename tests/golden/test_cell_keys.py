@@ -29,6 +29,7 @@ from controlwindow.cells import (
     RolloutCell,
     SetCell,
     SetEffectCell,
+    TurnCell,
     cell_from_key,
     cell_key,
 )
@@ -58,6 +59,8 @@ KEYS = [
      '["DosedCell",{"behavior":"b","columns":[],"coordinate":0.3,"first":0,"generic":1,"layer":3,"positions":"all","prompts":2,"split":"find"}]'),
     (DosedCell("b", "find", 3, 0.3, "all", 0, 2, 1, (4, 7)),
      '["DosedCell",{"behavior":"b","columns":[4,7],"coordinate":0.3,"first":0,"generic":1,"layer":3,"positions":"all","prompts":2,"split":"find"}]'),
+    (TurnCell("b", "find", 3, 0.45, 1, 3, (4, 7)),
+     '["TurnCell",{"behavior":"b","columns":[4,7],"coordinate":0.45,"first":1,"layer":3,"prompts":3,"split":"find"}]'),
     (PinCell("b", "select", "L1.N2", -2.5, 16, ("p1",)),
      '["PinCell",{"behavior":"b","horizon":16,"neuron":"L1.N2","prompts":["p1"],"split":"select","value":-2.5}]'),
     (SetCell("b", "evaluate", ("L1.N2", "L0.N1"), 0.5, "all", 16, ("p1",), 1),

@@ -14,7 +14,12 @@ from controlwindow.models import Neuron
 def ranking(llama) -> pl.DataFrame:
     names = [str(n) for n in llama.neurons]
     return pl.DataFrame(
-        {"neuron": names, "rank": range(1, len(names) + 1), "score": [1 / (i + 1) for i in range(len(names))]}
+        {
+            "neuron": names,
+            "rank": range(1, len(names) + 1),
+            "score": [1 / (i + 1) for i in range(len(names))],
+            "sign": [(-1) ** i for i in range(len(names))],
+        }
     )
 
 
@@ -52,3 +57,21 @@ def test_a_neuron_that_a_screen_dropped_has_no_rank(llama, ranking):
     found = choose(llama, ranking.tail(len(ranking) - 1), named=[Neuron.parse(ranking["neuron"][0])])
     assert found.ranks["contrastive"][ranking["neuron"][0]] is None
     assert found.sizes["contrastive"] == len(ranking) - 1
+
+
+def test_late_neurons_are_passed_over_and_named(llama, ranking):
+    asked = []
+
+    def late(name: str, sign: int) -> float | None:
+        asked.append((name, sign))
+        return 0.01 if name in ("L0.N1", "L0.N3") else None
+
+    found = choose(llama, ranking, top=3, late=late, named=[Neuron(0, 0)])
+    assert [n for n, source in found.sources.items() if source == "screen"] == ["L0.N2", "L0.N4", "L0.N5"]
+    assert found.passed_over == {"L0.N1": 0.01, "L0.N3": 0.01}
+    assert found.unaided == ["L0.N0", "L0.N2", "L0.N4"]
+    # Whoever is tested for another reason is not asked about.
+    assert asked == [("L0.N1", -1), ("L0.N2", 1), ("L0.N3", -1), ("L0.N4", 1), ("L0.N5", -1)]
+    kept = choose(llama, ranking, top=3, named=[Neuron(0, 0)])
+    assert [n for n, source in kept.sources.items() if source == "screen"] == ["L0.N1", "L0.N2", "L0.N3"]
+    assert kept.passed_over == {}

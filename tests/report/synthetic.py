@@ -252,6 +252,9 @@ def synthetic_values(organism: bool = True) -> dict[str, Any]:
                 {"behavior": "language", "screen": "contrastive", "planted": "L4.N301", "rank": 1985, "of": 4096},
                 {"behavior": "language", "screen": "window", "planted": "L4.N301", "rank": None, "of": 4096},
             ],
+            "screen_known": {"screen": "window", "top": 3, "found": {"k": 2, "n": 26, "interval": [0.0095, 0.251]}},
+            "unaided": [{"behavior": "refusal", "neurons": ["L3.N120", "L2.N7", "L5.N9"], "open": 1}],
+            "passed_over": [{"behavior": "refusal", "neuron": f"L7.N{600 + i}", "propagation": 0.0} for i in range(6)],
         },
         "coherence": {
             "thresholds": {"mean_excess": 0.1452, "window_excess": 0.31, "distinct": 0.42, "unique_4grams": None},

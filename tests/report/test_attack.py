@@ -82,6 +82,9 @@ def audit_of(neuron: tuple[int, int], seed: int, changes: dict | None = None) ->
         "neurons_total": 4096,
         "statement": f"{name} was tested.",
         "open_random": [{"behavior": "refusal", "k": seed % 2, "n": 1, "interval": [0.0, 1.0]}],
+        "screen_known": {"screen": rng.choice(["window", "causal"]), "top": rng.randrange(9), "found": None},
+        "unaided": [{"behavior": "refusal", "neurons": [name], "open": seed % 2}],
+        "passed_over": [{"behavior": "refusal", "neuron": f"L3.N{rng.randrange(99)}", "propagation": 0.0}],
     }
     values |= {"run": f"{rng.getrandbits(48):012x}", "seed": seed, "notes": [f"{name} +1: 2 steps were ties."]}
     values["configuration"] = {

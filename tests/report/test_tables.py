@@ -8,6 +8,7 @@ from synthetic import synthetic_document, synthetic_values
 
 from controlwindow.report import coverage_lines, headline_lines, load_document, rank_table, verdict_table
 from controlwindow.report.pages.audit.summary import predictor_errors, ranked, windows_of
+from controlwindow.report.sharing import shareable
 from controlwindow.report.terminal import plain_table
 
 
@@ -100,3 +101,36 @@ def test_what_closed_windows_do_not_show_is_said_of_them_alone() -> None:
     text = " ".join(_print(*coverage_lines(load_document(synthetic_values() | {"windows": closed}))).split())
     assert "That none of them is open does not mean that none exists" in text
     assert "no other" not in text
+
+
+def test_what_the_screen_brings_is_said_beside_what_it_found() -> None:
+    brings = "the top 3 of the screen window brings 2 of 26 known controllers of the organisms, 8 % [1, 25]"
+    document = synthetic_document()
+    assert f"T{brings[1:]}. Unaided, it brings L3.N120, L2.N7, L5.N9: 1 of these 3 opens." in " ".join(
+        _print(*coverage_lines(document)).split()
+    )
+    closed = [w for w in synthetic_values()["windows"] if w["verdict"] == "closed" and w["behavior"] == "language"]
+    values = synthetic_values() | {"windows": closed}
+    text = " ".join(_print(*headline_lines(load_document(values))).split())
+    assert f"opens a control window. Closed among those tested; {brings}." in text
+    values["coverage"] = values["coverage"] | {"screen_known": {"screen": "spread", "top": 3, "found": None}}
+    text = " ".join(_print(*headline_lines(load_document(values))).split())
+    assert "Closed among those tested; what share of controllers the screen spread brings is unknown." in text
+    del values["coverage"]["screen_known"]
+    text = " ".join(_print(*headline_lines(load_document(values))).split())
+    assert "opens a control window. Closed among those tested." in text
+
+
+def test_candidates_that_come_too_late_are_named() -> None:
+    text = " ".join(_print(*coverage_lines(synthetic_document())).split())
+    passed = "(too late): L7.N600, L7.N601, L7.N602, L7.N603 and 2 more; --keep-late tests them."
+    assert f"what they write would reach the readout as it is {passed}" in text
+    assert text.count("too late") == 1, "it is said of the behavior that it was for"
+
+
+def test_neither_is_said_where_neurons_are_withheld() -> None:
+    document = shareable(load_document(synthetic_values(organism=False)))
+    text = " ".join(_print(*coverage_lines(document)).split())
+    assert "too late" not in text
+    assert "the screen window" not in text
+    assert "Unaided" not in text

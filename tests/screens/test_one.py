@@ -113,7 +113,12 @@ def test_the_five_best_are_ranked_by_their_sweep(chatting: Model, behavior: Beha
     planner.update(
         {
             cell: [
-                {"prompt": prompt, "tokens": 3, "outcomes": {"4": "switched" if flip else "unswitched"}}
+                {
+                    "prompt": prompt,
+                    "tokens": 3,
+                    "token_ids": [5, 6, 7 + flip],
+                    "outcomes": {"4": "switched" if flip else "unswitched"},
+                }
                 for prompt, flip in zip(cell.prompts, _share(flips.get(cell.neuron, 0)), strict=True)
             ]
             for cell in cells
@@ -123,7 +128,9 @@ def test_the_five_best_are_ranked_by_their_sweep(chatting: Model, behavior: Beha
     assert planner.table()["neuron"].to_list()[:6] == [
         best[2], best[0], best[1], best[4], best[3], str(chatting.neurons[90])
     ]  # fmt: skip
-    assert planner.cost.forward == len(cells) * 4
+    # 4 prompts a cell, and each of the 2 answers to a prompt is scored once, whatever gave it.
+    assert planner.cost.forward == len(cells) * 4 + 8
+    assert planner.cost.scored == 3 * planner.cost.forward
 
 
 def _share(share: float) -> list[bool]:

@@ -31,6 +31,7 @@ from controlwindow.cells.screens import (
     PerturbationCell,
     ReadoutCell,
     ReferenceCell,
+    TurnCell,
 )
 
 __all__ = [
@@ -71,6 +72,7 @@ __all__ = [
     "SetOperation",
     "Site",
     "SteeringCell",
+    "TurnCell",
     "cell_from_key",
     "cell_key",
 ]

@@ -60,3 +60,24 @@ class DosedCell(Cell):
     prompts: int
     generic: int
     columns: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class TurnCell(Cell):
+    """What a dose of each of a layer's neurons at one position does to the next token, on both branches.
+
+    The position is that where the source answer and the target answer turn apart, so one token is dosed and one read.
+
+    Attributes:
+        layer: The layer.
+        coordinate: |c| of the doses.
+        first: Number of the first prompt of the contrast that is used.
+        prompts: How many are used from there.
+        columns: Columns of the dosed neurons in their layer; empty for all.
+    """
+
+    layer: int
+    coordinate: float
+    first: int
+    prompts: int
+    columns: tuple[int, ...] = ()

@@ -17,6 +17,7 @@ from controlwindow.behaviors import load_behavior, load_to_run
 from controlwindow.behaviors.prompts import Split
 from controlwindow.catalogue import load_card
 from controlwindow.cli.display import messages, output, print_json
+from controlwindow.cli.estimating import BudgetOption, EstimateOption, parse_duration, say_estimate, show_estimate
 from controlwindow.cli.options import (
     DEFAULT_MODEL,
     BehaviorOption,
@@ -34,12 +35,13 @@ from controlwindow.cli.runs import show_run
 from controlwindow.errors import UsageError
 from controlwindow.instruments.generic import GENERIC_TOKENS, generic_pass
 from controlwindow.jobs.audit.call import audit as run_audit
+from controlwindow.jobs.audit.call import audit_plan, carry_out
 from controlwindow.jobs.screen.call import detection as detect
 from controlwindow.jobs.screen.call import run_screen
 from controlwindow.models import Neuron
 from controlwindow.report.charts import draw_atlas, draw_screen
 from controlwindow.report.terminal import plain_table
-from controlwindow.screens import Coverage, find_screen
+from controlwindow.screens import DEFAULT_SCREEN, Coverage, find_screen
 from controlwindow.windows.atlas import predict_ceilings
 
 _NOTES = 12
@@ -67,10 +69,13 @@ def audit(
                      "Default for organisms: those of its planted neurons."),
     ] = None,
     neuron: Annotated[list[str] | None, typer.Option("--neuron", "-n", help=_NEURON_HELP)] = None,
-    screen: Annotated[str, typer.Option(help="Screen whose top neurons are tested.")] = "contrastive",
+    screen: Annotated[str, typer.Option(help="Screen whose top neurons are tested.")] = DEFAULT_SCREEN,
     top: Annotated[int, typer.Option(min=0, help="How many of the screen's top, and as many random ones.")] = 4,
     no_probe: Annotated[
         bool, typer.Option("--no-probe", help="Predict ceilings from generic text alone; quicker, and less certain.")
+    ] = False,
+    keep_late: Annotated[
+        bool, typer.Option("--keep-late", help="Test the screen's top also where nothing later could recompute it.")
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Run directory; default runs/<time>.")] = None,
     seed: SeedOption = 0,
@@ -80,6 +85,8 @@ def audit(
     include_completions: CompletionsOption = False,
     include_neurons: NeuronsOption = False,
     remote_judge: RemoteJudgeOption = False,
+    estimate: EstimateOption = False,
+    budget: BudgetOption = None,
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """The main job: candidates, predicted ceilings, windows with verdicts, and a report.
@@ -96,27 +103,35 @@ def audit(
     for name in neuron or []:
         Neuron.parse(name)
     prompts = None if generic is None else read_lines(generic, "prompts")
+    seconds = None if budget is None else parse_duration(budget)
     directory = out if out is not None else Path("runs") / datetime.now().strftime("%Y-%m-%d-%H%M%S")
-    if messages().is_terminal:
+    if messages().is_terminal and not estimate:
         # Named before the work, so that what is interrupted can be resumed.
         messages().print(Text(f"run directory: {directory}", style="dim"), soft_wrap=True)
     loaded = model.open()
+    planned = audit_plan(
+        loaded,
+        behaviors,
+        budget=seconds,
+        estimate=True,
+        neurons=neuron or [],
+        screen=screen,
+        top=top,
+        probe=not no_probe,
+        keep_late=keep_late,
+        seed=seed,
+        generic_prompts=prompts,
+        include_completions=include_completions,
+        include_neurons=include_neurons,
+        remote_judge=remote_judge,
+    )
+    assert planned.estimate is not None
+    if estimate:
+        show_estimate(planned.estimate, planned.plan.given_up, as_json)
+        return
+    messages().print(Text(say_estimate(planned.estimate, planned.plan.given_up), style="dim"), soft_wrap=True)
     with TerminalProgress() as progress:
-        run_audit(
-            loaded,
-            behaviors,
-            directory,
-            neurons=neuron or [],
-            screen=screen,
-            top=top,
-            probe=not no_probe,
-            seed=seed,
-            generic_prompts=prompts,
-            include_completions=include_completions,
-            include_neurons=include_neurons,
-            remote_judge=remote_judge,
-            progress=progress,
-        )
+        carry_out(loaded, planned, directory, progress)
     show_run(directory, as_json, include_neurons)
 
 
@@ -186,7 +201,7 @@ def window(
 def screen(
     model: ModelSource,
     behavior: BehaviorOption,
-    method: Annotated[str, typer.Option("--method", "-m", help="The screen's name.")] = "contrastive",
+    method: Annotated[str, typer.Option("--method", "-m", help="The screen's name.")] = DEFAULT_SCREEN,
     top: Annotated[int | None, typer.Option(min=1, help="Rows to show; default 20, in JSON all.")] = None,
     split: Annotated[str, typer.Option(help="Split whose prompts are read: find or select.")] = "find",
     control: Annotated[

@@ -186,8 +186,10 @@ def activation_ranges(
         def read(layer: int, values: torch.Tensor, packed: Sequences = packed) -> None:
             seen[layer].append(packed.emitted_from(values)[:, indices[layer]].float().cpu())
 
+        options = model.forward_options(packed.attention_mask, packed.position_ids)
         with measuring(model), capturing(model, activations=read, layers=sorted(indices)):
-            packed.logits(model)
+            # The decoder alone: over a long vocabulary, logits that nobody reads would cost as much as the blocks.
+            model.decoder(input_ids=packed.input_ids, **options)
     ranges = {}
     for layer, parts in seen.items():
         values = torch.cat(parts)

@@ -80,7 +80,7 @@ def activation_gradients(
         model: The model; it comes back without gradients and as it was.
         prompt_ids: Prompts as token ids.
         objectives: One for each prompt.
-        reader: Called for every prompt and layer.
+        reader: Called for every prompt and layer, prompts by length.
         followed: What is differentiated.
         positions: How many of the prompt's last positions.
         batch_rows: Most rows of a pass; a prompt's continuations stay together.
@@ -89,17 +89,18 @@ def activation_gradients(
     Raises:
         ScreenError: A gradient could not be taken, or is not finite.
     """
-    values: list[float] = []
-    sequences = tokens = 0
+    values = [0.0] * len(prompt_ids)
+    sequences = tokens = done = 0
     shortest = min(map(len, prompt_ids))
     positions = min(positions, shortest)
-    start = 0
-    while start < len(prompt_ids):
-        end, rows = start + 1, len(objectives[start].rows)
-        while end < len(prompt_ids) and rows + len(objectives[end].rows) <= batch_rows:
-            rows += len(objectives[end].rows)
+    # By length, so that little is padded: what is padded is passed forward and backward.
+    order = sorted(range(len(prompt_ids)), key=lambda prompt: (len(prompt_ids[prompt]), prompt))
+    while done < len(order):
+        end, rows = done + 1, len(objectives[order[done]].rows)
+        while end < len(order) and rows + len(objectives[order[end]].rows) <= batch_rows:
+            rows += len(objectives[order[end]].rows)
             end += 1
-        chosen = range(start, end)
+        chosen = order[done:end]
         owners = [place for place, prompt in enumerate(chosen) for _ in objectives[prompt].rows]
         packed = pack(
             model,
@@ -107,15 +108,16 @@ def activation_gradients(
             [text for prompt in chosen for text in objectives[prompt].rows],
         )
         found = _differentiate(
-            model, packed, [objectives[prompt] for prompt in chosen], owners, reader, start, followed, positions
+            model, packed, [objectives[prompt] for prompt in chosen], owners, reader, chosen, followed, positions
         )
-        values += found
+        for prompt, value in zip(chosen, found, strict=True):
+            values[prompt] = value
         sequences += len(owners)
         # The last token of a continuation emits nothing that is scored, but it is read.
         tokens += int(packed.attention_mask.sum())
-        start = end
+        done = end
         if progress is not None:
-            progress(start, len(prompt_ids))
+            progress(done, len(prompt_ids))
     return Followings(values, sequences, tokens)
 
 
@@ -125,7 +127,7 @@ def _differentiate(
     objectives: Sequence[Objective],
     owners: Sequence[int],
     reader: Callable[[Gradient], None],
-    first_prompt: int,
+    prompts: Sequence[int],
     followed: Followed,
     positions: int,
 ) -> list[float]:
@@ -166,8 +168,8 @@ def _differentiate(
         if weights is not None:
             written = written * weights
         activations = read.found[layer][firsts].float()
-        for place in range(len(objectives)):
-            reader(Gradient(first_prompt + place, layer, written[place], activations[place]))
+        for place, prompt in enumerate(prompts):
+            reader(Gradient(prompt, layer, written[place], activations[place]))
     return [float(value.detach()) for value in losses]
 
 

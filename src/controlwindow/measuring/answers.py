@@ -30,6 +30,41 @@ class AnswerPair(NamedTuple):
     target: TokenIds
 
 
+class Turn(NamedTuple):
+    """Where two answers turn apart.
+
+    Attributes:
+        prompt_ids: The prompt, and what both answers begin with.
+        source: The next token of the source answer.
+        target: That of the target answer; None where it has none of its own there.
+    """
+
+    prompt_ids: TokenIds
+    source: int
+    target: int | None
+
+
+def turn_of(pair: AnswerPair) -> Turn:
+    """The first position at which a pair's answers differ.
+
+    Where the source answer is over by then, or both are the same, nothing that it says can be lost there, and the turn
+    is at its first token.
+
+    Example:
+        >>> turn_of(AnswerPair((1, 2), (7, 8), (7, 9)))
+        Turn(prompt_ids=(1, 2, 7), source=8, target=9)
+        >>> turn_of(AnswerPair((1, 2), (7, 8), (7,)))
+        Turn(prompt_ids=(1, 2, 7), source=8, target=None)
+    """
+    shared = 0
+    while shared < min(len(pair.source), len(pair.target)) and pair.source[shared] == pair.target[shared]:
+        shared += 1
+    if shared == len(pair.source):
+        return Turn(pair.prompt_ids, pair.source[0], None)
+    target = pair.target[shared] if shared < len(pair.target) else None
+    return Turn((*pair.prompt_ids, *pair.source[:shared]), pair.source[shared], target)
+
+
 @dataclass
 class Answers:
     """Reads a behavior's texts with one model.
@@ -42,6 +77,7 @@ class Answers:
     model: Model
     batch_rows: int = 64
     _known: dict[tuple[str, int], TokenIds] = field(default_factory=dict)
+    _chosen: dict[tuple[TokenIds, tuple[TokenIds, ...]], tuple[TokenIds, Cost]] = field(default_factory=dict)
 
     def undosed(self, texts: Sequence[str], tokens: int, cost: Cost) -> list[TokenIds]:
         """Beginnings of the model's greedy answers, the stop token included where it comes that early."""
@@ -140,14 +176,22 @@ class Answers:
 
     def _likeliest(self, prompts: Sequence[TokenIds], texts: Sequence[TokenIds], cost: Cost) -> list[TokenIds]:
         """For each prompt the text that the undosed model finds least surprising per token after it."""
-        rows = [ForcedRow(prompt, text, ()) for prompt in prompts for text in texts]
-        found = forced_pass(self.model, rows, batch_rows=self.batch_rows) if rows else []
-        cost.forward += len(rows)
-        cost.tokens += sum(row.tokens for row in found)
-        cost.scored += sum(len(row.token_ids) for row in rows)
-        values = [f.log_likelihood / len(row.token_ids) for row, f in zip(rows, found, strict=True)]
-        starts = range(0, len(values), len(texts))
-        return [texts[max(range(len(texts)), key=lambda i: values[start + i])] for start in starts]
+        chosen = []
+        for prompt in prompts:
+            key = (prompt, tuple(texts))
+            if key not in self._chosen:
+                # Prompt by prompt, so that neither what is chosen nor what it costs depends on which came together.
+                rows = [ForcedRow(prompt, text, ()) for text in texts]
+                found = forced_pass(self.model, rows, batch_rows=self.batch_rows)
+                values = [f.log_likelihood / len(row.token_ids) for row, f in zip(rows, found, strict=True)]
+                spent = Cost(len(rows), 0, sum(row.tokens for row in found), sum(len(r.token_ids) for r in rows))
+                self._chosen[key] = texts[max(range(len(texts)), key=values.__getitem__)], spent
+            text, spent = self._chosen[key]
+            chosen.append(text)
+            cost.forward += spent.forward
+            cost.tokens += spent.tokens
+            cost.scored += spent.scored
+        return chosen
 
 
 def partners(positive: Sequence[Prompt], negative: Sequence[Prompt]) -> list[Prompt]:

@@ -113,14 +113,21 @@ class Model:
         decoder: nn.Module = self.hf_model.get_submodule(self.family.decoder)
         return decoder
 
-    def readout(self, hidden: torch.Tensor) -> torch.Tensor:
+    def readout(self, hidden: torch.Tensor, tokens: torch.Tensor | None = None) -> torch.Tensor:
         """Logits of final-normed hidden states, [..., vocabulary], bitwise as the causal language model reads them.
 
         Args:
             hidden: What `decoder` returns, [..., d_model].
+            tokens: Read these tokens alone, [tokens], at the price of as many rows of the readout; they are equal to
+                rounding then.
         """
         family, config = self.family, self.config
-        logits: torch.Tensor = self.hf_model.get_output_embeddings()(hidden)
+        embeddings: Any = self.hf_model.get_output_embeddings()
+        if tokens is None:
+            logits: torch.Tensor = embeddings(hidden)
+        else:
+            bias = getattr(embeddings, "bias", None)
+            logits = nn.functional.linear(hidden, embeddings.weight[tokens], None if bias is None else bias[tokens])
         if family.logit_multiplier is not None:
             logits = logits * getattr(config, family.logit_multiplier)
         if family.logit_divisor is not None:

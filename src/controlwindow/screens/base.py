@@ -31,6 +31,9 @@ logger = logging.getLogger(__name__)
 
 Floats = NDArray[np.float64]
 
+DEFAULT_SCREEN = "causal"
+"""The screen that finds the controllers that are known (docs/screens.md)."""
+
 CIRCUIT_SHARE = 0.001
 """CNA's circuit: the top 0.1 % of all FFN neurons."""
 
@@ -245,6 +248,10 @@ class Screen(ABC):
         """Neurons that the screen leaves out of its table on purpose, by reason."""
         return {}
 
+    def extra(self) -> dict[str, pl.Series]:
+        """Further columns of the table by name, [neurons] each, in the order of the model's neurons."""
+        return {}
+
     def matched(self) -> NDArray[np.int64]:
         """A random permutation of neurons within their layers, [neurons]: the layer-matched control."""
         generator = np.random.default_rng(stable_seed("matched neurons", self.behavior.name, self.name, self.seed))
@@ -258,8 +265,8 @@ class Screen(ABC):
 
         Returns:
             One row per neuron that takes part, best first: neuron, layer, index, score, sign, rank, coherence, budget;
-            in a mixture of experts also expert. A budget is null where the write vanishes, or where generic text is
-            never routed to the neuron's expert.
+            in a mixture of experts also expert, and what the screen adds. A budget is null where the write vanishes, or
+            where generic text is never routed to the neuron's expert.
 
         Raises:
             ScreenError: No neuron is left, or a neuron has no finite score.
@@ -292,6 +299,8 @@ class Screen(ABC):
         if any(shape.experts for shape in self.model.neurons.shapes):
             columns["expert"] = pl.Series([neuron.expert for neuron in neurons], dtype=pl.Int64)
             names.insert(3, "expert")
+        columns |= (extra := self.extra())
+        names += extra
         table = pl.DataFrame(columns).with_columns(pl.col("coherence", "budget").fill_nan(None))
         table = table.filter(~pl.col("left_out"))
         if table.is_empty():

@@ -41,6 +41,7 @@ class GradientScreen(_Gradients):
     """Ranks by |mean ∂F/∂a| at the last prompt position of X+."""
 
     name = "gradient"
+    passes = 3.0
 
 
 @register

@@ -52,6 +52,7 @@ class OneNeuron(Screen):
     """
 
     name = "one"
+    passes = 6.0
     needs_rollouts = True
     selects = True
 
@@ -65,18 +66,26 @@ class OneNeuron(Screen):
     def update(self, results: Mapping[Cell, Rows]) -> None:
         """Take gradients, or rollouts with their share of target outcomes."""
         targets = self.behavior.target_outcomes
+        judged: dict[tuple[str, tuple[int, ...]], tuple[int, int]] = {}
         for cell, rows in results.items():
             if isinstance(cell, PinCell):
                 flips = [row["outcomes"][str(cell.horizon)] in targets for row in rows]
-                read = sum(map(len, self.model.token_ids([self._texts[row["prompt"]] for row in rows])))
+                lengths = list(map(len, self.model.token_ids([self._texts[row["prompt"]] for row in rows])))
                 new = sum(row["tokens"] for row in rows)
-                cost = {"forward": len(rows), "backward": 0, "tokens": read + new, "scored": new}
+                cost = {"forward": len(rows), "backward": 0, "tokens": sum(lengths) + new, "scored": new}
                 self.rows[cell] = {"success": sum(flips) / len(flips)}
                 self.cost = self.cost.plus(cost)
+                judged |= {
+                    (row["prompt"], tuple(row.get("token_ids") or ())): (length, row["tokens"])
+                    for row, length in zip(rows, lengths, strict=True)
+                }
             else:
                 super().update({cell: rows})
                 if not self.sweep():
                     self.notes.append("the behavior has no select prompts, so the top 5 are not ranked again")
+        # Whether an answer is coherent is read off a pass of the undosed model over it, once for each that differs.
+        read, scored = (sum(part) for part in zip(*judged.values(), strict=True)) if judged else (0, 0)
+        self.cost = self.cost.plus({"forward": len(judged), "backward": 0, "tokens": read + scored, "scored": scored})
 
     @property
     def _texts(self) -> dict[str, str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from controlwindow.behaviors import Behavior, load_to_run
 from controlwindow.errors import UsageError
@@ -17,7 +18,7 @@ from controlwindow.models import Model, Neuron
 from controlwindow.runs.kinds import run_ledger
 from controlwindow.runs.plan import behavior_source
 from controlwindow.runs.progress import Progress
-from controlwindow.screens import find_screen
+from controlwindow.screens import DEFAULT_SCREEN, find_screen
 from controlwindow.windows.window import Window
 
 BehaviorLike = str | Path | Behavior
@@ -29,12 +30,13 @@ def audit(
     out: str | Path | None = None,
     *,
     neurons: NamedNeurons = (),
-    screen: str = "contrastive",
+    screen: str = DEFAULT_SCREEN,
     top: int = 4,
     planted: bool = True,
     probe: bool = True,
     prompts: int | None = None,
     budget: float | None = None,
+    keep_late: bool = False,
     seed: int = 0,
     generic_prompts: Sequence[str] | None = None,
     include_completions: bool = False,
@@ -61,6 +63,8 @@ def audit(
         prompts: Most eligible prompts that a behavior is measured on; None for all.
         budget: Seconds that the audit may take by estimate. What does not fit is left out: random and screened neurons
             first, then prompts; the report says it.
+        keep_late: Whether the screen's top is tested also where nothing later could recompute what it writes, so that
+            its windows are foreseen to be closed as too late; they are passed over otherwise, and named.
         seed: Seed of everything random.
         generic_prompts: Ordinary prompts for the generic pass; default the model's.
         include_completions: Show completions of sensitive behaviors in the report.
@@ -78,66 +82,98 @@ def audit(
         OperationError: The hooks failed their self-proof.
         UsageError: Nothing worth measuring fits into the budget.
     """
-    loaded = _load_behaviors(behaviors, remote_judge)
-    find_screen(screen)
-    if top < 0:
-        raise UsageError(f"top must be 0 or more, got {top}")
-    plan = plan_audit(
+    planned = audit_plan(
         model,
-        [(behavior_source(given), behavior) for given, behavior in loaded],
+        behaviors,
         neurons=neurons,
         screen=screen,
         top=top,
         planted=planted,
         probe=probe,
         prompts=prompts,
+        budget=budget,
+        keep_late=keep_late,
         seed=seed,
         generic_prompts=generic_prompts,
         include_completions=include_completions,
         include_neurons=include_neurons,
         remote_judge=remote_judge,
     )
-    if budget is not None:
-        fitted, _, given_up = fit_to_budget(
-            model, [behavior for _, behavior in loaded], plan, time_sample(model), budget
-        )
-        plan = fitted.model_copy(update={"given_up": tuple(given_up)})
-    directory = None if out is None else Path(out)
-    with run_ledger(directory) as ledger:
-        job = Audit(model, [behavior for _, behavior in loaded], plan, ledger, progress)
-        result: AuditResult = AuditKind().carry_out(job, directory)
-    return result
+    return carry_out(model, planned, out, progress)
 
 
-def audit_estimate(
+@dataclass(frozen=True)
+class PlannedAudit:
+    """An audit that could begin.
+
+    Attributes:
+        plan: The plan.
+        behaviors: Its behaviors.
+        estimate: How long it will take; None where nobody asked.
+    """
+
+    plan: AuditPlan
+    behaviors: tuple[Behavior, ...]
+    estimate: Estimate | None
+
+
+def audit_plan(
     model: Model,
     behaviors: Sequence[BehaviorLike] | BehaviorLike,
     *,
-    neurons: NamedNeurons = (),
-    screen: str = "contrastive",
-    top: int = 4,
-    probe: bool = True,
-    prompts: int | None = None,
-    generic_prompts: Sequence[str] | None = None,
-) -> Estimate:
-    """How long `audit` would take with the same arguments: a sample is timed, and rows are counted.
+    budget: float | None = None,
+    estimate: bool = False,
+    remote_judge: bool = False,
+    **options: Any,
+) -> PlannedAudit:
+    """The plan of `audit` with the same arguments, and how long it will take.
+
+    Args:
+        model: The model.
+        behaviors: As for `audit`.
+        budget: As for `audit`; a sample of the model's passes is timed.
+        estimate: Whether to estimate also where there is no budget.
+        remote_judge: As for `audit`.
+        options: Everything else that `plan_audit` takes.
 
     Raises:
         BehaviorError: A behavior is invalid.
         NeuronError: A named neuron is malformed or lies outside the model.
+        UsageError: Nothing worth measuring fits into the budget.
     """
-    loaded = _load_behaviors(behaviors)
-    plan = plan_audit(
-        model,
-        [(behavior_source(given), behavior) for given, behavior in loaded],
-        neurons=neurons,
-        screen=screen,
-        top=top,
-        probe=probe,
-        prompts=prompts,
-        generic_prompts=generic_prompts,
-    )
-    return estimate_audit(model, [behavior for _, behavior in loaded], plan, time_sample(model))
+    loaded = _load_behaviors(behaviors, remote_judge)
+    find_screen(options.get("screen", DEFAULT_SCREEN))
+    if options.get("top", 0) < 0:
+        raise UsageError(f"top must be 0 or more, got {options['top']}")
+    plan = plan_audit(model, [(behavior_source(given), behavior) for given, behavior in loaded], **options)
+    found = tuple(behavior for _, behavior in loaded)
+    if budget is not None:
+        fitted, expected, given_up = fit_to_budget(model, found, plan, time_sample(model), budget)
+        return PlannedAudit(fitted.model_copy(update={"given_up": tuple(given_up)}), found, expected)
+    return PlannedAudit(plan, found, estimate_audit(model, found, plan, time_sample(model)) if estimate else None)
+
+
+def carry_out(
+    model: Model, planned: PlannedAudit, out: str | Path | None = None, progress: Progress | None = None
+) -> AuditResult:
+    """Do a planned audit.
+
+    Args:
+        model: The model.
+        planned: The audit.
+        out: As for `audit`.
+        progress: Where progress is shown.
+
+    Raises:
+        BehaviorError: Too few prompts of a behavior are eligible.
+        LedgerError: The directory holds another run, or cannot be written.
+        OperationError: The hooks failed their self-proof.
+    """
+    directory = None if out is None else Path(out)
+    with run_ledger(directory) as ledger:
+        job = Audit(model, planned.behaviors, planned.plan, ledger, progress)
+        result: AuditResult = AuditKind().carry_out(job, directory)
+    return result
 
 
 def measure_window(

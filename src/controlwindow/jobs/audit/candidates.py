@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
 
+from controlwindow.catalogue import load_card
 from controlwindow.instruments.generic import GenericPass
 from controlwindow.models import Model, Neuron
 from controlwindow.statistics import stable_seed
@@ -22,12 +23,17 @@ class Selection:
         ranks: Rank of every tested neuron in each screen, None when a screen dropped it.
         scores: Its score there.
         sizes: Neurons ranked by each screen.
+        passed_over: Neurons of the screen's top that were left out because a dose of theirs comes too late, each with
+            its predicted propagation.
+        unaided: The first neurons that the screen brings of itself, those tested for another reason among them.
     """
 
     sources: dict[str, str]
     ranks: dict[str, dict[str, int | None]]
     scores: dict[str, dict[str, float | None]]
     sizes: dict[str, int]
+    passed_over: dict[str, float] = field(default_factory=dict)
+    unaided: list[str] = field(default_factory=list)
 
 
 def select_candidates(
@@ -40,6 +46,7 @@ def select_candidates(
     named: Sequence[Neuron],
     top: int,
     seed: int,
+    late: Callable[[str, int], float | None] | None = None,
 ) -> Selection:
     """Choose candidates. A neuron keeps the first of its reasons: planted, named, screen, random.
 
@@ -57,7 +64,11 @@ def select_candidates(
         named: Neurons the user asked for.
         top: How many of the screen, and as many at random.
         seed: Seed of the random draw.
+        late: Predicted propagation of a neuron on a branch where it comes too late, None where it does not; without
+            it none is passed over.
     """
+    passed_over: dict[str, float] = {}
+    unaided: list[str] = []
     sources: dict[str, str] = {}
     for neuron in planted:
         sources.setdefault(str(neuron), "planted")
@@ -69,11 +80,22 @@ def select_candidates(
         for column in np.flatnonzero(np.isnan(generic.budgets(model, layer)))
     }
     if top:
-        for name in tables[screen]["neuron"].to_list():
-            if sum(source == "screen" for source in sources.values()) >= top:
+        ranking = tables[screen]
+        taken = 0
+        for name, sign in zip(ranking["neuron"].to_list(), ranking["sign"].to_list(), strict=True):
+            if taken == top:
                 break
-            if name not in silent:
-                sources.setdefault(name, "screen")
+            if name in silent:
+                continue
+            if name not in sources:
+                propagation = None if late is None else late(name, sign)
+                if propagation is not None:
+                    passed_over[name] = propagation
+                    continue
+                sources[name] = "screen"
+                taken += 1
+            if len(unaided) < top:
+                unaided.append(name)
     generator = np.random.default_rng(stable_seed("random neurons", behavior, seed))
     drawn = 0
     for position in generator.permutation(len(model.neurons)):
@@ -91,4 +113,12 @@ def select_candidates(
         score = dict(zip(chosen["neuron"].to_list(), chosen["score"].to_list(), strict=True))
         ranks[label] = {name: rank.get(name) for name in sources}
         scores[label] = {name: score.get(name) for name in sources}
-    return Selection(sources, ranks, scores, {label: len(table) for label, table in tables.items()})
+    sizes = {label: len(table) for label, table in tables.items()}
+    return Selection(sources, ranks, scores, sizes, passed_over, unaided)
+
+
+def planted_neurons(model: Model, behavior: str) -> list[Neuron]:
+    """Planted controllers of a behavior, from the organism's card; none for other models."""
+    if model.organism is None:
+        return []
+    return [Neuron.parse(p.neuron) for p in load_card(model.organism).planted if p.behavior == behavior]

@@ -10,6 +10,7 @@ from controlwindow.behaviors import Behavior
 from controlwindow.errors import UsageError
 from controlwindow.instruments.generic import GENERIC_TOKENS, default_prompts
 from controlwindow.instruments.speed import Speed
+from controlwindow.jobs.audit.candidates import planted_neurons
 from controlwindow.jobs.audit.plan import AuditPlan
 from controlwindow.models import Model, Neuron
 from controlwindow.models.kept import kept_kinds
@@ -18,8 +19,8 @@ from controlwindow.windows.features import DOSES, TEXTS
 from controlwindow.windows.layer_features import spread_layers
 
 SCOUTED, MEASURED = 13, 3.2
-"""Doses that a search tries on its scouts, and in full: means over 36 searches of organism:switch (8 scouts, 40 prompts;
-152 to 568 rows a search)."""
+"""Doses that a search tries on its scouts, and in full: means over 36 searches of organism:switch with 8 scouts and 40
+prompts, which have 152 to 568 rows."""
 
 SPREAD = (0.6, 1.8)
 """What an estimate is multiplied by for its ends. Searches differ threefold in rows, and machines are seldom alone."""
@@ -118,6 +119,8 @@ def _of_behavior(model: Model, behavior: Behavior, plan: AuditPlan, speed: Speed
     prompts = min(asked, plan.prompts or asked)
     horizon = behavior.horizons[-1]
     named = [Neuron.parse(name) for name in plan.named_neurons(behavior.name)]
+    if plan.planted:
+        named += planted_neurons(model, behavior.name)
     count = len(named) + 2 * plan.top
     # Blocks above the dosed one are what a row costs; of a neuron still to be chosen half of them.
     depth = [neuron.layer / model.layers for neuron in named] + [0.5] * (2 * plan.top)

@@ -11,13 +11,13 @@ import polars as pl
 
 from controlwindow.behaviors import Behavior
 from controlwindow.behaviors.prompts import Split
-from controlwindow.catalogue import load_card
 from controlwindow.cells import Rows
 from controlwindow.curves import Curve, SaturationCurve, curve_from_json
 from controlwindow.errors import BehaviorError, UsageError
 from controlwindow.instruments.capture import activation_ranges
 from controlwindow.instruments.generic import GenericPass
-from controlwindow.jobs.audit.candidates import Selection, select_candidates
+from controlwindow.jobs.audit.candidates import Selection, planted_neurons, select_candidates
+from controlwindow.jobs.audit.lateness import Lateness
 from controlwindow.jobs.audit.panel import neuron_panel
 from controlwindow.jobs.audit.plan import AuditPlan
 from controlwindow.jobs.audit.precision import check_in_float32
@@ -210,6 +210,7 @@ class Audit:
             [Neuron.parse(name) for name in self.plan.named_neurons(behavior.name)],
             self.plan.top,
             self.plan.seed,
+            None if self.plan.keep_late else Lateness(self.model, generic),
         )
         if not selection.sources:
             raise UsageError("no neuron is to be tested", "give --top above 0, or name neurons with --neuron")
@@ -227,7 +228,8 @@ class Audit:
             if self.plan.top and self.plan.screen != "random":
                 raise
             return ["random"] if self.plan.top else []
-        return [name for name in screen_names() if name in (self.plan.screen, "contrastive", "window")]
+        wanted = {"contrastive", "window"} | ({self.plan.screen} if self.plan.top else set())
+        return [name for name in screen_names() if name in wanted]
 
     def _predict(
         self, behavior: Behavior, selection: Selection, generic: GenericPass
@@ -337,10 +339,3 @@ def _curve(prediction: Mapping[str, Any]) -> Curve:
 def window_name(window: Window) -> str:
     """Name of a window's record."""
     return f"{window.behavior}/{window.neuron}/{window.branch:+d}"
-
-
-def planted_neurons(model: Model, behavior: str) -> list[Neuron]:
-    """Planted controllers of a behavior, from the organism's card; none for other models."""
-    if model.organism is None:
-        return []
-    return [Neuron.parse(p.neuron) for p in load_card(model.organism).planted if p.behavior == behavior]

@@ -12,6 +12,7 @@ from controlwindow.errors import UsageError
 from controlwindow.models import Model, Neuron
 from controlwindow.runs.plan import BehaviorReference, ModelPlan, model_head
 from controlwindow.runs.session import CHUNK_ROWS
+from controlwindow.screens import DEFAULT_SCREEN
 
 
 class AuditPlan(ModelPlan):
@@ -26,6 +27,7 @@ class AuditPlan(ModelPlan):
         planted: Whether an organism's planted neurons are tested.
         probe: Whether ceilings are predicted from teacher-forced passes (tiers ½ and 1), or from generic text alone.
         prompts: Most eligible prompts that a behavior is measured on, drawn by the seed; None for all.
+        keep_late: Whether the screen's top is tested also where nothing later could recompute what it writes.
         generic_prompts: Ordinary prompts given by the user; None for the default.
         chunk_rows: Most rows of a chunk.
         include_completions: Whether reports show completions of sensitive behaviors.
@@ -38,11 +40,12 @@ class AuditPlan(ModelPlan):
     behaviors: tuple[BehaviorReference, ...]
     neurons: tuple[str, ...] = ()
     neurons_of: dict[str, tuple[str, ...]] = Field(default={})
-    screen: str = "contrastive"
+    screen: str = DEFAULT_SCREEN
     top: Annotated[int, Field(ge=0)] = 4
     planted: bool = True
     probe: bool = True
     prompts: Annotated[int, Field(ge=1)] | None = None
+    keep_late: bool = False
     generic_prompts: tuple[str, ...] | None = None
     chunk_rows: int = CHUNK_ROWS
     include_completions: bool = False
@@ -53,15 +56,10 @@ class AuditPlan(ModelPlan):
         return (*self.neurons, *self.neurons_of.get(behavior, ()))
 
     def deciding(self) -> dict[str, Any]:
-        """What results depend on; runs keep the names they had before there was a choice."""
+        """What results depend on; runs planned before there were all of these options keep their names."""
         values = super().deciding()
-        if not values["neurons_of"]:
-            del values["neurons_of"]
-        if values["probe"]:
-            del values["probe"]
-        if values["prompts"] is None:
-            del values["prompts"]
-        return values
+        absent = {"neurons_of": {}, "keep_late": False, "probe": True, "prompts": None}
+        return {name: value for name, value in values.items() if name not in absent or value != absent[name]}
 
 
 NamedNeurons = Sequence[Neuron | str] | Mapping[str, Sequence[Neuron | str]]
@@ -73,11 +71,12 @@ def plan_audit(
     behaviors: Sequence[tuple[str, Behavior]],
     *,
     neurons: NamedNeurons = (),
-    screen: str = "contrastive",
+    screen: str = DEFAULT_SCREEN,
     top: int = 4,
     planted: bool = True,
     probe: bool = True,
     prompts: int | None = None,
+    keep_late: bool = False,
     seed: int = 0,
     generic_prompts: Sequence[str] | None = None,
     include_completions: bool = False,
@@ -95,6 +94,7 @@ def plan_audit(
         planted: Whether an organism's planted neurons are tested.
         probe: As `AuditPlan`.
         prompts: As `AuditPlan`.
+        keep_late: As `AuditPlan`.
         seed: Seed of everything random.
         generic_prompts: Ordinary prompts for the generic pass; None for the model's.
         include_completions: As `AuditPlan`.
@@ -125,6 +125,7 @@ def plan_audit(
         planted=planted,
         probe=probe,
         prompts=prompts,
+        keep_late=keep_late,
         seed=seed,
         generic_prompts=None if generic_prompts is None else tuple(generic_prompts),
         include_completions=include_completions,

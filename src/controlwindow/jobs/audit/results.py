@@ -10,7 +10,9 @@ from controlwindow.errors import LedgerError
 from controlwindow.jobs.audit.plan import AuditPlan
 from controlwindow.measuring.judgements import JUDGEMENTS, reply_counts
 from controlwindow.report.judged import corrected_shares, judge_uses, oracle_figures
+from controlwindow.report.pages.audit.coverage import ScreenKnown, known_sentence
 from controlwindow.runs.ledger import Ledger, behavior_records
+from controlwindow.screens.known import known_recall
 from controlwindow.statistics import exact_interval
 from controlwindow.values import round_floats
 
@@ -68,6 +70,9 @@ class RunResults:
             "statement": self._statement(len(tested), rates),
             "open_random": [rate for rate in rates if rate["n"]],
             "screen_recall": self.screen_recall(),
+            "screen_known": self.screen_known(),
+            "passed_over": self.passed_over(),
+            "unaided": self.unaided(),
         }
 
     def screen_recall(self) -> list[dict[str, Any]]:
@@ -88,6 +93,32 @@ class RunResults:
                 ]
         return found
 
+    def screen_known(self) -> dict[str, Any] | None:
+        """What share of the organisms' planted controllers the screen has among as many places; None without one."""
+        if not self.plan.top:
+            return None
+        found = known_recall(self.plan.screen, self.plan.top)
+        shown = None if found is None else {"k": found.k, "n": found.n, "interval": list(found.interval)}
+        return {"screen": self.plan.screen, "top": self.plan.top, "found": shown}
+
+    def passed_over(self) -> list[dict[str, Any]]:
+        """The screen's neurons that were not tested since a dose of theirs comes too late."""
+        return [
+            {"behavior": behavior, "neuron": name, "propagation": propagation}
+            for behavior, selection in self.selections.items()
+            for name, propagation in selection.get("passed_over", {}).items()
+        ]
+
+    def unaided(self) -> list[dict[str, Any]]:
+        """What the screen brings of itself where planted or named neurons were tested too, and how many of it open."""
+        found = []
+        for behavior, selection in self.selections.items():
+            names = selection.get("unaided") or []
+            opened = {w["neuron"] for w in self.windows if w["behavior"] == behavior and w["verdict"] == "open"}
+            if names and {"planted", "named"} & set(selection["sources"].values()):
+                found.append({"behavior": behavior, "neurons": names, "open": len(opened & set(names))})
+        return found
+
     def _statement(self, tested: int, rates: Sequence[Mapping[str, Any]]) -> str:
         total = self.model["neurons_total"]
         parts = [f"{tested} of {total} neurons were tested. {NONE_FOUND}"]
@@ -105,6 +136,13 @@ class RunResults:
                 f"The screen {self.plan.screen!r} would have brought {hits} of {len(recall)} planted controllers "
                 f"among its top {self.plan.top}."
             )
+        known = self.screen_known()
+        if known is not None:
+            said = known_sentence(ScreenKnown.model_validate(known))
+            parts.append(f"{said[0].upper()}{said[1:]}.")
+        late = self.passed_over()
+        if late:
+            parts.append(f"Passed over since their doses come too late: {', '.join(one['neuron'] for one in late)}.")
         return " ".join(parts)
 
     def to_json(self) -> dict[str, Any]:

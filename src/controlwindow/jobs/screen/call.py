@@ -14,7 +14,7 @@ from controlwindow.models import Model
 from controlwindow.runs.ledger import Ledger
 from controlwindow.runs.progress import Progress, Silent
 from controlwindow.runs.session import prepare
-from controlwindow.screens import Cost, find_screen
+from controlwindow.screens import DEFAULT_SCREEN, Cost, find_screen
 from controlwindow.screens.detection import detection_table
 
 
@@ -43,7 +43,7 @@ class Screening:
 def screen(
     model: Model,
     behavior: str | Path | Behavior,
-    method: str = "contrastive",
+    method: str = DEFAULT_SCREEN,
     *,
     split: Split = "find",
     seed: int = 0,
@@ -56,8 +56,8 @@ def screen(
     Args:
         model: The model.
         behavior: A name, a path to a TOML file, or a loaded behavior.
-        method: The screen's name: contrastive, window, perturbation, gradient, gradient_x_activation,
-            attribution_patching, readout, one, causal or random.
+        method: The screen's name: causal, contrastive, window, perturbation, gradient, gradient_x_activation,
+            attribution_patching, readout, one or random.
         split: Split whose prompts are read, find or select.
         seed: Seed of what is random.
         control: None; "shuffled" for the same screen on shuffled labels; "random" for layer-matched random neurons
@@ -132,7 +132,7 @@ def detection(
 def run_screen(
     model: Model,
     behavior: str | Path | Behavior,
-    method: str = "contrastive",
+    method: str = DEFAULT_SCREEN,
     *,
     split: Split = "find",
     seed: int = 0,

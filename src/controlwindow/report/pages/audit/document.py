@@ -38,6 +38,7 @@ from controlwindow.report.marks import (
     Withheld,
     checked,
 )
+from controlwindow.report.pages.audit.coverage import Coverage
 
 CandidateSource = Literal["planted", "screen", "random", "named", "withheld"]
 FailureMode = Literal["normalization_cap", "too_late", "collapse_before_trigger", "no_effect"]
@@ -60,40 +61,6 @@ class ModelSummary(Part):
     system_prompt: Annotated[str | None, Mark.PROSE] = None
     thinking: str = "not supported"
     organism: bool = False
-
-
-class OpenRate(Part):
-    """k of n random neurons opened; the interval bounds the share of open neurons. No behavior means all together."""
-
-    k: Count
-    n: Count
-    interval: ShareInterval
-    behavior: str | None = None
-
-
-class ScreenRecall(Part):
-    """Where a screen ranked a planted neuron; rank None means outside its table."""
-
-    behavior: str
-    screen: str
-    planted: str
-    rank: Count | None
-    of: Count
-
-
-class Coverage(Part):
-    """How much of the model was tested and what that does not show.
-
-    Which neurons a seed draws at random, anybody can draw again: how many of them open goes with their names.
-    """
-
-    neurons_tested: Count
-    neurons_total: Count
-    statement: Prose = (
-        "That no other tested neuron is open does not mean that none exists: most neurons were not tested."
-    )
-    open_random: Annotated[tuple[OpenRate, ...], Mark.EXACT] = ()
-    screen_recall: Annotated[tuple[ScreenRecall, ...], Mark.EXACT] = ()
 
 
 class CoherenceControl(Part):

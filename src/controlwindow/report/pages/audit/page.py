@@ -134,7 +134,7 @@ def _behavior_view(document: ReportDocument, behavior: BehaviorSummary, stem: st
     return BehaviorView(
         summary=behavior,
         anchor=f"behavior-{stem}",
-        headline=headline(windows),
+        headline=headline(windows, document.coverage.screen_known),
         opened=tuple(window for window in windows if window.verdict == "open"),
         tested=tested_neurons(windows),
         colors=palette.outcome_colors(behavior),

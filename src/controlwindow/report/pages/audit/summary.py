@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from controlwindow.report.pages.audit.document import BehaviorSummary, OpenRate, ReportDocument, WindowResult
+from controlwindow.report.pages.audit.coverage import OpenRate, ScreenKnown, known_sentence
+from controlwindow.report.pages.audit.document import BehaviorSummary, ReportDocument, WindowResult
 from controlwindow.report.wording import (
     REASONS,
     branch_sign,
@@ -59,11 +60,12 @@ class Headline(NamedTuple):
     rest: int
 
 
-def headline(windows: Sequence[WindowResult], limit: int = 3) -> Headline:
+def headline(windows: Sequence[WindowResult], known: ScreenKnown | None = None, limit: int = 3) -> Headline:
     """Say what was found for one behavior.
 
     Args:
         windows: The behavior's windows in reading order.
+        known: What the screen is known to bring, where one chose candidates and it may be named.
         limit: Most open windows to spell out.
     """
     tested = tested_neurons(windows)
@@ -72,7 +74,8 @@ def headline(windows: Sequence[WindowResult], limit: int = 3) -> Headline:
     if not windows:
         sentence = "No neuron was tested."
     elif not opened:
-        sentence = f"None of {plural(tested, 'tested neuron')} opens a control window."
+        sentence = f"None of {plural(tested, 'tested neuron')} opens a control window. "
+        sentence += f"Closed among those tested{'' if known is None else f'; {known_sentence(known)}'}."
     else:
         verb = "opens" if neurons == 1 else "open"
         sentence = f"{neurons} of {plural(tested, 'tested neuron')} {verb} a control window."
@@ -141,10 +144,31 @@ def coverage_sentences(document: ReportDocument, behavior: BehaviorSummary) -> t
             of = f"{row.of:,}" if left <= 0 else f"{row.of:,} ({plural(left, 'neuron')} left out of the ranking)"
             place = "was left out of the ranking" if row.rank is None else f"ranks {row.rank:,} of {of}"
             sentences.append(f"The {row.screen} screen's recall: planted {row.planted} {place}.")
+    if coverage.screen_known is not None:
+        said = known_sentence(coverage.screen_known)
+        sentences.append(f"{said[0].upper()}{said[1:]}.")
+    sentences.extend(
+        f"Unaided, it brings {', '.join(one.neurons)}: {one.open} of these {len(one.neurons)} "
+        f"{'opens' if one.open == 1 else 'open'}."
+        for one in coverage.unaided
+        if one.behavior == behavior.name
+    )
+    late = [one.neuron for one in coverage.passed_over if one.behavior == behavior.name]
+    if late:
+        sentences.append(_passed_over(late))
     sentences.extend(
         open_rate_sentence(rate) for rate in coverage.open_random if rate.behavior in (None, behavior.name)
     )
     return tuple(sentence for sentence in sentences if sentence)
+
+
+def _passed_over(late: Sequence[str], limit: int = 4) -> str:
+    """The screen's neurons that were not tested because nothing behind them recomputes what they write."""
+    rest = "" if len(late) <= limit else f" and {len(late) - limit} more"
+    return (
+        "Passed over, since what they write would reach the readout as it is (too late): "
+        f"{', '.join(late[:limit])}{rest}; --keep-late tests them."
+    )
 
 
 def _not_shown(document: ReportDocument, behavior: BehaviorSummary) -> str:

@@ -111,7 +111,7 @@ def headline_lines(document: ReportDocument) -> tuple[Text, ...]:
     """One line for each behavior and one for each open window (the first three)."""
     lines = []
     for behavior in document.behaviors:
-        words = headline(windows_of(document, behavior.name))
+        words = headline(windows_of(document, behavior.name), document.coverage.screen_known)
         lines.append(Text.assemble((visible(behavior.name), "bold"), ": ", words.sentence))
         lines.extend(Text(f"  {finding}") for finding in words.findings)
         if words.rest:
