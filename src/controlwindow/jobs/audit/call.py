@@ -13,7 +13,7 @@ from controlwindow.instruments.speed import time_sample
 from controlwindow.jobs.audit.estimate import Estimate, estimate_audit, fit_to_budget
 from controlwindow.jobs.audit.job import Audit
 from controlwindow.jobs.audit.kind import AuditKind, AuditResult
-from controlwindow.jobs.audit.plan import NamedNeurons, plan_audit
+from controlwindow.jobs.audit.plan import AuditPlan, NamedNeurons, plan_audit
 from controlwindow.models import Model, Neuron
 from controlwindow.runs.kinds import run_ledger
 from controlwindow.runs.plan import behavior_source

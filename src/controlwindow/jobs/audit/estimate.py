@@ -28,6 +28,9 @@ SPREAD = (0.6, 1.8)
 _CONTROLS = 7
 """Controls of the detector for each answer and horizon that are not the beginning of another one."""
 
+_BATCH = 128
+"""Rows of the searches that a pass holds, about: several searches go on side by side, and their rows end early."""
+
 FEWER_PROMPTS = (None, 40, 32, 24, 16, 12)
 """Most eligible prompts that a budget leaves, in the order of what is tried."""
 
@@ -101,15 +104,16 @@ def _fixed(model: Model, plan: AuditPlan, speed: Speed) -> list[Part]:
     """What depends on the model alone; nothing of it where an earlier command has left it."""
     known = kept_kinds(model)
     prompts = len(plan.generic_prompts or default_prompts(model))
-    reading, writing = prompts * speed.prompt * speed.read, prompts * GENERIC_TOKENS * speed.step
+    reading, writing = speed.reading(prompts * speed.prompt), speed.writing(prompts, GENERIC_TOKENS)
     controls = prompts * _CONTROLS * sum(h for h in (8, 16, 32, 48) if h <= GENERIC_TOKENS)
     # A position that is scored is read, and goes through the readout.
-    scored = speed.read / max(1 - speed.readout, 1e-6)
+    scoring = 1 / max(1 - speed.readout, 1e-6)
+    answers = speed.reading(prompts * GENERIC_TOKENS) * scoring
     wanted = {
-        "hook proof": Part("proof of the hooks", 4 * 4 * speed.prompt * speed.read),
+        "hook proof": Part("proof of the hooks", speed.reading(4 * 4 * speed.prompt)),
         "generic pass": Part("generic text", reading + writing),
-        "text statistics": Part("text statistics", reading + prompts * GENERIC_TOKENS * scored),
-        "coherence detector": Part("coherence detector", 2 * reading + writing + controls * scored),
+        "text statistics": Part("text statistics", reading + answers),
+        "coherence detector": Part("coherence detector", 2 * reading + writing + speed.reading(controls) * scoring),
     }
     return [part for kind, part in wanted.items() if kind not in known]
 
@@ -125,19 +129,22 @@ def _of_behavior(model: Model, behavior: Behavior, plan: AuditPlan, speed: Speed
     # Blocks above the dosed one are what a row costs; of a neuron still to be chosen half of them.
     depth = [neuron.layer / model.layers for neuron in named] + [0.5] * (2 * plan.top)
     own = 1 - sum(depth) / max(len(depth), 1)
-    row = own * speed.prompt * speed.read + horizon * speed.step * (own * (1 - speed.readout) + speed.readout)
     rows = round(count * 2 * (SCOUTED * min(8, prompts) + MEASURED * prompts))
-    parts = [Part(f"{behavior.name}: undosed", asked * (speed.prompt * speed.read + horizon * speed.step), asked)]
+    undosed = speed.reading(asked * speed.prompt) + speed.writing(asked, horizon)
+    parts = [Part(f"{behavior.name}: undosed", undosed, asked)]
     if plan.top:
         tokens = find_screen(plan.screen).expected_tokens(model, behavior, speed.prompt)
-        parts.append(Part(f"{behavior.name}: screen {plan.screen}", tokens * speed.read))
+        parts.append(Part(f"{behavior.name}: screen {plan.screen}", speed.reading(tokens)))
     if plan.probe:
         layers = min(model.layers, len(spread_layers(model.layers)) + count)
         text = speed.prompt + GENERIC_TOKENS / 2
-        probes = layers * 4.5 * 12 * 0.5 * text * speed.read * (1 + speed.readout)
-        dosed = count * 2 * len(DOSES) * TEXTS * own * text * speed.read * (1 + speed.readout)
-        parts.append(Part(f"{behavior.name}: probes and predictions", probes + dosed))
-    parts.append(Part(f"{behavior.name}: windows of {count} neurons", rows * row, rows))
+        probes = speed.reading(layers * 4.5 * 12 * 0.5 * text)
+        dosed = speed.reading(count * 2 * len(DOSES) * TEXTS * own * text)
+        parts.append(Part(f"{behavior.name}: probes and predictions", (probes + dosed) * (1 + speed.readout)))
+    # Rows of all searches share passes; what lies below the dosed block is read once for all.
+    share = own * (1 - speed.readout) + speed.readout
+    windows = speed.reading(rows * own * speed.prompt) + speed.writing(rows * share, horizon, batch=_BATCH)
+    parts.append(Part(f"{behavior.name}: windows of {count} neurons", windows, rows))
     return parts
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from controlwindow.behaviors import Behavior, load_to_run
 from controlwindow.cells import METHODS
 from controlwindow.interventions.comparison import Comparison
-from controlwindow.jobs.audit.job import planted_neurons
+from controlwindow.jobs.audit.candidates import planted_neurons
 from controlwindow.jobs.compare.job import ComparisonJob
 from controlwindow.jobs.compare.kind import ComparisonKind
 from controlwindow.jobs.compare.plan import LEVELS, check_request, plan_comparison
