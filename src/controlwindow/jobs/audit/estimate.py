@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 from controlwindow.behaviors import Behavior
 from controlwindow.errors import UsageError
@@ -30,6 +31,9 @@ _CONTROLS = 7
 
 _BATCH = 128
 """Rows of the searches that a pass holds, about: several searches go on side by side, and their rows end early."""
+
+_CHEAPEST = "contrastive"
+"""The screen that costs next to nothing."""
 
 FEWER_PROMPTS = (None, 40, 32, 24, 16, 12)
 """Most eligible prompts that a budget leaves, in the order of what is tried."""
@@ -151,7 +155,7 @@ def _of_behavior(model: Model, behavior: Behavior, plan: AuditPlan, speed: Speed
 def fit_to_budget(
     model: Model, behaviors: Sequence[Behavior], plan: AuditPlan, speed: Speed, seconds: float
 ) -> tuple[AuditPlan, Estimate, list[str]]:
-    """The plan, or what of it is expected to fit into a time: fewer random and screened neurons, then fewer prompts.
+    """The plan, or what of it is expected to fit into a time.
 
     Neurons that the user named are always tested, and horizons are the behavior's.
 
@@ -171,15 +175,22 @@ def fit_to_budget(
     fewest = max((behavior.minimum_eligible for behavior in behaviors), default=1)
     tops = list(range(plan.top, 0, -1)) or [0]
     limits = [n for n in FEWER_PROMPTS if n is None or n >= fewest]
-    # First the choice that keeps both, then neurons are given up down to two of a kind, then prompts, then the rest.
-    choices = sorted(
-        product(limits, tops), key=lambda c: (c[1] < min(2, plan.top), limits.index(c[0]), plan.top - c[1])
-    )
+    screens = [plan.screen] if plan.screen == _CHEAPEST or not plan.top else [plan.screen, _CHEAPEST]
+    probes = [True, False] if plan.probe else [False]
+    two = min(2, plan.top)
+
+    def order(choice: tuple[str, bool, int | None, int]) -> tuple[Any, ...]:
+        # Neurons down to two of a kind go first, then prompts, the probes, the second neuron, and the screen at last.
+        screen, probe, limit, top = choice
+        return screens.index(screen), top < two, probes.index(probe), limits.index(limit), plan.top - top
+
     least: Estimate | None = None
-    for limit, top in choices:
+    for screen, probe, limit, top in sorted(product(screens, probes, limits, tops), key=order):
         if limit is not None and plan.prompts is not None and limit >= plan.prompts:
             continue
-        chosen = plan.model_copy(update={"top": top, "prompts": limit if limit is not None else plan.prompts}).named()
+        prompts = limit if limit is not None else plan.prompts
+        changes = {"screen": screen, "probe": probe, "top": top, "prompts": prompts}
+        chosen = plan.model_copy(update=changes).named()
         found = estimate_audit(model, behaviors, chosen, speed)
         if found.seconds <= seconds:
             return chosen, found, _given_up(plan, chosen)
@@ -188,7 +199,7 @@ def fit_to_budget(
     raise UsageError(
         f"a budget of {say_seconds(seconds)} is too small: the least that this audit could do takes about "
         f"{say_seconds(least.seconds)}",
-        "give more time, fewer behaviors or named neurons, a shorter horizon in the behavior, or --no-probe",
+        "give more time, fewer behaviors or named neurons, a shorter horizon in the behavior, or more cores",
     )
 
 
@@ -198,6 +209,10 @@ def _given_up(plan: AuditPlan, chosen: AuditPlan) -> list[str]:
         said.append(f"{chosen.top} screened and {chosen.top} random neurons instead of {plan.top} each")
     if chosen.prompts != plan.prompts:
         said.append(f"{chosen.prompts} eligible prompts at the most")
+    if chosen.probe != plan.probe:
+        said.append("no probe passes, so that ceilings are predicted from generic text alone")
+    if chosen.screen != plan.screen:
+        said.append(f"the screen {chosen.screen} instead of {plan.screen}")
     return said
 
 
