@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from controlwindow.instruments.operations import Positions
-from controlwindow.report.judged import CorrectedShare, JudgeUse, OracleFigures
+from controlwindow.report.judged import Coherence, CorrectedShare, JudgeUse, OracleFigures
 from controlwindow.report.marks import (
     COARSE_STEP,
     Coordinate,
@@ -94,26 +94,6 @@ class Coverage(Part):
     )
     open_random: Annotated[tuple[OpenRate, ...], Mark.EXACT] = ()
     screen_recall: Annotated[tuple[ScreenRecall, ...], Mark.EXACT] = ()
-
-
-class CoherenceControl(Part):
-    """One labelled set of control texts; `label` is the class it should get."""
-
-    control: str
-    label: str
-    n: Count
-    share_collapsed: Share
-
-
-class Coherence(Part):
-    """The coherence detector: thresholds, the scale of excess NLL (nats per token), and how it did on controls."""
-
-    thresholds: dict[str, float | None]
-    scale: float | None = None
-    auc: dict[str, Share | None] = {}
-    agreement: Share | None = None
-    agreement_interval: ShareInterval | None = None
-    controls: tuple[CoherenceControl, ...] = ()
 
 
 class GenericLayer(Part):
