@@ -1,4 +1,4 @@
-"""How answers were judged: which models judged, how oracles agree with people, and rates corrected for that."""
+"""How answers were judged: the coherence detector, judges, how oracles agree with people, rates corrected for that."""
 
 from __future__ import annotations
 
@@ -10,6 +10,26 @@ from pydantic import Field
 from controlwindow.behaviors.agreement import Agreement, corrected_rate
 from controlwindow.report.marks import Count, Part, Share, ShareInterval
 from controlwindow.statistics import wilson_interval
+
+
+class CoherenceControl(Part):
+    """One labelled set of control texts; `label` is the class it should get."""
+
+    control: str
+    label: str
+    n: Count
+    share_collapsed: Share
+
+
+class Coherence(Part):
+    """The coherence detector: thresholds, the scale of excess NLL (nats per token), and how it did on controls."""
+
+    thresholds: dict[str, float | None]
+    scale: float | None = None
+    auc: Annotated[dict[str, Share | None], Field(default={})]
+    agreement: Share | None = None
+    agreement_interval: ShareInterval | None = None
+    controls: tuple[CoherenceControl, ...] = ()
 
 
 class JudgeUse(Part):

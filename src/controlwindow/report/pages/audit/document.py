@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from controlwindow.instruments.operations import Positions
-from controlwindow.report.judged import CorrectedShare, JudgeUse, OracleFigures
+from controlwindow.report.judged import Coherence, CorrectedShare, JudgeUse, OracleFigures
 from controlwindow.report.marks import (
     COARSE_STEP,
     Coordinate,
@@ -61,26 +61,6 @@ class ModelSummary(Part):
     system_prompt: Annotated[str | None, Mark.PROSE] = None
     thinking: str = "not supported"
     organism: bool = False
-
-
-class CoherenceControl(Part):
-    """One labelled set of control texts; `label` is the class it should get."""
-
-    control: str
-    label: str
-    n: Count
-    share_collapsed: Share
-
-
-class Coherence(Part):
-    """The coherence detector: thresholds, the scale of excess NLL (nats per token), and how it did on controls."""
-
-    thresholds: dict[str, float | None]
-    scale: float | None = None
-    auc: dict[str, Share | None] = {}
-    agreement: Share | None = None
-    agreement_interval: ShareInterval | None = None
-    controls: tuple[CoherenceControl, ...] = ()
 
 
 class GenericLayer(Part):
