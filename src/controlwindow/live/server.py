@@ -46,15 +46,16 @@ def static_file(name: str) -> str:
     return resources.files("controlwindow.live").joinpath("static", name).read_text("utf-8")
 
 
-def live_app(studio: Studio, token: str, names: Iterable[str]) -> ASGIApp:
+def live_app(studio: Studio, token: str, names: Iterable[str], line: Line | None = None) -> ASGIApp:
     """The application.
 
     Args:
         studio: What is shown and asked.
         token: What a request must know.
         names: Names that the server goes by, with the port, as `Host` gives them.
+        line: Where generations wait; a new one by default.
     """
-    line = Line()
+    waiting = Line() if line is None else line
     # The model has one worker: two generations at once would be twice as slow each, and share its hooks.
     worker = ThreadPoolExecutor(1, thread_name_prefix="controlwindow-live")
 
@@ -69,7 +70,7 @@ def live_app(studio: Studio, token: str, names: Iterable[str]) -> ASGIApp:
             return refused(415, "a generation is asked for in JSON")
         ask = read_ask(await _json(request))
         try:
-            return _Generation(studio, ask, line, line.join(), worker)
+            return _Generation(studio, ask, waiting, waiting.join(), worker)
         except Full as full:
             return refused(503, full.message, full.hint)
 
@@ -86,7 +87,6 @@ def live_app(studio: Studio, token: str, names: Iterable[str]) -> ASGIApp:
         ],
         exception_handlers={ControlWindowError: failed},
     )
-    app.state.line = line
     return Guard(app, token, names)
 
 

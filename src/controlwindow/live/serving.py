@@ -33,7 +33,7 @@ def serve(studio: Studio, *, port: int = 0, ready: Callable[[str], None]) -> Non
     from controlwindow.live.server import live_app
 
     token = secrets.token_urlsafe(24)
-    with _listening(port) as listening:
+    with listening_socket(port) as listening:
         found = listening.getsockname()[1]
 
         class Announcing(uvicorn.Server):
@@ -75,7 +75,12 @@ def require_server() -> None:
         ) from error
 
 
-def _listening(port: int) -> socket.socket:
+def listening_socket(port: int) -> socket.socket:
+    """A socket on this machine's loopback; 0 takes a free port.
+
+    Raises:
+        UsageError: The port cannot be had.
+    """
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

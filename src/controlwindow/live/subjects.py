@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,12 +91,6 @@ def subject_of_run(
     shown = [reference for reference in plan.behaviors if reference.name not in withheld]
     if not shown:
         raise UsageError(f"every behavior of {directory} is sensitive", ALONE)
-    hidden = {
-        window["neuron"]
-        for window in results.windows
-        if window["behavior"] in withheld
-        and hides_neurons(sensitive=True, organism=loaded.organism is not None, include_neurons=False)
-    }
     with (progress or Silent()).stage(f"{loaded.name}: generic pass"):
         generic = generic_pass(loaded, plan.generic_prompts)
     return Subject(
@@ -106,12 +100,26 @@ def subject_of_run(
         behaviors={reference.name: planned_behavior(reference, directory) for reference in shown},
         handles=tuple(
             measured_handle(window, _curve(window, loaded, generic))
-            for window in results.windows
-            if window["behavior"] not in withheld and window["neuron"] not in hidden
+            for window in shown_windows(results.windows, withheld, organism=loaded.organism is not None)
         ),
         detector=None if noted is None else CoherenceDetector(**noted.get("detector", noted)),
         withheld=len(withheld),
     )
+
+
+def shown_windows(
+    windows: Sequence[Mapping[str, Any]], withheld: Collection[str], *, organism: bool
+) -> list[Mapping[str, Any]]:
+    """Windows of a run without those of withheld behaviors, and without neurons that are withheld with them.
+
+    Args:
+        windows: Records of windows.
+        withheld: Names of sensitive behaviors that are not shown.
+        organism: Whether the model is one, whose neurons are no secret.
+    """
+    hides = hides_neurons(sensitive=True, organism=organism, include_neurons=False)
+    hidden = {window["neuron"] for window in windows if hides and window["behavior"] in withheld}
+    return [w for w in windows if w["behavior"] not in withheld and w["neuron"] not in hidden]
 
 
 def subject_of_model(
