@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from controlwindow.jobs.law.call import validate
     from controlwindow.jobs.probe.call import probe
     from controlwindow.jobs.screen.call import Screening, detection, run_screen, screen
+    from controlwindow.live.widget import live_widget
     from controlwindow.models import Model, Neuron, load_model, write_direction
     from controlwindow.validation.methods import MethodScore, score_method
     from controlwindow.windows.atlas import predict_ceilings
@@ -53,6 +54,7 @@ __all__ = [
     "detection",
     "draw_report",
     "generic_pass",
+    "live_widget",
     "load_behavior",
     "load_model",
     "measure_window",
@@ -93,6 +95,7 @@ _HOMES = {
     "detection": "jobs.screen.call",
     "draw_report": "api",
     "generic_pass": "instruments",
+    "live_widget": "live.widget",
     "load_behavior": "behaviors",
     "load_model": "models",
     "measure_window": "jobs.audit.call",

@@ -24,7 +24,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("live", epilog="Example: controlwindow live runs/mine --open")(live)
 
 
-@opens_model(DEFAULT_MODEL, metavar="[RUN|MODEL]", help="An audit's run directory, or a model as for audit.")
+@opens_model(DEFAULT_MODEL, metavar="RUN|MODEL", help="An audit's run directory, or a model as for audit.")
 def live(
     model: ModelSource,
     behavior: Annotated[
