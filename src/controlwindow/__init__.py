@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from controlwindow.behaviors import Behavior, load_behavior
     from controlwindow.errors import ControlWindowError
     from controlwindow.instruments import Add, Dose, Inject, Pin, Scale, generic_pass, prove_hooks
+    from controlwindow.instruments.dosed import dosed
     from controlwindow.instruments.rollout import Rollouts, rollout
     from controlwindow.interventions.comparison import Comparison
     from controlwindow.jobs.audit.call import audit, measure_window
@@ -52,6 +53,7 @@ __all__ = [
     "circuit",
     "compare_interventions",
     "detection",
+    "dosed",
     "draw_report",
     "generic_pass",
     "live_widget",
@@ -93,6 +95,7 @@ _HOMES = {
     "circuit": "jobs.circuit.call",
     "compare_interventions": "jobs.compare.call",
     "detection": "jobs.screen.call",
+    "dosed": "instruments.dosed",
     "draw_report": "api",
     "generic_pass": "instruments",
     "live_widget": "live.widget",

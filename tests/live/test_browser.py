@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import controlwindow as cw
+from controlwindow.live.widget import Desk
 from golden.runs import LANGUAGE
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the page's tests need playwright")
@@ -304,3 +305,50 @@ def test_only_its_own_server_is_asked_for_anything(tab, browser):
     page.close()
     assert asked
     assert all(url.startswith((tab.server.address, "data:")) for url in asked)
+
+
+NOTEBOOK = """async () => {
+  // What anywidget gives a module: messages both ways, and a state that is kept.
+  const heard = [], kept = {};
+  const model = {
+    on: (_name, handler) => heard.push(handler),
+    send: async (message) => {
+      for (const said of await window.kernel(message)) heard.forEach((handler) => handler(said));
+    },
+    get: (name) => kept[name],
+    set: (name, value) => { kept[name] = value; },
+    save_changes: () => { window.state = kept.state; },
+  };
+  const { default: widget } = await import('/live.js');
+  const place = document.createElement('div');
+  document.body.replaceChildren(place);
+  window.leave = widget.render({ model, el: place });
+}"""
+
+
+def test_in_a_notebook_the_module_speaks_in_messages(tab, studio, organism):
+    calls = []
+
+    def kernel(message: dict[str, Any]) -> list[Any]:
+        calls.append(message["call"])
+        sent: list[Any] = []
+        thread = Desk(studio, sent.append).take(message)
+        if thread is not None:
+            thread.join(60)
+        return sent
+
+    page = tab(f"{tab.server.address}/live.css")
+    page.expose_function("kernel", kernel)
+    page.evaluate(NOTEBOOK)
+    done(page)
+    assert calls == ["scene", "generate"]
+    state = page.evaluate("() => window.state")
+    assert (state["n"], state["b"], state["s"]) == (LANGUAGE, "language", "1")
+    assert "token" not in state
+    curve = cw.generic_pass(organism).curve(organism, LANGUAGE, 1)
+    prompt = next(p for p in studio.subject.behaviors["language"].prompts("evaluate") if p.id == state["p"])
+    out = cw.rollout(organism, prompt.text, cw.Dose(LANGUAGE, curve.dose(float(state["c"]))), int(state["k"]))
+    assert answer(page, "dosed").text_content() == out.texts[0][0]
+    page.evaluate("() => window.leave()")
+    # A style sheet by itself has no icon, which the browser asks for.
+    tab.complaints[:] = [text for text in tab.complaints if "404" not in text]
