@@ -480,7 +480,7 @@ class Page {
       legend.replaceChildren();
       return;
     }
-    const low = Math.min(0, Math.floor(h.c0 * 10) / 10), x = (c) => left + ((c - low) / (1 - low)) * (width - left - right);
+    const low = Math.min(0, h.c0), x = (c) => left + ((c - low) / (1 - low)) * (width - left - right);
     const { c } = this.state, t = this.exact ?? Math.max(0, interpolate(h.curve, c, 1, 0));
     const w = h.window, horizon = `${this.state.horizon}`, doses = this.doses;
     const put = (tag, attributes, text) => chart.append(draw(tag, attributes, ...(text === undefined ? [] : [text])));
@@ -512,7 +512,7 @@ class Page {
         base += share;
       }
     });
-    if (!doses.length) put("text", { x: (x(low) + x(1)) / 2, y: top + tall / 2 + 4, "text-anchor": "middle" },
+    if (!doses.length) put("text", { x: (x(low) + x(1)) / 2, y: top + 18, "text-anchor": "middle" },
       width > 520 ? "no dose of this neuron was measured; drag and see" : "not measured; drag and see");
     const mark = (kind, label, value, interval, row) => {
       if (value == null) return;
@@ -527,7 +527,8 @@ class Page {
     mark("ceiling", "ceiling", w?.ceiling, w?.ceiling_interval, 1);
     mark("predicted", "predicted ceiling", h.predicted, h.predicted === null ? null : h.predicted_interval, 2);
     const track = bottom + 26;
-    for (let tick = low; tick <= 1.001; tick += width > 520 ? 0.1 : 0.25)
+    const step = width > 520 ? 0.1 : 0.25;
+    for (let tick = Math.ceil(low / step) * step; tick <= 1.001; tick += step)
       put("text", { x: x(tick), y: bottom + 62, "text-anchor": "middle" }, fixed(tick, width > 520 ? 1 : 2));
     if (this.state.snap) for (const dose of doses) put("circle", { cx: x(dose.c), cy: track + 14, r: 2.2, class: "text-trigger" });
     put("line", { class: "cursor", x1: x(c), x2: x(c), y1: top - 4, y2: track });
@@ -558,7 +559,7 @@ class Page {
     curve.setAttribute("height", height);
     curve.replaceChildren();
     if (!h) return;
-    const end = h.curve.at(-1)[0], low = Math.min(0, Math.floor(h.c0 * 10) / 10);
+    const end = h.curve.at(-1)[0], low = Math.min(0, h.c0);
     const x = (t) => left + (clamp(t, 0, end) / end) * (width - left - right), y = (c) => bottom - ((c - low) / (1 - low)) * (bottom - top);
     const put = (tag, attributes, text) => curve.append(draw(tag, attributes, ...(text === undefined ? [] : [text])));
     for (let c = Math.ceil(low * 4) / 4; c <= 1; c += 0.25) {
