@@ -32,6 +32,7 @@ def test_the_wheel_carries_every_module_and_the_default_organism_alone():
     assert taken >= {path for path in of_organisms if Path(path).parts[3] == default}
     assert taken >= {path for path in every if path.endswith(".py")}
     assert taken >= {path for path in every if "/library/" in path or "/templates/" in path}
+    assert taken >= {path for path in every if "/static/" in path}
 
 
 def test_another_organism_stays_out_whatever_files_it_has():

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from controlwindow.behaviors import Behavior, load_behavior
     from controlwindow.errors import ControlWindowError
     from controlwindow.instruments import Add, Dose, Inject, Pin, Scale, generic_pass, prove_hooks
+    from controlwindow.instruments.dosed import dosed
     from controlwindow.instruments.rollout import Rollouts, rollout
     from controlwindow.interventions.comparison import Comparison
     from controlwindow.jobs.audit.call import audit, measure_window
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from controlwindow.jobs.law.call import validate
     from controlwindow.jobs.probe.call import probe
     from controlwindow.jobs.screen.call import Screening, detection, run_screen, screen
+    from controlwindow.live.widget import live_widget
     from controlwindow.models import Model, Neuron, load_model, write_direction
     from controlwindow.validation.methods import MethodScore, score_method
     from controlwindow.windows.atlas import predict_ceilings
@@ -51,8 +53,10 @@ __all__ = [
     "circuit",
     "compare_interventions",
     "detection",
+    "dosed",
     "draw_report",
     "generic_pass",
+    "live_widget",
     "load_behavior",
     "load_model",
     "measure_window",
@@ -91,8 +95,10 @@ _HOMES = {
     "circuit": "jobs.circuit.call",
     "compare_interventions": "jobs.compare.call",
     "detection": "jobs.screen.call",
+    "dosed": "instruments.dosed",
     "draw_report": "api",
     "generic_pass": "instruments",
+    "live_widget": "live.widget",
     "load_behavior": "behaviors",
     "load_model": "models",
     "measure_window": "jobs.audit.call",

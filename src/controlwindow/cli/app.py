@@ -23,6 +23,7 @@ _MODULES = {
     "window": "measuring",
     "screen": "measuring",
     "atlas": "measuring",
+    "live": "live",
     "compare": "comparing",
     "circuit": "circuits",
     "probe": "probing",

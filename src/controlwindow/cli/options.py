@@ -86,14 +86,19 @@ class ModelSource(NamedTuple):
         )
 
 
-def opens_model(default: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def opens_model(
+    default: str | None = None, *, metavar: str = "MODEL", help: str | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the argument MODEL and the options that say how it is loaded, in the place of `model`.
 
     The command takes them as one `ModelSource`, so that a further option is written here alone.
 
     Args:
         default: The model where none is named; None makes the argument necessary.
+        metavar: What the help calls the argument, where it may be something else too.
+        help: What it says of it then.
     """
+    given = ModelArgument if help is None else Annotated[str, typer.Argument(help=help, metavar=metavar)]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         signature, keyword = inspect.signature(command, eval_str=True), inspect.Parameter.KEYWORD_ONLY
@@ -107,7 +112,7 @@ def opens_model(default: str | None = None) -> Callable[[Callable[..., None]], C
         others = [p.replace(kind=keyword) for name, p in signature.parameters.items() if name != "model"]
         # The options stand before what says how results are shown.
         last = next((i for i, p in enumerate(others) if p.name.startswith(("include_", "as_json"))), len(others))
-        argument = inspect.Parameter("model", keyword, default=named, annotation=ModelArgument)
+        argument = inspect.Parameter("model", keyword, default=named, annotation=given)
         parameters = [argument, *others[:last], *options, *others[last:]]
 
         @wraps(command)
