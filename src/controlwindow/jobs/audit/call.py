@@ -28,7 +28,9 @@ def audit(
     *,
     neurons: NamedNeurons = (),
     screen: str = "contrastive",
+    more_screens: Sequence[str] = (),
     top: int = 4,
+    random: int | None = None,
     planted: bool = True,
     seed: int = 0,
     generic_prompts: Sequence[str] | None = None,
@@ -48,7 +50,9 @@ def audit(
         neurons: Neurons to test beside the others: for every behavior, or a mapping from a behavior's name to those
             for it alone.
         screen: Screen whose top is tested.
-        top: How many of the screen's top, and how many at random.
+        more_screens: Further screens whose tops are tested beside it.
+        top: How many of each screen's top.
+        random: How many at random; None for as many as of one screen.
         planted: Whether an organism's planted neurons are tested.
         seed: Seed of everything random.
         generic_prompts: Ordinary prompts for the generic pass; default the model's.
@@ -66,15 +70,18 @@ def audit(
         OperationError: The hooks failed their self-proof.
     """
     loaded = _load_behaviors(behaviors)
-    find_screen(screen)
-    if top < 0:
-        raise UsageError(f"top must be 0 or more, got {top}")
+    for name in (screen, *more_screens):
+        find_screen(name)
+    if top < 0 or (random or 0) < 0:
+        raise UsageError(f"top and random must be 0 or more, got {top} and {random}")
     plan = plan_audit(
         model,
         [(behavior_source(given), behavior) for given, behavior in loaded],
         neurons=neurons,
         screen=screen,
+        more_screens=more_screens,
         top=top,
+        random=random,
         planted=planted,
         seed=seed,
         generic_prompts=generic_prompts,

@@ -34,11 +34,12 @@ def select_candidates(
     model: Model,
     generic: GenericPass,
     behavior: str,
-    screen: str,
+    screens: Sequence[str],
     tables: Mapping[str, pl.DataFrame],
     planted: Sequence[Neuron],
     named: Sequence[Neuron],
     top: int,
+    random: int,
     seed: int,
 ) -> Selection:
     """Choose candidates. A neuron keeps the first of its reasons: planted, named, screen, random.
@@ -51,11 +52,12 @@ def select_candidates(
         model: The model.
         generic: Its generic pass.
         behavior: The behavior's name.
-        screen: The screen whose top is taken.
+        screens: The screens whose tops are taken, one after the other.
         tables: Ranked tables by screen.
         planted: Planted controllers of this behavior.
         named: Neurons the user asked for.
-        top: How many of the screen, and as many at random.
+        top: How many of each screen that are not tested for another reason.
+        random: How many at random.
         seed: Seed of the random draw.
     """
     sources: dict[str, str] = {}
@@ -68,16 +70,19 @@ def select_candidates(
         for layer in range(model.layers)
         for column in np.flatnonzero(np.isnan(generic.budgets(model, layer)))
     }
-    if top:
+    for screen in screens if top else ():
+        # The first screen's top skips what is tested already, as it always did; another's may have been tested with it.
+        taken, skipped = 0, set(sources) if screen == screens[0] else set()
         for name in tables[screen]["neuron"].to_list():
-            if sum(source == "screen" for source in sources.values()) >= top:
+            if taken >= top:
                 break
-            if name not in silent:
+            if name not in silent and name not in skipped:
                 sources.setdefault(name, "screen")
+                taken += 1
     generator = np.random.default_rng(stable_seed("random neurons", behavior, seed))
     drawn = 0
     for position in generator.permutation(len(model.neurons)):
-        if drawn >= top:
+        if drawn >= random:
             break
         name = str(model.neurons[int(position)])
         if name not in sources and name not in silent:

@@ -191,11 +191,12 @@ class Audit:
             self.model,
             generic,
             behavior.name,
-            self.plan.screen,
+            self.plan.screens,
             tables,
             planted_neurons(self.model, behavior.name) if self.plan.planted else [],
             [Neuron.parse(name) for name in self.plan.named_neurons(behavior.name)],
             self.plan.top,
+            self.plan.drawn,
             self.plan.seed,
         )
         if not selection.sources:
@@ -211,10 +212,10 @@ class Audit:
         try:
             behavior.contrast("find")
         except BehaviorError:
-            if self.plan.top and self.plan.screen != "random":
+            if self.plan.top and set(self.plan.screens) != {"random"}:
                 raise
             return ["random"] if self.plan.top else []
-        return [name for name in screen_names() if name in (self.plan.screen, "contrastive", "window")]
+        return [name for name in screen_names() if name in (*self.plan.screens, "contrastive", "window")]
 
     def _predict(
         self, behavior: Behavior, selection: Selection, generic: GenericPass

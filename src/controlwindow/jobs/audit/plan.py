@@ -22,7 +22,9 @@ class AuditPlan(ModelPlan):
         neurons: Neurons named by the user for every behavior.
         neurons_of: Neurons named for one behavior alone, by its name.
         screen: The screen whose top is tested.
-        top: How many of the screen's top, and how many at random.
+        more_screens: Further screens whose tops are tested beside it.
+        top: How many of each screen's top.
+        random: How many at random; None for as many as of one screen.
         planted: Whether an organism's planted neurons are tested.
         generic_prompts: Ordinary prompts given by the user; None for the default.
         chunk_rows: Most rows of a chunk.
@@ -36,7 +38,9 @@ class AuditPlan(ModelPlan):
     neurons: tuple[str, ...] = ()
     neurons_of: dict[str, tuple[str, ...]] = Field(default={})
     screen: str = "contrastive"
+    more_screens: tuple[str, ...] = ()
     top: Annotated[int, Field(ge=0)] = 4
+    random: Annotated[int, Field(ge=0)] | None = None
     planted: bool = True
     generic_prompts: tuple[str, ...] | None = None
     chunk_rows: int = CHUNK_ROWS
@@ -47,11 +51,20 @@ class AuditPlan(ModelPlan):
         return (*self.neurons, *self.neurons_of.get(behavior, ()))
 
     def deciding(self) -> dict[str, Any]:
-        """What results depend on; runs planned before neurons could be named for single behaviors keep their names."""
+        """What results depend on; runs planned before these keys were there keep their names."""
+        later: dict[str, Any] = {"neurons_of": {}, "more_screens": [], "random": None}
         values = super().deciding()
-        if not values["neurons_of"]:
-            del values["neurons_of"]
-        return values
+        return {key: value for key, value in values.items() if key not in later or value != later[key]}
+
+    @property
+    def screens(self) -> tuple[str, ...]:
+        """All screens whose tops are tested."""
+        return (self.screen, *self.more_screens)
+
+    @property
+    def drawn(self) -> int:
+        """How many neurons are drawn at random."""
+        return self.top if self.random is None else self.random
 
 
 NamedNeurons = Sequence[Neuron | str] | Mapping[str, Sequence[Neuron | str]]
@@ -64,7 +77,9 @@ def plan_audit(
     *,
     neurons: NamedNeurons = (),
     screen: str = "contrastive",
+    more_screens: Sequence[str] = (),
     top: int = 4,
+    random: int | None = None,
     planted: bool = True,
     seed: int = 0,
     generic_prompts: Sequence[str] | None = None,
@@ -78,7 +93,9 @@ def plan_audit(
         behaviors: Each behavior after what it was loaded from.
         neurons: Neurons to test beside the others; a mapping names them for single behaviors.
         screen: Screen whose top is tested.
-        top: How many of the screen's top, and how many at random.
+        more_screens: As `AuditPlan`.
+        top: How many of each screen's top.
+        random: As `AuditPlan`.
         planted: Whether an organism's planted neurons are tested.
         seed: Seed of everything random.
         generic_prompts: Ordinary prompts for the generic pass; None for the model's.
@@ -105,7 +122,9 @@ def plan_audit(
         neurons=() if isinstance(neurons, Mapping) else tuple(str(model.require(n)) for n in neurons),
         neurons_of={name: tuple(str(model.require(n)) for n in given) for name, given in by_behavior.items() if given},
         screen=screen,
+        more_screens=tuple(more_screens),
         top=top,
+        random=random,
         planted=planted,
         seed=seed,
         generic_prompts=None if generic_prompts is None else tuple(generic_prompts),
