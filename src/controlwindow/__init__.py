@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from controlwindow.jobs.circuit.call import circuit, resume_circuit
     from controlwindow.jobs.circuit.kind import CircuitResult
     from controlwindow.jobs.compare.call import compare_interventions
+    from controlwindow.jobs.gate.call import gate
+    from controlwindow.jobs.gate.kind import GateResult
     from controlwindow.jobs.law.call import validate
     from controlwindow.jobs.probe.call import probe
     from controlwindow.jobs.screen.call import Screening, detection, run_screen, screen
@@ -38,6 +40,7 @@ __all__ = [
     "Comparison",
     "ControlWindowError",
     "Dose",
+    "GateResult",
     "Inject",
     "MethodScore",
     "Model",
@@ -52,6 +55,7 @@ __all__ = [
     "compare_interventions",
     "detection",
     "draw_report",
+    "gate",
     "generic_pass",
     "load_behavior",
     "load_model",
@@ -78,6 +82,7 @@ _HOMES = {
     "Comparison": "interventions.comparison",
     "ControlWindowError": "errors",
     "Dose": "instruments",
+    "GateResult": "jobs.gate.kind",
     "Inject": "instruments",
     "MethodScore": "validation.methods",
     "Model": "models",
@@ -92,6 +97,7 @@ _HOMES = {
     "compare_interventions": "jobs.compare.call",
     "detection": "jobs.screen.call",
     "draw_report": "api",
+    "gate": "jobs.gate.call",
     "generic_pass": "instruments",
     "load_behavior": "behaviors",
     "load_model": "models",

@@ -23,6 +23,7 @@ _MODULES = {
     "screen": "measuring",
     "atlas": "measuring",
     "compare": "comparing",
+    "gate": "gating",
     "circuit": "circuits",
     "probe": "probing",
     "results": "runs",

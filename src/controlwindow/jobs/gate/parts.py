@@ -1,4 +1,4 @@
-"""The runs that a gate consists of: an audit, a circuit and a comparison a behavior, each gone on with where it lies."""
+"""The runs that a gate consists of: for each behavior an audit, a circuit and a comparison, each gone on with."""
 
 from __future__ import annotations
 
@@ -80,9 +80,7 @@ class Place:
         return self.directory / PARTS / f"{part}-{slug(behavior)}"
 
 
-def measure_parts(
-    model: Model, behavior: str, policy: Policy, place: Place, named: Sequence[str] = ()
-) -> Parts:
+def measure_parts(model: Model, behavior: str, policy: Policy, place: Place, named: Sequence[str] = ()) -> Parts:
     """Measure all that a policy asks for of one behavior.
 
     Args:

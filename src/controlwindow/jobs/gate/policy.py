@@ -168,7 +168,7 @@ def read_policy(path: str | Path) -> Policy:
     """Read and validate a policy with the behaviors and screens it names; nothing about a model is needed.
 
     Raises:
-        UsageError: The file cannot be read, or a key is unknown, missing or wrong; the message names file, line and key.
+        UsageError: The file cannot be read, or a key is unknown, missing or wrong; names file, line and key.
         BehaviorError: A behavior is invalid.
     """
     path = Path(path)
@@ -186,9 +186,7 @@ def read_policy(path: str | Path) -> Policy:
     return checked_policy(policy, path, key_lines(source))
 
 
-def checked_policy(
-    policy: Policy, path: Path, lines: Mapping[tuple[str | int, ...], int] | None = None
-) -> Policy:
+def checked_policy(policy: Policy, path: Path, lines: Mapping[tuple[str | int, ...], int] | None = None) -> Policy:
     """A policy whose screens exist and whose behaviors load and have what the screens read, by full paths.
 
     Raises:
