@@ -6,7 +6,6 @@ import hashlib
 import json
 from typing import Any
 
-from controlwindow import __version__
 from controlwindow.report.pages.gate.document import Check, Finding, GateDocument
 from controlwindow.report.pages.gate.words import RULES, described, measured
 
@@ -26,7 +25,7 @@ def sarif_text(document: GateDocument) -> str:
     ]
     driver = {
         "name": "controlwindow",
-        "semanticVersion": __version__,
+        "version": document.versions.get("controlwindow", "unknown"),
         "rules": [
             {"id": rule, "shortDescription": {"text": words}, "defaultConfiguration": {"level": "error"}}
             for rule, words in RULES.items()
