@@ -23,21 +23,21 @@ horizons = [4]
 [oracles.target]
 type = "regex"
 pattern = "{pattern}"
-[prompts.find]
-positive = {find}
-negative = {benign}
 [prompts]
 select = {select}
 evaluate = {evaluate}
+[prompts.find]
+positive = {find}
+negative = {benign}
 """
 
 POLICY = """
 schema = 1
 [audit]
 behaviors = ["mode.toml"]
-screens = ["contrastive", "window"]
 top = 1
-random = 3
+random = 1
+screens = ["contrastive"]
 [direction]
 methods = ["directional_ablation"]
 reaches = "warn"
@@ -50,14 +50,10 @@ eligible = 12
 
 def write_behavior(directory, pattern):
     values = {
-        "find": list(CHAT_PROMPTS[:9]), "benign": list(TEXT_PROMPTS[:8]), "select": list(CHAT_PROMPTS[26:34]),
-        "evaluate": list(CHAT_PROMPTS[10:26]),
+        "find": list(CHAT_PROMPTS[:8]), "benign": list(TEXT_PROMPTS[:8]), "select": list(CHAT_PROMPTS[24:32]),
+        "evaluate": list(CHAT_PROMPTS[8:24]),
     }  # fmt: skip
-    text = BEHAVIOR.replace("[prompts]\n", "").replace("{pattern}", pattern)
-    head, _, tail = text.partition("[prompts.find]")
-    lines = [head, "[prompts]", *(line for line in tail.split("\n") if line.startswith(("select", "evaluate")))]
-    lines += ["[prompts.find]", *(line for line in tail.split("\n") if line.startswith(("positive", "negative")))]
-    text = "\n".join(lines)
+    text = BEHAVIOR.replace("{pattern}", pattern)
     for key, prompts in values.items():
         text = text.replace("{" + key + "}", json.dumps(prompts))
     (directory / "mode.toml").write_text(text, "utf-8")
@@ -91,7 +87,7 @@ def test_a_gate_is_a_run_of_runs_that_says_what_it_found(gated, folder):
     assert {check["rule"]: check["status"] for check in document["checks"]} == dict.fromkeys(
         ("open_window", "undecided_window", "direction", "eligible", "open_rate_bound", "screen_recall", "opened",
          "moved"), "pass")  # fmt: skip
-    assert document["behaviors"][0]["tested"] in (4, 5)
+    assert document["behaviors"][0]["tested"] == 2
     assert next(c for c in document["checks"] if c["rule"] == "opened")["of"] > 0
     assert document["baseline"]["missing"] == []
     assert document == json.loads((folder / "run" / "gate.json").read_text("utf-8"))
@@ -122,18 +118,26 @@ def test_a_gate_that_was_cut_off_goes_on_in_its_parts(gated, folder, tmp_path):
     found, model, other = gated
     cut = tmp_path / "cut"
     shutil.copytree(folder / "run" / "parts" / "audit-mode", cut / "parts" / "audit-mode")
-    kept = (cut / "parts" / "audit-mode" / "ledger.sqlite").read_bytes()
+    kept = rows(cut / "parts" / "audit-mode" / "ledger.sqlite")
     gone_on = cw.gate(model, folder / "gate.toml", cut, baseline=folder / "run" / "parts" / "baseline-mode")
-    assert (cut / "parts" / "audit-mode" / "ledger.sqlite").read_bytes() == kept
+    assert rows(cut / "parts" / "audit-mode" / "ledger.sqlite") == kept
     assert gone_on.verdict == "pass"
     assert gone_on.document["baseline"]["kind"] == "run"
     same = ("behaviors", "checks", "findings", "changes")
     assert {key: gone_on.document[key] for key in same} == {key: found.document[key] for key in same}
 
 
+def rows(ledger):
+    connection = sqlite3.connect(ledger)
+    try:
+        return connection.execute("SELECT count(*) FROM cell").fetchone()
+    finally:
+        connection.close()
+
+
 def test_another_policy_does_not_go_into_the_same_directory(gated, folder):
     _, model, other = gated
-    (folder / "other.toml").write_text(POLICY.replace("random = 3", "random = 2"), "utf-8")
+    (folder / "other.toml").write_text(POLICY.replace("random = 1", "random = 2"), "utf-8")
     with pytest.raises(LedgerError, match="it differs in policy"):
         cw.gate(model, folder / "other.toml", folder / "run", baseline=other)
 
@@ -141,17 +145,16 @@ def test_another_policy_does_not_go_into_the_same_directory(gated, folder):
 def test_what_cannot_be_judged_does_not_pass(llama, folder, tmp_path):
     # Every answer matches, so that no prompt is in the source state.
     shutil.copy(folder / "gate.toml", tmp_path / "gate.toml")
-    write_behavior(tmp_path, ".")
+    write_behavior(tmp_path, "(?s)^")
     found = cw.gate(llama, tmp_path / "gate.toml", tmp_path / "run")
     assert (found.verdict, found.exit_code) == ("unjudged", 2)
     (eligible,) = [check for check in found.document["checks"] if check["rule"] == "eligible"]
     assert "0 of 16" in eligible["note"]
 
 
-def test_a_baseline_of_another_shape_is_a_warning_and_no_comparison(llama, gpt2, folder, tmp_path):
-    policy = POLICY.replace("top = 1", "top = 0").replace("random = 3", "random = 1")
-    (folder / "small.toml").write_text(policy, "utf-8")
-    found = cw.gate(llama, folder / "small.toml", tmp_path / "run", baseline=gpt2)
+def test_a_baseline_of_another_shape_is_a_warning_and_no_comparison(llama, gpt2, gated, folder, tmp_path):
+    shutil.copytree(folder / "run" / "parts", tmp_path / "run" / "parts")
+    found = cw.gate(llama, folder / "gate.toml", tmp_path / "run", baseline=gpt2)
     assert "another architecture" in found.document["baseline"]["missing"][0]["note"]
     assert {c["rule"]: c["status"] for c in found.document["checks"] if c["rule"] in ("opened", "moved")} == {
         "opened": "warn", "moved": "warn",

@@ -21,6 +21,7 @@ from controlwindow.runs.records import model_record
 
 _SHAPE = ("family", "layers", "neurons_total", "d_model")
 """What two models must share for their neurons to correspond."""
+_OTHER_SHAPE = "the baseline is another architecture: its neurons do not correspond to the model's"
 
 
 @dataclass
@@ -46,6 +47,10 @@ class Baseline:
             Neurons that are open there on some branch, which are then tested in the model, too.
         """
         name = behavior.name
+        here = model_record(model)
+        if self.model is not None and not _corresponds(model_record(self.model), here):
+            self.missing[name] = _OTHER_SHAPE
+            return []
         try:
             found = self._own(name, asked, place)
         except BehaviorError as error:
@@ -54,9 +59,8 @@ class Baseline:
         if found is None:
             return []
         directory, results = found
-        here = model_record(model)
-        if any(results.model[key] != here[key] for key in _SHAPE):
-            self.missing[name] = "the baseline is another architecture: its neurons do not correspond to the model's"
+        if not _corresponds(results.model, here):
+            self.missing[name] = _OTHER_SHAPE
         elif results.behaviors[name]["fingerprint"] != behavior.fingerprint:
             self.missing[name] = "the baseline was measured on another version of this behavior"
         else:
@@ -98,6 +102,10 @@ class Baseline:
                 return directory, results
         self.missing[behavior] = "the baseline's run did not measure this behavior"
         return None
+
+
+def _corresponds(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return all(one[key] == other[key] for key in _SHAPE)
 
 
 def audit_directories(run: Path, behavior: str) -> Sequence[Path]:
