@@ -75,7 +75,7 @@ def gated(folder, request):
 
 
 def test_a_gate_is_a_run_of_runs_that_says_what_it_found(gated, folder):
-    found, model, _ = gated
+    found, _model, _ = gated
     assert sorted(path.name for path in (folder / "run" / "parts").iterdir()) == [
         "audit-mode", "baseline-mode", "direction-mode",
     ]  # fmt: skip
@@ -115,7 +115,7 @@ def test_a_finished_gate_is_read_resumed_and_drawn_again_without_measuring(gated
 
 
 def test_a_gate_that_was_cut_off_goes_on_in_its_parts(gated, folder, tmp_path):
-    found, model, other = gated
+    found, model, _other = gated
     cut = tmp_path / "cut"
     shutil.copytree(folder / "run" / "parts" / "audit-mode", cut / "parts" / "audit-mode")
     kept = rows(cut / "parts" / "audit-mode" / "ledger.sqlite")
