@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     from controlwindow.jobs.law.call import validate
     from controlwindow.jobs.probe.call import probe
     from controlwindow.jobs.screen.call import Screening, detection, run_screen, screen
+    from controlwindow.jobs.vectors.call import audit_vectors
     from controlwindow.models import Model, Neuron, load_model, write_direction
     from controlwindow.validation.methods import MethodScore, score_method
     from controlwindow.windows.atlas import predict_ceilings
+    from controlwindow.windows.vectors import VectorUnits, units
     from controlwindow.windows.window import Window
 
 __version__ = "0.1.0"
@@ -49,8 +51,10 @@ __all__ = [
     "Rollouts",
     "Scale",
     "Screening",
+    "VectorUnits",
     "Window",
     "audit",
+    "audit_vectors",
     "circuit",
     "compare_interventions",
     "detection",
@@ -70,6 +74,7 @@ __all__ = [
     "run_screen",
     "score_method",
     "screen",
+    "units",
     "validate",
     "write_direction",
 ]
@@ -91,8 +96,10 @@ _HOMES = {
     "Rollouts": "instruments.rollout",
     "Scale": "instruments",
     "Screening": "jobs.screen.call",
+    "VectorUnits": "windows.vectors",
     "Window": "windows.window",
     "audit": "jobs.audit.call",
+    "audit_vectors": "jobs.vectors.call",
     "circuit": "jobs.circuit.call",
     "compare_interventions": "jobs.compare.call",
     "detection": "jobs.screen.call",
@@ -112,6 +119,7 @@ _HOMES = {
     "run_screen": "jobs.screen.call",
     "score_method": "validation.methods",
     "screen": "jobs.screen.call",
+    "units": "windows.vectors",
     "validate": "jobs.law.call",
     "write_direction": "models",
 }

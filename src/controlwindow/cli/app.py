@@ -24,6 +24,7 @@ _MODULES = {
     "atlas": "measuring",
     "compare": "comparing",
     "gate": "gating",
+    "units": "vectors",
     "circuit": "circuits",
     "probe": "probing",
     "results": "runs",

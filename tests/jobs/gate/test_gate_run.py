@@ -11,25 +11,10 @@ import pytest
 
 import controlwindow as cw
 from controlwindow.errors import LedgerError, UsageError
-from controlwindow.instruments.ordinary import CHAT_PROMPTS, TEXT_PROMPTS
 from controlwindow.jobs.gate.job import commitment
 from controlwindow.runs.kinds import kind_of
+from small_behaviors import write_mode
 from tiny_models import llama as build
-
-BEHAVIOR = """
-name = "mode"
-sensitive = true
-horizons = [4]
-[oracles.target]
-type = "regex"
-pattern = "{pattern}"
-[prompts]
-select = {select}
-evaluate = {evaluate}
-[prompts.find]
-positive = {find}
-negative = {benign}
-"""
 
 POLICY = """
 schema = 1
@@ -48,21 +33,10 @@ eligible = 12
 """
 
 
-def write_behavior(directory, pattern):
-    values = {
-        "find": list(CHAT_PROMPTS[:8]), "benign": list(TEXT_PROMPTS[:8]), "select": list(CHAT_PROMPTS[24:32]),
-        "evaluate": list(CHAT_PROMPTS[8:24]),
-    }  # fmt: skip
-    text = BEHAVIOR.replace("{pattern}", pattern)
-    for key, prompts in values.items():
-        text = text.replace("{" + key + "}", json.dumps(prompts))
-    (directory / "mode.toml").write_text(text, "utf-8")
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     directory = tmp_path_factory.mktemp("gate")
-    write_behavior(directory, "zzz")
+    write_mode(directory, "zzz")
     (directory / "gate.toml").write_text(POLICY, "utf-8")
     return directory
 
@@ -145,7 +119,7 @@ def test_another_policy_does_not_go_into_the_same_directory(gated, folder):
 def test_what_cannot_be_judged_does_not_pass(llama, folder, tmp_path):
     # Every answer matches, so that no prompt is in the source state.
     shutil.copy(folder / "gate.toml", tmp_path / "gate.toml")
-    write_behavior(tmp_path, "(?s)^")
+    write_mode(tmp_path, "(?s)^")
     found = cw.gate(llama, tmp_path / "gate.toml", tmp_path / "run")
     assert (found.verdict, found.exit_code) == ("unjudged", 2)
     (eligible,) = [check for check in found.document["checks"] if check["rule"] == "eligible"]

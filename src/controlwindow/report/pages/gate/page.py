@@ -66,7 +66,7 @@ def gate_terminal(document: GateDocument) -> Iterator[RenderableType]:
     table.add_column("behavior", no_wrap=True)
     table.add_column("rule", max_width=56)
     table.add_column("", no_wrap=True)
-    table.add_column("measured", max_width=44)
+    table.add_column("measured", max_width=40)
     for behavior in document.behaviors:
         name = visible(behavior.name)
         for check in document.of(behavior.name):
