@@ -18,6 +18,7 @@ from controlwindow.circuits.sweep import LADDER
 from controlwindow.errors import UsageError
 from controlwindow.jobs.circuit.call import check_ladder
 from controlwindow.screens import find_screen
+from controlwindow.secrecy import file_name
 
 Action = Literal["fail", "unjudged", "warn", "allow"]
 """What a broken rule makes of the verdict: fail (exit 1), unjudged (exit 2), a warning, or nothing."""
@@ -160,8 +161,10 @@ class Policy(_Table):
         return self.model_dump(mode="json", by_alias=True)
 
     def digest(self) -> str:
-        """SHA-256 of what it says, however it is written."""
-        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
+        """SHA-256 of what it says, however it is written and wherever the files of its behaviors lie."""
+        values = self.to_json()
+        values["audit"]["behaviors"] = [file_name(name) for name in self.audit.behaviors]
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def read_policy(path: str | Path) -> Policy:

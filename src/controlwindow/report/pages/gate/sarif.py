@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from typing import Any
+from urllib.parse import quote
 
 from controlwindow.report.pages.gate.document import Check, Finding, GateDocument
 from controlwindow.report.pages.gate.words import RULES, described, measured
@@ -62,7 +63,7 @@ def _result(
     document: GateDocument, rule: str, status: str, behavior: str, name: str, text: str, rules: list[str]
 ) -> dict[str, Any]:
     # Code scanning shows a result at a place in a file; a model has none, so it is the policy that was broken.
-    place = {"artifactLocation": {"uri": document.policy_file}, "region": {"startLine": 1}}
+    place = {"artifactLocation": {"uri": quote(document.policy_file)}, "region": {"startLine": 1}}
     logical = {"name": name, "fullyQualifiedName": f"{document.model.name}/{behavior}/{name}", "kind": "resource"}
     known = hashlib.sha256("\x1f".join((rule, behavior, name)).encode()).hexdigest()
     return {
