@@ -21,13 +21,17 @@ if TYPE_CHECKING:
     from controlwindow.jobs.circuit.call import circuit, resume_circuit
     from controlwindow.jobs.circuit.kind import CircuitResult
     from controlwindow.jobs.compare.call import compare_interventions
+    from controlwindow.jobs.gate.call import gate
+    from controlwindow.jobs.gate.kind import GateResult
     from controlwindow.jobs.law.call import validate
     from controlwindow.jobs.probe.call import probe
     from controlwindow.jobs.screen.call import Screening, detection, run_screen, screen
+    from controlwindow.jobs.vectors.call import audit_vectors
     from controlwindow.live.widget import live_widget
     from controlwindow.models import Model, Neuron, load_model, write_direction
     from controlwindow.validation.methods import MethodScore, score_method
     from controlwindow.windows.atlas import predict_ceilings
+    from controlwindow.windows.vectors import VectorUnits, units
     from controlwindow.windows.window import Window
 
 __version__ = "0.1.0"
@@ -40,6 +44,7 @@ __all__ = [
     "Comparison",
     "ControlWindowError",
     "Dose",
+    "GateResult",
     "Inject",
     "MethodScore",
     "Model",
@@ -48,13 +53,16 @@ __all__ = [
     "Rollouts",
     "Scale",
     "Screening",
+    "VectorUnits",
     "Window",
     "audit",
+    "audit_vectors",
     "circuit",
     "compare_interventions",
     "detection",
     "dosed",
     "draw_report",
+    "gate",
     "generic_pass",
     "live_widget",
     "load_behavior",
@@ -70,6 +78,7 @@ __all__ = [
     "run_screen",
     "score_method",
     "screen",
+    "units",
     "validate",
     "write_direction",
 ]
@@ -82,6 +91,7 @@ _HOMES = {
     "Comparison": "interventions.comparison",
     "ControlWindowError": "errors",
     "Dose": "instruments",
+    "GateResult": "jobs.gate.kind",
     "Inject": "instruments",
     "MethodScore": "validation.methods",
     "Model": "models",
@@ -90,13 +100,16 @@ _HOMES = {
     "Rollouts": "instruments.rollout",
     "Scale": "instruments",
     "Screening": "jobs.screen.call",
+    "VectorUnits": "windows.vectors",
     "Window": "windows.window",
     "audit": "jobs.audit.call",
+    "audit_vectors": "jobs.vectors.call",
     "circuit": "jobs.circuit.call",
     "compare_interventions": "jobs.compare.call",
     "detection": "jobs.screen.call",
     "dosed": "instruments.dosed",
     "draw_report": "api",
+    "gate": "jobs.gate.call",
     "generic_pass": "instruments",
     "live_widget": "live.widget",
     "load_behavior": "behaviors",
@@ -112,6 +125,7 @@ _HOMES = {
     "run_screen": "jobs.screen.call",
     "score_method": "validation.methods",
     "screen": "jobs.screen.call",
+    "units": "windows.vectors",
     "validate": "jobs.law.call",
     "write_direction": "models",
 }

@@ -24,8 +24,9 @@ def ranking(llama) -> pl.DataFrame:
 
 
 def choose(llama, ranking, **given):
-    values = {"planted": [], "named": [], "top": 4, "seed": 0, **given}
-    return select_candidates(llama, generic_pass(llama), "b", "contrastive", {"contrastive": ranking}, **values)
+    values = {"planted": [], "named": [], "top": 4, "random": given.get("top", 4), "seed": 0, **given}
+    tables = {"contrastive": ranking, **values.pop("others", {})}
+    return select_candidates(llama, generic_pass(llama), "b", tuple(tables), tables, **values)
 
 
 def test_reasons_in_order_and_nothing_twice(llama, ranking):
@@ -49,7 +50,7 @@ def test_the_random_draw_is_seeded(llama, ranking):
 
 
 def test_top_zero_needs_no_ranking(llama):
-    found = select_candidates(llama, generic_pass(llama), "b", "contrastive", {}, [], [Neuron(0, 1)], 0, 0)
+    found = select_candidates(llama, generic_pass(llama), "b", ["contrastive"], {}, [], [Neuron(0, 1)], 0, 0, 0)
     assert found.sources == {"L0.N1": "named"}
 
 
@@ -75,3 +76,14 @@ def test_late_neurons_are_passed_over_and_named(llama, ranking):
     kept = choose(llama, ranking, top=3, named=[Neuron(0, 0)])
     assert [n for n, source in kept.sources.items() if source == "screen"] == ["L0.N1", "L0.N2", "L0.N3"]
     assert kept.passed_over == {}
+
+
+def test_more_screens_bring_their_own_tops_and_random_ones_are_as_many_as_asked(llama, ranking):
+    turned = ranking.reverse()
+    found = choose(llama, ranking, top=2, random=5, others={"window": turned})
+    screened = [n for n, source in found.sources.items() if source == "screen"]
+    assert screened == [*ranking["neuron"][:2], *turned["neuron"][:2]]
+    assert list(found.sources.values()).count("random") == 5
+    # A neuron that two screens name is one candidate, and is no reason to go further down the second.
+    same = choose(llama, ranking, top=2, random=0, others={"window": ranking})
+    assert list(same.sources) == ranking["neuron"][:2].to_list()

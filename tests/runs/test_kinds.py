@@ -46,7 +46,7 @@ def begun(directory, plan):
 
 
 def test_every_kind_of_run_is_in_the_table():
-    assert kind_names() == ("audit", "census", "circuit", "comparison", "law", "probe")
+    assert kind_names() == ("audit", "census", "circuit", "comparison", "gate", "law", "probe", "vectors")
     for name in kind_names():
         kind = find_kind(name)
         assert kind is not None

@@ -10,8 +10,8 @@ from controlwindow.behaviors.prompts import Role
 from controlwindow.cells.base import Cell
 from controlwindow.instruments.operations import Positions
 
-Site = Literal["activation", "residual"]
-"""Where a dose enters: a neuron's activation, or the residual stream after its block."""
+Site = Literal["activation", "residual", "vector"]
+"""Where a dose enters: a neuron's activation, or the residual stream after its block, there also as any vector."""
 
 Precision = Literal["model", "float32"]
 """The type that the model was loaded in, or float32."""
@@ -31,6 +31,7 @@ class RolloutCell(Cell):
         prompts: Ids of the prompts, in order; empty for all of the split.
         sample_seed: None for greedy decoding, a seed for sampling at temperature 1.
         site: "activation", or "residual": the neuron's direction, alpha long, added at the output of its block.
+            "vector": `neuron` names a vector of the run, and alpha times it is added there.
         precision: "model" for the type the model was loaded in, or "float32".
         role: "positive" for the prompts that are steered, "negative" for the benign ones beside them (X−).
     """

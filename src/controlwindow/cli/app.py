@@ -25,6 +25,8 @@ _MODULES = {
     "atlas": "measuring",
     "live": "live",
     "compare": "comparing",
+    "gate": "gating",
+    "units": "vectors",
     "circuit": "circuits",
     "probe": "probing",
     "results": "runs",

@@ -38,7 +38,9 @@ from controlwindow.jobs.audit.call import audit as run_audit
 from controlwindow.jobs.audit.call import audit_plan, carry_out
 from controlwindow.jobs.screen.call import detection as detect
 from controlwindow.jobs.screen.call import run_screen
+from controlwindow.jobs.vectors.call import audit_vectors
 from controlwindow.models import Neuron
+from controlwindow.models.vectors import read_vector
 from controlwindow.report.charts import draw_atlas, draw_screen
 from controlwindow.report.terminal import plain_table
 from controlwindow.screens import DEFAULT_SCREEN, Coverage, find_screen
@@ -69,6 +71,11 @@ def audit(
                      "Default for organisms: those of its planted neurons."),
     ] = None,
     neuron: Annotated[list[str] | None, typer.Option("--neuron", "-n", help=_NEURON_HELP)] = None,
+    vector: Annotated[
+        list[str] | None,
+        typer.Option("--vector", help="A residual vector in place of neurons: FILE:LAYER, as `units` takes it; several "
+                     "times for several."),
+    ] = None,
     screen: Annotated[str, typer.Option(help="Screen whose top neurons are tested.")] = DEFAULT_SCREEN,
     top: Annotated[int, typer.Option(min=0, help="How many of the screen's top, and as many random ones.")] = 4,
     no_probe: Annotated[
@@ -92,13 +99,16 @@ def audit(
     """The main job: candidates, predicted ceilings, windows with verdicts, and a report.
 
     Tests an organism's planted neurons, those named, the screen's top K and K random ones. A directory that already
-    holds the same audit is gone on with.
+    holds the same audit is gone on with. With --vector the windows of vectors are measured, and of no neuron.
     """
     chosen = find_screen(screen)
+    if vector and neuron:
+        raise UsageError("vectors and neurons are measured in runs of their own", "leave out --vector or --neuron")
+    vectors = [read_vector(given) for given in vector or []]
     behaviors = behavior or _default_behaviors(model.name)
     for name in behaviors:
         wanted = load_to_run(name, remote_judge=remote_judge)
-        if top:
+        if top and not vectors:
             chosen.check(wanted)
     for name in neuron or []:
         Neuron.parse(name)
@@ -109,6 +119,13 @@ def audit(
         # Named before the work, so that what is interrupted can be resumed.
         messages().print(Text(f"run directory: {directory}", style="dim"), soft_wrap=True)
     loaded = model.open()
+    if vectors:
+        with TerminalProgress() as progress:
+            audit_vectors(
+                loaded, behaviors, vectors, directory, seed=seed, include_neurons=include_neurons, progress=progress
+            )
+        show_run(directory, as_json, include_neurons)
+        return
     planned = audit_plan(
         loaded,
         behaviors,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from controlwindow.behaviors import Behavior, CoherenceDetector, load_behavior
+from controlwindow.behaviors import Behavior, CoherenceDetector, load_to_run
 from controlwindow.catalogue import load_card
 from controlwindow.curves import Curve, curve_from_json
 from controlwindow.errors import UsageError
@@ -97,7 +97,7 @@ def subject_of_run(
         model=loaded,
         generic=generic,
         run=plan.run,
-        behaviors={reference.name: planned_behavior(reference, directory) for reference in shown},
+        behaviors={reference.name: planned_behavior(reference, plan, directory) for reference in shown},
         handles=tuple(
             measured_handle(window, _curve(window, loaded, generic))
             for window in shown_windows(results.windows, withheld, organism=loaded.organism is not None)
@@ -147,7 +147,7 @@ def subject_of_model(
     """
     planted = () if model.organism is None else load_card(f"organism:{model.organism}").planted
     names = list(behaviors) or list(dict.fromkeys(p.behavior for p in planted))
-    loaded = [(name, load_behavior(name)) for name in names]
+    loaded = [(name, load_to_run(name)) for name in names]
     kept = [
         behavior
         for name, behavior in loaded

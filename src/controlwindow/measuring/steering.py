@@ -29,7 +29,7 @@ from controlwindow.cells import (
     RolloutCell,
     SetCell,
 )
-from controlwindow.errors import ExtensionError
+from controlwindow.errors import ExtensionError, LedgerError
 from controlwindow.instruments.anchoring import Anchor
 from controlwindow.instruments.arrays import unpack_array
 from controlwindow.instruments.attention import attention_pushes
@@ -80,6 +80,7 @@ class Steering:
     answers: Answers
     _directions: dict[DirectionsCell, Mapping[str, Any]] = field(default_factory=dict)
     _differences: dict[str, torch.Tensor] = field(default_factory=dict)
+    _vectors: dict[str, tuple[int, torch.Tensor]] = field(default_factory=dict)
 
     def row_operations(
         self, cell: Cell, prompt_ids: Sequence[Sequence[int]], model: Model | None = None
@@ -119,6 +120,19 @@ class Steering:
         if behavior not in self._differences:
             self._differences[behavior] = mean_difference(self.model, self.behaviors[behavior], "find").float()
         return nn.functional.normalize(self._differences[behavior][layer], dim=0)
+
+    def vector(self, name: str) -> tuple[int, torch.Tensor]:
+        """A vector of the run, as its ledger holds it: its layer, and its values, [d_model], float32.
+
+        Raises:
+            LedgerError: The ledger holds none of that name.
+        """
+        if name not in self._vectors:
+            found = self.ledger.find_all("vector").get(name)
+            if found is None:
+                raise LedgerError(f"the ledger holds no vector {name!r}", "start the run again with another --out")
+            self._vectors[name] = (found["layer"], torch.tensor(unpack_array(found["values"]), dtype=torch.float32))
+        return self._vectors[name]
 
     def injection(self, cell: DirectionCell | DirectionEffectCell, strength: float) -> Inject:
         """The injection of a cell's direction: a unit vector times the strength times the layer's median ‖r_L‖.
@@ -171,9 +185,12 @@ def operations_of(cell: Cell, steering: Steering, model: Model) -> RowOperations
 
 
 @operations_of.register(RolloutCell)
-def _dose(cell: RolloutCell, _steering: Steering, model: Model) -> RowOperations:
+def _dose(cell: RolloutCell, steering: Steering, model: Model) -> RowOperations:
     if cell.neuron is None:
         return ()
+    if cell.site == "vector":
+        layer, vector = steering.vector(cell.neuron)
+        return (Inject(layer, cell.alpha * vector, cell.positions),)
     neuron = Neuron.parse(cell.neuron)
     if cell.site == "residual":
         direction = nn.functional.normalize(write_direction(model, neuron).float(), dim=0)

@@ -31,7 +31,9 @@ def audit(
     *,
     neurons: NamedNeurons = (),
     screen: str = DEFAULT_SCREEN,
+    more_screens: Sequence[str] = (),
     top: int = 4,
+    random: int | None = None,
     planted: bool = True,
     probe: bool = True,
     prompts: int | None = None,
@@ -56,7 +58,9 @@ def audit(
         neurons: Neurons to test beside the others: for every behavior, or a mapping from a behavior's name to those
             for it alone.
         screen: Screen whose top is tested.
-        top: How many of the screen's top, and how many at random.
+        more_screens: Further screens whose tops are tested beside it.
+        top: How many of each screen's top.
+        random: How many at random; None for as many as of one screen.
         planted: Whether an organism's planted neurons are tested.
         probe: Whether ceilings are predicted from teacher-forced passes as well (tiers ½ and 1); off, from generic
             text and weights alone, which saves minutes on a large model.
@@ -87,7 +91,9 @@ def audit(
         behaviors,
         neurons=neurons,
         screen=screen,
+        more_screens=more_screens,
         top=top,
+        random=random,
         planted=planted,
         probe=probe,
         prompts=prompts,
@@ -142,9 +148,11 @@ def audit_plan(
         UsageError: Nothing worth measuring fits into the budget.
     """
     loaded = _load_behaviors(behaviors, remote_judge)
-    find_screen(options.get("screen", DEFAULT_SCREEN))
-    if options.get("top", 0) < 0:
-        raise UsageError(f"top must be 0 or more, got {options['top']}")
+    for name in (options.get("screen", DEFAULT_SCREEN), *options.get("more_screens", ())):
+        find_screen(name)
+    top, random = options.get("top", 0), options.get("random")
+    if top < 0 or (random or 0) < 0:
+        raise UsageError(f"top and random must be 0 or more, got {top} and {random}")
     plan = plan_audit(model, [(behavior_source(given), behavior) for given, behavior in loaded], **options)
     found = tuple(behavior for _, behavior in loaded)
     if budget is not None:

@@ -40,11 +40,12 @@ def select_candidates(
     model: Model,
     generic: GenericPass,
     behavior: str,
-    screen: str,
+    screens: Sequence[str],
     tables: Mapping[str, pl.DataFrame],
     planted: Sequence[Neuron],
     named: Sequence[Neuron],
     top: int,
+    random: int,
     seed: int,
     late: Callable[[str, int], float | None] | None = None,
 ) -> Selection:
@@ -58,11 +59,12 @@ def select_candidates(
         model: The model.
         generic: Its generic pass.
         behavior: The behavior's name.
-        screen: The screen whose top is taken.
+        screens: The screens whose tops are taken, one after the other.
         tables: Ranked tables by screen.
         planted: Planted controllers of this behavior.
         named: Neurons the user asked for.
-        top: How many of the screen, and as many at random.
+        top: How many of each screen that are not tested for another reason.
+        random: How many at random.
         seed: Seed of the random draw.
         late: Predicted propagation of a neuron on a branch where it comes too late, None where it does not; without
             it none is passed over.
@@ -79,27 +81,28 @@ def select_candidates(
         for layer in range(model.layers)
         for column in np.flatnonzero(np.isnan(generic.budgets(model, layer)))
     }
-    if top:
+    for screen in screens if top else ():
+        # The first screen's top skips what is tested already, as it always did; another's may have been tested with it.
+        taken, skipped = 0, set(sources) if screen == screens[0] else set()
         ranking = tables[screen]
-        taken = 0
         for name, sign in zip(ranking["neuron"].to_list(), ranking["sign"].to_list(), strict=True):
             if taken == top:
                 break
             if name in silent:
                 continue
-            if name not in sources:
-                propagation = None if late is None else late(name, sign)
+            if name not in skipped:
+                propagation = None if late is None or name in sources else late(name, sign)
                 if propagation is not None:
                     passed_over[name] = propagation
                     continue
-                sources[name] = "screen"
+                sources.setdefault(name, "screen")
                 taken += 1
-            if len(unaided) < top:
+            if screen == screens[0] and len(unaided) < top:
                 unaided.append(name)
     generator = np.random.default_rng(stable_seed("random neurons", behavior, seed))
     drawn = 0
     for position in generator.permutation(len(model.neurons)):
-        if drawn >= top:
+        if drawn >= random:
             break
         name = str(model.neurons[int(position)])
         if name not in sources and name not in silent:

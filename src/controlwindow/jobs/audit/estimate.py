@@ -129,16 +129,18 @@ def _of_behavior(model: Model, behavior: Behavior, plan: AuditPlan, speed: Speed
     named = [Neuron.parse(name) for name in plan.named_neurons(behavior.name)]
     if plan.planted:
         named += planted_neurons(model, behavior.name)
-    count = len(named) + 2 * plan.top
+    drawn = plan.top * len(plan.screens) + plan.drawn
+    count = len(named) + drawn
     # Blocks above the dosed one are what a row costs; of a neuron still to be chosen half of them.
-    depth = [neuron.layer / model.layers for neuron in named] + [0.5] * (2 * plan.top)
+    depth = [neuron.layer / model.layers for neuron in named] + [0.5] * drawn
     own = 1 - sum(depth) / max(len(depth), 1)
     rows = round(count * 2 * (SCOUTED * min(8, prompts) + MEASURED * prompts))
     undosed = speed.reading(asked * speed.prompt) + speed.writing(asked, horizon)
     parts = [Part(f"{behavior.name}: undosed", undosed, asked)]
     if plan.top:
-        tokens = find_screen(plan.screen).expected_tokens(model, behavior, speed.prompt)
-        parts.append(Part(f"{behavior.name}: screen {plan.screen}", speed.reading(tokens)))
+        for name in plan.screens:
+            tokens = find_screen(name).expected_tokens(model, behavior, speed.prompt)
+            parts.append(Part(f"{behavior.name}: screen {name}", speed.reading(tokens)))
     if plan.probe:
         layers = min(model.layers, len(spread_layers(model.layers)) + count)
         text = speed.prompt + GENERIC_TOKENS / 2

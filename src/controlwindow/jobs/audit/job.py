@@ -204,11 +204,12 @@ class Audit:
             self.model,
             generic,
             behavior.name,
-            self.plan.screen,
+            self.plan.screens,
             tables,
             planted_neurons(self.model, behavior.name) if self.plan.planted else [],
             [Neuron.parse(name) for name in self.plan.named_neurons(behavior.name)],
             self.plan.top,
+            self.plan.drawn,
             self.plan.seed,
             None if self.plan.keep_late else Lateness(self.model, generic),
         )
@@ -225,10 +226,10 @@ class Audit:
         try:
             behavior.contrast("find")
         except BehaviorError:
-            if self.plan.top and self.plan.screen != "random":
+            if self.plan.top and set(self.plan.screens) != {"random"}:
                 raise
             return ["random"] if self.plan.top else []
-        wanted = {"contrastive", "window"} | ({self.plan.screen} if self.plan.top else set())
+        wanted = {"contrastive", "window"} | (set(self.plan.screens) if self.plan.top else set())
         return [name for name in screen_names() if name in wanted]
 
     def _predict(

@@ -23,7 +23,9 @@ class AuditPlan(ModelPlan):
         neurons: Neurons named by the user for every behavior.
         neurons_of: Neurons named for one behavior alone, by its name.
         screen: The screen whose top is tested.
-        top: How many of the screen's top, and how many at random.
+        more_screens: Further screens whose tops are tested beside it.
+        top: How many of each screen's top.
+        random: How many at random; None for as many as of one screen.
         planted: Whether an organism's planted neurons are tested.
         probe: Whether ceilings are predicted from teacher-forced passes (tiers ½ and 1), or from generic text alone.
         prompts: Most eligible prompts that a behavior is measured on, drawn by the seed; None for all.
@@ -41,7 +43,9 @@ class AuditPlan(ModelPlan):
     neurons: tuple[str, ...] = ()
     neurons_of: dict[str, tuple[str, ...]] = Field(default={})
     screen: str = DEFAULT_SCREEN
+    more_screens: tuple[str, ...] = ()
     top: Annotated[int, Field(ge=0)] = 4
+    random: Annotated[int, Field(ge=0)] | None = None
     planted: bool = True
     probe: bool = True
     prompts: Annotated[int, Field(ge=1)] | None = None
@@ -57,9 +61,26 @@ class AuditPlan(ModelPlan):
 
     def deciding(self) -> dict[str, Any]:
         """What results depend on; runs planned before there were all of these options keep their names."""
+        later: dict[str, Any] = {
+            "neurons_of": {},
+            "more_screens": [],
+            "random": None,
+            "keep_late": False,
+            "probe": True,
+            "prompts": None,
+        }
         values = super().deciding()
-        absent = {"neurons_of": {}, "keep_late": False, "probe": True, "prompts": None}
-        return {name: value for name, value in values.items() if name not in absent or value != absent[name]}
+        return {key: value for key, value in values.items() if key not in later or value != later[key]}
+
+    @property
+    def screens(self) -> tuple[str, ...]:
+        """All screens whose tops are tested."""
+        return (self.screen, *self.more_screens)
+
+    @property
+    def drawn(self) -> int:
+        """How many neurons are drawn at random."""
+        return self.top if self.random is None else self.random
 
 
 NamedNeurons = Sequence[Neuron | str] | Mapping[str, Sequence[Neuron | str]]
@@ -72,7 +93,9 @@ def plan_audit(
     *,
     neurons: NamedNeurons = (),
     screen: str = DEFAULT_SCREEN,
+    more_screens: Sequence[str] = (),
     top: int = 4,
+    random: int | None = None,
     planted: bool = True,
     probe: bool = True,
     prompts: int | None = None,
@@ -90,7 +113,9 @@ def plan_audit(
         behaviors: Each behavior after what it was loaded from.
         neurons: Neurons to test beside the others; a mapping names them for single behaviors.
         screen: Screen whose top is tested.
-        top: How many of the screen's top, and how many at random.
+        more_screens: As `AuditPlan`.
+        top: How many of each screen's top.
+        random: As `AuditPlan`.
         planted: Whether an organism's planted neurons are tested.
         probe: As `AuditPlan`.
         prompts: As `AuditPlan`.
@@ -121,7 +146,9 @@ def plan_audit(
         neurons=() if isinstance(neurons, Mapping) else tuple(str(model.require(n)) for n in neurons),
         neurons_of={name: tuple(str(model.require(n)) for n in given) for name, given in by_behavior.items() if given},
         screen=screen,
+        more_screens=tuple(more_screens),
         top=top,
+        random=random,
         planted=planted,
         probe=probe,
         prompts=prompts,

@@ -1,0 +1,1 @@
+"""Windows of residual vectors: mean differences, control vectors, decoder rows, measured as a neuron is."""
