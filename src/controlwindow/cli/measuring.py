@@ -11,12 +11,11 @@ from typing import Annotated, Any, cast
 import polars as pl
 import typer
 from rich.markup import escape
-from rich.text import Text
 
 from controlwindow.behaviors import load_behavior
 from controlwindow.behaviors.prompts import Split
 from controlwindow.catalogue import load_card
-from controlwindow.cli.display import messages, output, print_json
+from controlwindow.cli.display import output, print_json, say_directory
 from controlwindow.cli.options import (
     DEFAULT_MODEL,
     BehaviorOption,
@@ -92,9 +91,7 @@ def audit(
         Neuron.parse(name)
     prompts = None if generic is None else read_lines(generic, "prompts")
     directory = out if out is not None else Path("runs") / datetime.now().strftime("%Y-%m-%d-%H%M%S")
-    if messages().is_terminal:
-        # Named before the work, so that what is interrupted can be resumed.
-        messages().print(Text(f"run directory: {directory}", style="dim"), soft_wrap=True)
+    say_directory(directory, asked=out is not None)
     loaded = model.open()
     with TerminalProgress() as progress:
         run_audit(
@@ -135,6 +132,7 @@ def window(
     """Measure one neuron's window on both branches."""
     load_behavior(behavior)
     Neuron.parse(neuron)
+    say_directory(out)
     loaded = model.open()
     with TerminalProgress() as progress:
         result = run_audit(loaded, behavior, out, neurons=[neuron], top=0, planted=False, seed=seed, progress=progress)
