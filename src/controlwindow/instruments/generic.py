@@ -23,6 +23,7 @@ from controlwindow.instruments.ordinary import CHAT_PROMPTS, TEXT_PROMPTS
 from controlwindow.instruments.rows import Row, roll_out_rows
 from controlwindow.models import Model, Neuron
 from controlwindow.models.directions import raw_write, write_matrix, write_norms
+from controlwindow.models.model import require_model
 
 GENERIC_TOKENS = 48
 """Default length of a generic answer in tokens."""
@@ -196,6 +197,7 @@ def generic_pass(
     Raises:
         ModelError: The model's answers are empty, so there is no text to measure on.
     """
+    require_model(model)
     chosen = tuple(prompts) if prompts is not None else default_prompts(model)
     key = ("generic", chosen, max_new_tokens)
     if key not in model.cache:

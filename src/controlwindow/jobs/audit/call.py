@@ -12,6 +12,7 @@ from controlwindow.jobs.audit.job import Audit
 from controlwindow.jobs.audit.kind import AuditKind, AuditResult
 from controlwindow.jobs.audit.plan import NamedNeurons, plan_audit
 from controlwindow.models import Model, Neuron
+from controlwindow.models.model import require_model
 from controlwindow.runs.kinds import run_ledger
 from controlwindow.runs.plan import behavior_source
 from controlwindow.runs.progress import Progress
@@ -65,6 +66,7 @@ def audit(
         LedgerError: The directory holds another run, or cannot be written.
         OperationError: The hooks failed their self-proof.
     """
+    require_model(model)
     loaded = _load_behaviors(behaviors)
     find_screen(screen)
     if top < 0:

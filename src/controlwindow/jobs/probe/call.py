@@ -12,6 +12,7 @@ from controlwindow.jobs.probe.job import Probe
 from controlwindow.jobs.probe.kind import ProbeKind
 from controlwindow.jobs.probe.plan import ProbePlan, plan_settings
 from controlwindow.models import Model
+from controlwindow.models.model import require_model
 from controlwindow.runs.kinds import run_ledger
 from controlwindow.runs.plan import behavior_reference, model_head
 from controlwindow.runs.progress import Progress
@@ -56,6 +57,7 @@ def probe(
         'routing'
     """
     loaded = load_behavior(behavior)
+    require_model(model)
     if passes is not None and passes < 1:
         raise UsageError(f"passes must be at least 1, got {passes}")
     plan = ProbePlan(

@@ -11,6 +11,7 @@ import polars as pl
 from controlwindow.behaviors import Behavior, Split, load_behavior
 from controlwindow.cells import AreaCell
 from controlwindow.models import Model
+from controlwindow.models.model import require_model
 from controlwindow.runs.ledger import Ledger
 from controlwindow.runs.progress import Progress, Silent
 from controlwindow.runs.session import prepare
@@ -108,6 +109,7 @@ def detection(
         ['neuron', 'auc', 'auc_low', 'auc_high']
     """
     loaded = load_behavior(behavior)
+    require_model(model)
     loaded.contrast(split)
     progress, cell = progress or Silent(), AreaCell(loaded.name, split)
     with Ledger() as ledger:
@@ -137,6 +139,7 @@ def run_screen(
     """
     chosen = find_screen(method)
     loaded = load_behavior(behavior)
+    require_model(model)
     progress = progress or Silent()
     with Ledger() as ledger:
         # What a screen rolls out is judged; the others neither roll out nor, but for causal, dose.
