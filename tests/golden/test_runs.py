@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 import controlwindow as cw
 from controlwindow.cli import main
+from controlwindow.cli.progress import TerminalProgress
 from controlwindow.values import round_floats
 from golden.behaviors import write_behaviors
 from golden.runs import GOLDEN, command_lines, differences, pinned
@@ -27,8 +29,10 @@ def behaviors(tmp_path_factory) -> tuple[Path, Path]:
 def test_a_run_gives_what_it_is_pinned_to(kind, behaviors, tmp_path, monkeypatch, capsys):
     words = command_lines(*behaviors)[kind]
     monkeypatch.setattr(sys, "argv", ["controlwindow", *words, "--out", str(tmp_path / "run"), "--json"])
+    stages = stages_of(monkeypatch)
     with contextlib.suppress(SystemExit):
         main()
+    check_numbers(stages, kind)
     found = pinned(json.loads(capsys.readouterr().out), list(tmp_path.rglob("ledger.sqlite")))
     # As they are written: tuples are lists, keys are text.
     found = json.loads(json.dumps(found))
@@ -44,6 +48,33 @@ def test_a_run_gives_what_it_is_pinned_to(kind, behaviors, tmp_path, monkeypatch
     shown = capsys.readouterr()
     assert shown.out.strip()
     assert "error" not in shown.err
+
+
+def stages_of(monkeypatch) -> list[str]:
+    """Names of the stages that are begun from now on."""
+    names: list[str] = []
+    original = TerminalProgress.stage
+
+    def noted(self, name, **options):
+        names.append(name)
+        return original(self, name, **options)
+
+    monkeypatch.setattr(TerminalProgress, "stage", noted)
+    return names
+
+
+def check_numbers(stages: list[str], kind: str) -> None:
+    """Every stage says which of how many it is, and they come in that order."""
+    if kind == "law":
+        own = ("reading the models", "fitting the predictors", "proving the order", "scoring")
+        parts = [stage.partition(":")[0] for stage in stages if stage not in own]
+        assert list(dict.fromkeys(parts)) == ["calibrating, 1/1", "held-out neurons, 1/1"]
+        return
+    found = [re.match(r"(\d+)/(\d+) ", stage) for stage in stages]
+    assert None not in found, stages
+    places = [int(match[1]) for match in found if match]
+    assert places == sorted(set(places)), stages
+    assert {int(match[2]) for match in found if match} == {max(places)}, stages
 
 
 def cells(folder: Path) -> list[int]:

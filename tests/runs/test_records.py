@@ -30,6 +30,7 @@ def asking(**settings):
         ({"repetition_penalty": 1.3}, "repetition_penalty 1.3"),
         ({"no_repeat_ngram_size": 3, "min_new_tokens": 5}, "no_repeat_ngram_size 3, min_new_tokens 5"),
         ({"suppress_tokens": [3]}, "suppress_tokens [3]"),
+        ({"stop_strings": ["\n"], "max_time": 1.0}, "stop_strings ['\\n'], max_time 1.0"),
     ],
 )
 def test_settings_that_rollouts_do_not_obey_are_said(settings, said):

@@ -9,7 +9,7 @@ import typer
 
 from controlwindow.behaviors import load_to_run
 from controlwindow.circuits.sweep import LADDER
-from controlwindow.cli.display import show_result
+from controlwindow.cli.display import say_directory, show_result
 from controlwindow.cli.options import (
     BehaviorOption,
     JsonOption,
@@ -63,6 +63,7 @@ def circuit(
     """
     find_screen(screen).check(load_to_run(behavior, remote_judge=remote_judge))
     factors = check_ladder(factor or LADDER)
+    say_directory(out)
     loaded = model.open()
     with TerminalProgress() as progress:
         found = measure_circuit(

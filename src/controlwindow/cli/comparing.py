@@ -9,7 +9,7 @@ import typer
 
 from controlwindow.behaviors import load_to_run
 from controlwindow.cells import METHODS
-from controlwindow.cli.display import show_result
+from controlwindow.cli.display import say_directory, show_result
 from controlwindow.cli.options import (
     BehaviorOption,
     JsonOption,
@@ -70,6 +70,7 @@ def compare(
     if neuron or not model.name.startswith("organism:"):
         # What cannot be compared is refused before a model is loaded.
         check_request(neuron or (), methods, levels)
+    say_directory(out)
     loaded = model.open()
     with TerminalProgress() as progress:
         found = compare_interventions(

@@ -44,6 +44,18 @@ def messages() -> Console:
     return SafeConsole(stderr=True, highlight=False)
 
 
+def say_directory(directory: Path | None, *, asked: bool = True) -> None:
+    """Name a run's directory before its work, so that what is interrupted can be gone on with.
+
+    Args:
+        directory: The directory; None where nothing is kept.
+        asked: Whether the user named it; then a pipe or a log knows it already.
+    """
+    console = messages()
+    if directory is not None and (console.is_terminal or not asked):
+        console.print(Text(f"run directory: {directory}", style="dim"), soft_wrap=True)
+
+
 def forgive_encodings() -> None:
     """Let no stream fail on a character that its encoding lacks, whoever writes to it."""
     for stream in (sys.stdout, sys.stderr):

@@ -16,7 +16,7 @@ from rich.text import Text
 from controlwindow.behaviors import load_behavior, load_to_run
 from controlwindow.behaviors.prompts import Split
 from controlwindow.catalogue import load_card
-from controlwindow.cli.display import messages, output, print_json
+from controlwindow.cli.display import messages, output, print_json, say_directory
 from controlwindow.cli.estimating import BudgetOption, EstimateOption, parse_duration, say_estimate, show_estimate
 from controlwindow.cli.options import (
     DEFAULT_MODEL,
@@ -115,9 +115,8 @@ def audit(
     prompts = None if generic is None else read_lines(generic, "prompts")
     seconds = None if budget is None else parse_duration(budget)
     directory = out if out is not None else Path("runs") / datetime.now().strftime("%Y-%m-%d-%H%M%S")
-    if messages().is_terminal and not estimate:
-        # Named before the work, so that what is interrupted can be resumed.
-        messages().print(Text(f"run directory: {directory}", style="dim"), soft_wrap=True)
+    if not estimate:
+        say_directory(directory, asked=out is not None)
     loaded = model.open()
     if vectors:
         with TerminalProgress() as progress:
@@ -175,6 +174,7 @@ def window(
     """Measure one neuron's window on both branches."""
     load_to_run(behavior, remote_judge=remote_judge)
     Neuron.parse(neuron)
+    say_directory(out)
     loaded = model.open()
     with TerminalProgress() as progress:
         result = run_audit(

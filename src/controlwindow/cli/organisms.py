@@ -10,7 +10,7 @@ from rich.text import Text
 
 from controlwindow.catalogue import CARD_FILE, catalogue, full_name, load_card, organism_path
 from controlwindow.cli import benchmark
-from controlwindow.cli.display import output, print_json, show_result
+from controlwindow.cli.display import output, print_json, say_directory, show_result
 from controlwindow.cli.options import JsonOption, SeedOption
 from controlwindow.cli.progress import TerminalProgress
 from controlwindow.errors import OrganismError
@@ -137,6 +137,7 @@ def census(
     card = load_card(full_name(name))
     behaviors = behavior or sorted({p.behavior for p in card.planted}, reverse=True)
     directory = out if out is not None else Path("runs") / f"census-{name.removeprefix('organism:')}"
+    say_directory(directory, asked=out is not None)
     with TerminalProgress() as progress:
         found = run_census(
             load_model(full_name(name)),

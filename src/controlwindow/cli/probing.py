@@ -9,7 +9,7 @@ import typer
 
 from controlwindow.behaviors import load_to_run
 from controlwindow.behaviors.pairs import prompt_pairs
-from controlwindow.cli.display import show_result
+from controlwindow.cli.display import say_directory, show_result
 from controlwindow.cli.options import (
     BehaviorOption,
     JsonOption,
@@ -57,6 +57,7 @@ def probe(
     for split in ("find", "select", "evaluate"):
         prompt_pairs(loaded_behavior, split)
     ladder = None if sizes is None else _sizes(sizes)
+    say_directory(out)
     loaded = model.open()
     with TerminalProgress() as progress:
         found = run_probe(

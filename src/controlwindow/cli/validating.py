@@ -12,7 +12,7 @@ from rich.text import Text
 
 from controlwindow.behaviors import load_behavior
 from controlwindow.catalogue import PREFIX, organism_path
-from controlwindow.cli.display import show_result
+from controlwindow.cli.display import say_directory, show_result
 from controlwindow.cli.options import DEFAULT_MODEL, JsonOption, SeedOption
 from controlwindow.cli.progress import TerminalProgress
 from controlwindow.errors import UsageError
@@ -113,6 +113,7 @@ def validate(
         tier=tier,
         seed=seed,
     )
+    say_directory(out)
     if predict:
         with TerminalProgress() as progress:
             found = predict_only(chosen, out, sizes=sizes, progress=progress)

@@ -24,6 +24,7 @@ from controlwindow.instruments.rows import Row, roll_out_rows
 from controlwindow.models import Model, Neuron
 from controlwindow.models.directions import raw_write, write_matrix, write_norms
 from controlwindow.models.kept import kept
+from controlwindow.models.model import require_model
 
 GENERIC_TOKENS = 48
 """Default length of a generic answer in tokens."""
@@ -197,6 +198,7 @@ def generic_pass(
     Raises:
         ModelError: The model's answers are empty, so there is no text to measure on.
     """
+    require_model(model)
     chosen = tuple(prompts) if prompts is not None else default_prompts(model)
     asked = ("generic pass", chosen, max_new_tokens, model.rendering_fingerprint(chosen))
     types = (GenericPass, LayerStatistics, Cap, Routing)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from logging import getLogger
 
@@ -11,6 +11,7 @@ from controlwindow.instruments.dosing import Dose, row_operations
 from controlwindow.instruments.operations import Operation
 from controlwindow.instruments.rows import Row, mean_coordinate, roll_out_rows
 from controlwindow.models import Model
+from controlwindow.models.model import require_model
 from controlwindow.models.structure import foreign_hooks
 
 _log = getLogger(__name__)
@@ -38,7 +39,7 @@ class Rollouts:
 def rollout(
     model: Model,
     prompts: Sequence[str] | str,
-    doses: Sequence[Dose | Operation | Sequence[Dose | Operation] | None] | Dose | Operation | None,
+    doses: Sequence[Dose | Operation | Sequence[Dose | Operation] | None] | Dose | Operation | None = None,
     max_new_tokens: int = 32,
     *,
     batch_rows: int = 512,
@@ -51,7 +52,7 @@ def rollout(
         model: The model.
         prompts: User prompts; the chat template is applied. A text is one prompt.
         doses: One entry per dose: a dose or another operation, several, or None for the undosed model. One by itself,
-            or None, is one dose.
+            or None (the default), is one dose.
         max_new_tokens: Horizon in tokens.
         batch_rows: Rows per batch.
         sample_seed: None decodes greedily; a seed samples at temperature 1.
@@ -73,6 +74,9 @@ def rollout(
         >>> len(out.token_ids), len(out.token_ids[0][0]) <= 4
         (2, True)
     """
+    require_model(model)
+    if not isinstance(prompts, str | Iterable):
+        raise UsageError(f"the prompts are {type(prompts).__name__}, not texts", "give a text or a list of texts")
     texts = [prompts] if isinstance(prompts, str) else list(prompts)
     if not texts:
         raise UsageError("no prompts were given")

@@ -220,6 +220,11 @@ def prompt_token_ids(tokenizer: Any, chat: ChatFormat, prompts: Sequence[str]) -
 
 
 def _check_prompt(chat: ChatFormat, prompt: str) -> None:
+    if not isinstance(prompt, str):
+        raise UsageError(
+            f"the prompt {prompt!r} is {type(prompt).__name__}, not a text"[:200],
+            "give texts; controlwindow.models.conversation joins several turns to one",
+        )
     shown = repr(transcript(prompt))
     shown = shown if len(shown) <= 200 else shown[:199] + "…"
     try:

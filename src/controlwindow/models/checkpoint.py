@@ -27,6 +27,7 @@ CONFIG, WEIGHTS, INDEX, ADAPTER = (
     "adapter_config.json",
 )
 
+_ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _QUANTISED_KEYS = ("quantization_config", "compression_config", "quantization")
 _QUANTISED_FILES = ("quantize_config.json", "quant_config.json", "hf_quant_config.json")
@@ -83,8 +84,9 @@ def inspect_configuration(directory: Path) -> dict[str, Any]:
         ArchitectureError: The family has no adapter.
     """
     check_folder(directory)
-    if (directory / ADAPTER).exists():
-        _refuse_adapter(directory)
+    for name in (ADAPTER, *_ADAPTER_WEIGHTS):
+        if (directory / name).exists():
+            _refuse_adapter(directory, name)
     if not (directory / CONFIG).is_file():
         raise ModelError(f"{directory} holds no config.json", "give the directory that save_pretrained wrote")
     config = read_object(directory / CONFIG)
@@ -171,11 +173,11 @@ def shard_names(index: Path) -> list[str]:
     return sorted(set(entries.values()))
 
 
-def _refuse_adapter(directory: Path) -> None:
+def _refuse_adapter(directory: Path, name: str) -> None:
     if (directory / CONFIG).exists():
         raise ModelError(
-            f"{directory} holds a PEFT adapter ({ADAPTER}) beside the model; which of the two is meant is not said",
-            f"move {ADAPTER} and the adapter's weights into a folder of their own: --adapter DIR merges them",
+            f"{directory} holds a PEFT adapter ({name}) beside the model; which of the two is meant is not said",
+            f"move {name} and the adapter's weights into a folder of their own: --adapter DIR merges them",
         )
     raise ModelError(
         f"{directory} holds a PEFT adapter, not a model",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from controlwindow.models.feedforward import effective_gain
-from controlwindow.models.model import Model
+from controlwindow.models.model import Model, require_model
 from controlwindow.models.neuron import Neuron
 
 
@@ -35,7 +35,7 @@ def write_direction(model: Model, neuron: Neuron | str, state: torch.Tensor | No
         >>> cw.write_direction(model, "L3.N7").shape
         torch.Size([128])
     """
-    neuron = model.require(neuron)
+    neuron = require_model(model).require(neuron)
     column = model.ffn[neuron.layer].column(neuron)
     norm = model.post_norm(neuron.layer)
     if norm is None:

@@ -15,8 +15,8 @@ from controlwindow.catalogue import full_name, load_card, organism_path
 from controlwindow.errors import ModelError
 from controlwindow.models.adapters import family_of
 from controlwindow.models.chat import chat_format
-from controlwindow.models.checkpoint import Checkpoint, inspect_checkpoint
-from controlwindow.models.files import check_path
+from controlwindow.models.checkpoint import CONFIG, Checkpoint, inspect_checkpoint
+from controlwindow.models.files import check_path, read_object
 from controlwindow.models.gguf import SUFFIX, gguf_file, load_gguf
 from controlwindow.models.hub import fetch
 from controlwindow.models.leftovers import check_report, describe_unexpected, passed_over
@@ -136,10 +136,11 @@ def _load(text: str, dtype: torch.dtype | str) -> _Loaded:
             notes=held.notes,
         )
     if path.is_dir():
-        return _Loaded(_load_folder(path, dtype), load_tokenizer(path), printable(path.resolve().name))
+        name = printable(path.resolve().name)
+        return _Loaded(_load_folder(path, dtype), load_tokenizer(path), name, notes=_own_code(path))
     if _HUB_ID.fullmatch(text) and not path.exists() and not text.startswith(".") and path.suffix != SUFFIX:
         directory = fetch(text)
-        return _Loaded(_load_folder(directory, dtype), load_tokenizer(directory), text)
+        return _Loaded(_load_folder(directory, dtype), load_tokenizer(directory), text, notes=_own_code(directory))
     raise ModelError(
         f"unknown model {text!r}: no such organism, directory, GGUF file or hub id",
         "give organism:switch, a directory with config.json and safetensors weights, a .gguf file, or a hub id like "
@@ -168,6 +169,13 @@ def _load_folder(directory: Path, dtype: torch.dtype | str) -> Any:
         raise describe_unexpected(directory, left_out)
     _check_derived(hf_model, checkpoint)
     return hf_model
+
+
+def _own_code(directory: Path) -> tuple[str, ...]:
+    """What is to be said of a checkpoint that brings code which is not run."""
+    if not read_object(directory / CONFIG).get("auto_map"):
+        return ()
+    return ("config.json names code of its own (auto_map), which is not run: it is read as Transformers' own class",)
 
 
 def _device(name: str) -> torch.device:

@@ -14,13 +14,14 @@ import torch
 from torch import nn
 from transformers import BatchEncoding
 
-from controlwindow.errors import ModelError, NeuronError
+from controlwindow.errors import ModelError, NeuronError, UsageError
 from controlwindow.models.adapters import Family, blocks_of
 from controlwindow.models.chat import ChatFormat, prompt_token_ids
 from controlwindow.models.feedforward import FeedForward, PostNorm, feed_forward
 from controlwindow.models.neuron import Neuron, Neurons
 from controlwindow.models.positions import steady_lengths
 from controlwindow.models.weights import WeightBound
+from controlwindow.text import printable
 
 
 class MergedAdapter(NamedTuple):
@@ -339,3 +340,15 @@ class Model:
     def decode(self, token_ids: Sequence[int]) -> str:
         """Text of generated tokens without special tokens."""
         return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=True))
+
+
+def require_model(given: object) -> Model:
+    """The model that a caller gives, which is easily its name.
+
+    Raises:
+        UsageError: It is none.
+    """
+    if isinstance(given, Model):
+        return given
+    shown = printable(repr(given), 80) if isinstance(given, str | int | None) else type(given).__name__
+    raise UsageError(f"{shown} is no loaded model", "load it first: controlwindow.load_model(…)")

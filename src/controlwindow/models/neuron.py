@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import total_ordering
 from itertools import accumulate
@@ -37,6 +37,10 @@ class Neuron:
     index: int
     expert: int | None = None
 
+    def __post_init__(self) -> None:
+        if self.layer < 0 or self.index < 0 or (self.expert or 0) < 0:
+            raise NeuronError(f"{self} counts from below 0", "layers, experts and FFN units are counted from 0")
+
     @classmethod
     def parse(cls, name: str | Neuron) -> Neuron:
         """Read a neuron's name; a Neuron passes through.
@@ -64,6 +68,16 @@ class Neuron:
 
     def _place(self) -> tuple[int, bool, int, int]:
         return self.layer, self.expert is None, self.expert or 0, self.index
+
+
+def as_list(given: Iterable[Neuron | str] | Neuron | str) -> list[Neuron | str]:
+    """Neurons that a caller gives; one by itself is a list of one.
+
+    Example:
+        >>> as_list("L3.N7"), as_list(("L3.N7", "L0.N1"))
+        (['L3.N7'], ['L3.N7', 'L0.N1'])
+    """
+    return [given] if isinstance(given, str | Neuron) else list(given)
 
 
 class LayerShape(NamedTuple):

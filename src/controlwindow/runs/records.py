@@ -75,6 +75,13 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "num_beams": (None, 1),
     "penalty_alpha": (None,),
     "dola_layers": (None,),
+    "stop_strings": (None, []),
+    "watermarking_config": (None,),
+    "token_healing": (None, False),
+    "force_words_ids": (None,),
+    "constraints": (None,),
+    "diversity_penalty": (None, 0.0),
+    "max_time": (None,),
 }
 """Settings that Transformers' greedy `generate` obeys, with the values under which they change nothing."""
 

@@ -19,6 +19,8 @@ from controlwindow.errors import UsageError
 from controlwindow.instruments.generic import GenericPass, generic_pass
 from controlwindow.models import Model, Neuron
 from controlwindow.models.directions import write_norms
+from controlwindow.models.model import require_model
+from controlwindow.models.neuron import as_list
 from controlwindow.windows.calibration import Calibration, shipped_calibration
 from controlwindow.windows.features import Tier, neuron_features, opposite_features
 from controlwindow.windows.layer_features import LayerFeatures, layer_features
@@ -30,7 +32,7 @@ TIERS: dict[bool, Tier] = {False: "0", True: "1/2"}
 
 def predict_ceilings(
     model: Model,
-    neurons: Iterable[Neuron | str] | None = None,
+    neurons: Iterable[Neuron | str] | Neuron | str | None = None,
     *,
     probe: bool = False,
     generic: GenericPass | None = None,
@@ -40,7 +42,7 @@ def predict_ceilings(
 
     Args:
         model: The model.
-        neurons: Which; None for every FFN neuron.
+        neurons: Which, or which one; None for every FFN neuron.
         probe: Also dose random directions of every layer (tier ½), so that the calibration's default predictor counts;
             without it (tier 0) the best one that needs no probe does.
         generic: A generic pass over other text than the model's own (`generic_pass(model, prompts, length)`).
@@ -61,8 +63,9 @@ def predict_ceilings(
         NeuronError: A neuron lies outside the model.
         UsageError: The list of neurons is empty.
     """
+    require_model(model)
     generic = generic_pass(model) if generic is None else generic
-    named = None if neurons is None else [model.require(neuron) for neuron in neurons]
+    named = None if neurons is None else [model.require(neuron) for neuron in as_list(neurons)]
     features = layer_features(
         model,
         generic,

@@ -15,6 +15,7 @@ from controlwindow.jobs.audit.job import Audit
 from controlwindow.jobs.audit.kind import AuditKind, AuditResult
 from controlwindow.jobs.audit.plan import AuditPlan, NamedNeurons, plan_audit
 from controlwindow.models import Model, Neuron
+from controlwindow.models.model import require_model
 from controlwindow.runs.kinds import run_ledger
 from controlwindow.runs.plan import behavior_source
 from controlwindow.runs.progress import Progress
@@ -86,6 +87,7 @@ def audit(
         OperationError: The hooks failed their self-proof.
         UsageError: Nothing worth measuring fits into the budget.
     """
+    require_model(model)
     planned = audit_plan(
         model,
         behaviors,

@@ -28,7 +28,7 @@ from controlwindow.models import Model, Neuron
 from controlwindow.models.precision import is_half
 from controlwindow.runs.asks import Asks
 from controlwindow.runs.ledger import Ledger
-from controlwindow.runs.progress import Progress, Silent
+from controlwindow.runs.progress import Progress, numbered
 from controlwindow.runs.records import behavior_record, model_record
 from controlwindow.runs.scheduler import Scheduler
 from controlwindow.runs.session import prepare
@@ -71,7 +71,11 @@ class Audit:
         self.behaviors = {behavior.name: behavior for behavior in behaviors}
         self.plan = plan
         self.ledger = ledger
-        self.progress = progress or Silent()
+        first, last = ("undosed rollouts", "screens", "predicted ceilings"), ("windows", "sampled check", "reasons")
+        # Predictions of all behaviors stand before the windows of any.
+        each = [f"{name}: {stage}" for stage in first for name in self.behaviors]
+        each += [f"{name}: {stage}" for name in self.behaviors for stage in last]
+        self.progress = numbered(progress, model.name, [f"{model.name}: probe passes", *each])
 
     def records(self) -> list[tuple[str, str, Any]]:
         """What a new plan is written with."""

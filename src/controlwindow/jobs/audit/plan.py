@@ -10,6 +10,7 @@ from pydantic import Field
 from controlwindow.behaviors import Behavior
 from controlwindow.errors import UsageError
 from controlwindow.models import Model, Neuron
+from controlwindow.models.neuron import as_list
 from controlwindow.runs.plan import BehaviorReference, ModelPlan, model_head
 from controlwindow.runs.session import CHUNK_ROWS
 from controlwindow.screens import DEFAULT_SCREEN
@@ -83,7 +84,7 @@ class AuditPlan(ModelPlan):
         return self.top if self.random is None else self.random
 
 
-NamedNeurons = Sequence[Neuron | str] | Mapping[str, Sequence[Neuron | str]]
+NamedNeurons = Sequence[Neuron | str] | Neuron | str | Mapping[str, Sequence[Neuron | str] | Neuron | str]
 """Neurons for every behavior, or for each behavior by its name."""
 
 
@@ -143,8 +144,10 @@ def plan_audit(
             BehaviorReference(name=behavior.name, source=given, fingerprint=behavior.fingerprint)
             for given, behavior in behaviors
         ),
-        neurons=() if isinstance(neurons, Mapping) else tuple(str(model.require(n)) for n in neurons),
-        neurons_of={name: tuple(str(model.require(n)) for n in given) for name, given in by_behavior.items() if given},
+        neurons=() if isinstance(neurons, Mapping) else tuple(str(model.require(n)) for n in as_list(neurons)),
+        neurons_of={
+            name: tuple(str(model.require(n)) for n in as_list(given)) for name, given in by_behavior.items() if given
+        },
         screen=screen,
         more_screens=tuple(more_screens),
         top=top,

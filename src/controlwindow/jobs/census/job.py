@@ -23,7 +23,7 @@ from controlwindow.jobs.census.plan import CensusPlan
 from controlwindow.jobs.stages.eligible import eligible_rows
 from controlwindow.models import Model, Neuron
 from controlwindow.runs.ledger import Ledger
-from controlwindow.runs.progress import Progress, Silent
+from controlwindow.runs.progress import Progress, Silent, numbered
 from controlwindow.runs.records import behavior_record, library_versions, model_record
 from controlwindow.runs.session import Session, prepare
 from controlwindow.statistics import exact_interval, stable_seed
@@ -50,6 +50,10 @@ class Census:
     plan: CensusPlan
     ledger: Ledger
     progress: Progress = field(default_factory=Silent)
+
+    def __post_init__(self) -> None:
+        stages = [f"census: {behavior.name}" for behavior in self.behaviors]
+        self.progress = numbered(self.progress, self.model.name, stages)
 
     def records(self) -> list[tuple[str, str, Any]]:
         """What a new plan is written with."""

@@ -15,6 +15,7 @@ from controlwindow.jobs.circuit.job import CircuitJob
 from controlwindow.jobs.circuit.kind import CircuitKind, CircuitResult, base_ledger
 from controlwindow.jobs.circuit.plan import CircuitPlan
 from controlwindow.models import Model, load_model
+from controlwindow.models.model import require_model
 from controlwindow.runs.kinds import open_run, run_ledger
 from controlwindow.runs.plan import behavior_reference, model_head, model_source
 from controlwindow.runs.progress import Progress
@@ -71,6 +72,7 @@ def circuit(
     """
     loaded = load_to_run(behavior, remote_judge=remote_judge)
     find_screen(screen).check(loaded)
+    require_model(model)
     circuit_top(top, len(model.neurons))
     ladder = check_ladder(factors)
     if seeds < 1:

@@ -21,7 +21,7 @@ from controlwindow.jobs.circuit.plan import CircuitPlan
 from controlwindow.jobs.stages.eligible import eligible_rows, in_source_state, undosed_rows
 from controlwindow.models import Model
 from controlwindow.runs.ledger import Ledger
-from controlwindow.runs.progress import Progress, Silent
+from controlwindow.runs.progress import Progress, numbered
 from controlwindow.runs.records import behavior_record, model_record
 from controlwindow.runs.scheduler import Scheduler
 from controlwindow.runs.session import prepare
@@ -72,7 +72,8 @@ class CircuitJob:
     ) -> None:
         self.model, self.behavior, self.plan, self.ledger = model, behavior, plan, ledger
         self.base, self.base_ledger = base, base_ledger
-        self.progress = progress or Silent()
+        stages = ("undosed rollouts", f"screen {plan.screen}, with controls", "circuit and controls")
+        self.progress = numbered(progress, model.name, [f"{behavior.name}: {stage}" for stage in stages])
 
     def run(self) -> dict[str, Any]:
         """Do the whole job.

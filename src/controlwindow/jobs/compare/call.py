@@ -13,6 +13,8 @@ from controlwindow.jobs.compare.job import ComparisonJob
 from controlwindow.jobs.compare.kind import ComparisonKind
 from controlwindow.jobs.compare.plan import LEVELS, check_request, plan_comparison
 from controlwindow.models import Model, Neuron
+from controlwindow.models.model import require_model
+from controlwindow.models.neuron import as_list
 from controlwindow.runs.kinds import run_ledger
 from controlwindow.runs.progress import Progress, Silent
 
@@ -20,7 +22,7 @@ from controlwindow.runs.progress import Progress, Silent
 def compare_interventions(
     model: Model,
     behavior: str | Path | Behavior,
-    neurons: Sequence[Neuron | str] | None = None,
+    neurons: Sequence[Neuron | str] | Neuron | str | None = None,
     out: str | Path | None = None,
     *,
     methods: Sequence[str] = METHODS,
@@ -61,8 +63,9 @@ def compare_interventions(
         >>> found = cw.compare_interventions(model, "language", ["L4.N160"])  # doctest: +SKIP
         >>> found.table()  # doctest: +SKIP
     """
+    require_model(model)
     loaded = load_to_run(behavior, remote_judge=remote_judge)
-    chosen = planted_neurons(model, loaded.name) if neurons is None else neurons
+    chosen = planted_neurons(model, loaded.name) if neurons is None else as_list(neurons)
     request = check_request([str(model.require(neuron)) for neuron in chosen], methods, levels)
     plan = plan_comparison(
         model,

@@ -34,7 +34,7 @@ from controlwindow.jobs.stages.eligible import in_source_state, undosed_rows
 from controlwindow.models import Model, Neuron
 from controlwindow.runs.asks import Asks
 from controlwindow.runs.ledger import Ledger
-from controlwindow.runs.progress import Progress, Silent
+from controlwindow.runs.progress import Progress, Silent, numbered
 from controlwindow.runs.records import behavior_record, model_record
 from controlwindow.runs.scheduler import Scheduler
 from controlwindow.runs.session import prepare
@@ -65,6 +65,13 @@ class ComparisonJob:
     plan: ComparisonPlan
     ledger: Ledger
     progress: Progress = field(default_factory=Silent)
+
+    def __post_init__(self) -> None:
+        stages = ["undosed rollouts", "matching rates", "measuring at matched rates"]
+        if self.plan.neurons:
+            anchored = ["where anchors are read"] * ("anchor" in self.plan.methods)
+            stages[1:1] = ["natural activations", *anchored]
+        self.progress = numbered(self.progress, self.model.name, [f"{self.behavior.name}: {name}" for name in stages])
 
     def run(self) -> Comparison:
         """Do the whole job.

@@ -22,7 +22,7 @@ from controlwindow.jobs.law.secrecy import secret_behaviors
 from controlwindow.jobs.law.stages import calibrate_model, hold_out_model
 from controlwindow.report.pages.law.document import shareable_law
 from controlwindow.runs.kinds import LEDGER_NAME, kind_of
-from controlwindow.runs.progress import Progress, Silent
+from controlwindow.runs.progress import Progress, Silent, Within
 
 
 def run_law(plan: LawPlan, out: Path, *, jobs: int = 1, progress: Progress | None = None) -> dict[str, Any]:
@@ -68,7 +68,10 @@ def _each(
 ) -> list[Any]:
     """Do a stage for every model, one after the other or several at a time; results in the order of the plan."""
     if jobs <= 1 or len(plan.models) == 1:
-        return [work(before[0], entry, before[1], *after, progress) for entry in plan.models]
+        return [
+            work(before[0], entry, before[1], *after, Within(progress, f"{title}, {place}/{len(plan.models)}"))
+            for place, entry in enumerate(plan.models, 1)
+        ]
     context = multiprocessing.get_context("spawn")
     results: dict[str, Any] = {}
     with (

@@ -12,6 +12,7 @@ from controlwindow.jobs.probe.job import Probe
 from controlwindow.jobs.probe.kind import ProbeKind
 from controlwindow.jobs.probe.plan import ProbePlan, plan_settings
 from controlwindow.models import Model
+from controlwindow.models.model import require_model
 from controlwindow.runs.kinds import run_ledger
 from controlwindow.runs.plan import behavior_reference, model_head
 from controlwindow.runs.progress import Progress
@@ -57,6 +58,7 @@ def probe(
         >>> found.verdict.kind  # doctest: +SKIP
         'routing'
     """
+    require_model(model)
     loaded = load_to_run(behavior, remote_judge=remote_judge)
     if passes is not None and passes < 1:
         raise UsageError(f"passes must be at least 1, got {passes}")

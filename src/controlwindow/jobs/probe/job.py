@@ -19,7 +19,7 @@ from controlwindow.instruments.arrays import unpack_array
 from controlwindow.jobs.probe.plan import ProbePlan, shuffled_behaviors
 from controlwindow.models import Model
 from controlwindow.runs.ledger import Ledger
-from controlwindow.runs.progress import Progress, Silent
+from controlwindow.runs.progress import Progress, numbered
 from controlwindow.runs.records import behavior_record, model_record
 from controlwindow.runs.session import prepare
 from controlwindow.statistics import stable_seed
@@ -41,7 +41,9 @@ class Probe:
     ) -> None:
         self.model, self.behavior, self.plan, self.ledger = model, behavior, plan, ledger
         self.settings, self.seed = plan.settings, plan.seed
-        self.progress = progress or Silent()
+        cost = plan.settings.passes
+        self._probing = f"{behavior.name}: {cost.total:,} passes, {cost.rollouts:,} rollouts at most"
+        self.progress = numbered(progress, model.name, [self._probing])
 
     def run(self) -> ProbeResult:
         """Do the whole job.
@@ -55,8 +57,7 @@ class Probe:
         shuffled = shuffled_behaviors(self.behavior, self.seed)
         session = prepared.session([self.behavior, behavior_of_pairs(self.behavior), *shuffled])
         planner = ProbePlanner(self.settings, self.model.neurons)
-        cost = self.settings.passes
-        with self.progress.stage(f"{self.behavior.name}: {cost.total:,} passes, {cost.rollouts:,} rollouts at most"):
+        with self.progress.stage(self._probing):
             session.scheduler.run(f"probe {self.behavior.name}", [planner])
         result = self._read(planner)
         self.ledger.remember("result", self.plan.kind, result.to_json)

@@ -11,6 +11,7 @@ import polars as pl
 from controlwindow.behaviors import Behavior, Split, load_behavior, load_to_run
 from controlwindow.cells import AreaCell
 from controlwindow.models import Model
+from controlwindow.models.model import require_model
 from controlwindow.runs.ledger import Ledger
 from controlwindow.runs.progress import Progress, Silent
 from controlwindow.runs.session import prepare
@@ -120,6 +121,7 @@ def detection(
         ['neuron', 'auc', 'auc_low', 'auc_high']
     """
     loaded = load_behavior(behavior)
+    require_model(model)
     loaded.contrast(split)
     progress, cell = progress or Silent(), AreaCell(loaded.name, split)
     with Ledger() as ledger:
@@ -149,6 +151,7 @@ def run_screen(
         (0, 3072)
     """
     chosen = find_screen(method)
+    require_model(model)
     loaded = load_to_run(behavior, remote_judge=remote_judge) if chosen.needs_rollouts else load_behavior(behavior)
     progress = progress or Silent()
     with Ledger() as ledger:
