@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from typer.main import get_group
 
 from controlwindow.cli.display import forgive_encodings, messages
+from controlwindow.cli.threads import wait_passively
 from controlwindow.errors import ControlWindowError
 from controlwindow.runs.command import note_command, noted_directory, resume_command
 
@@ -93,6 +94,7 @@ def _interrupted() -> str:
 def main() -> None:
     """Run the command line. A user's error is one message with its repair on stderr and exit code 2."""
     forgive_encodings()
+    wait_passively()
     note_command(["controlwindow", *sys.argv[1:]])
     try:
         app()

@@ -10,6 +10,7 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
+from controlwindow.cli.threads import use_threads
 from controlwindow.errors import UsageError
 from controlwindow.models import Model, load_model
 
@@ -29,6 +30,9 @@ DtypeOption = Annotated[
 SystemOption = Annotated[str | None, typer.Option("--system-prompt", help="System message for the chat template.")]
 AdapterOption = Annotated[
     Path | None, typer.Option("--adapter", help="Folder of a PEFT adapter that is merged into the weights on loading.")
+]
+ThreadsOption = Annotated[
+    int | None, typer.Option("--threads", help="Cores that products use; default those at hand, or OMP_NUM_THREADS.")
 ]
 SeedOption = Annotated[int, typer.Option(help="Seed of everything random.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
@@ -60,6 +64,7 @@ class ModelSource(NamedTuple):
         dtype: Type of the weights; None for the default.
         system_prompt: System message for the chat template, if any.
         adapter: Folder of a PEFT adapter to merge, if any.
+        threads: Cores that products use; None for those at hand.
     """
 
     name: str
@@ -67,16 +72,18 @@ class ModelSource(NamedTuple):
     dtype: str | None
     system_prompt: str | None
     adapter: Path | None = None
+    threads: int | None = None
 
     def open(self) -> Model:
         """Load the model.
 
         Raises:
-            UsageError: There is no such dtype.
+            UsageError: There is no such dtype, or a number of threads below 1.
             ModelError: It cannot be loaded.
         """
         if self.dtype is not None and self.dtype not in _DTYPES:
             raise UsageError(f"unknown dtype {self.dtype!r}", f"use one of {', '.join(_DTYPES)}")
+        use_threads(self.threads)
         return load_model(
             self.name,
             device=self.device,
@@ -108,6 +115,7 @@ def opens_model(
             inspect.Parameter("dtype", keyword, default=None, annotation=DtypeOption),
             inspect.Parameter("system_prompt", keyword, default=None, annotation=SystemOption),
             inspect.Parameter("adapter", keyword, default=None, annotation=AdapterOption),
+            inspect.Parameter("threads", keyword, default=None, annotation=ThreadsOption),
         ]
         others = [p.replace(kind=keyword) for name, p in signature.parameters.items() if name != "model"]
         # The options stand before what says how results are shown.
