@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from controlwindow.behaviors import Behavior, load_behavior
+from controlwindow.behaviors.text import whole_words
 from controlwindow.cells import Cell, PropagationCell, RolloutCell
 from controlwindow.errors import DeviceMemoryError
 from controlwindow.instruments.generic import generic_pass
@@ -188,23 +189,26 @@ def test_float32_cells_run_on_a_float32_copy_and_share_no_chunk_with_others(beha
 
 
 def test_oracles_learn_how_the_words_at_a_horizon_go_on(organism, detector, behaviors, monkeypatch):
-    """At every horizon they are given the text so far, all of it, and whether it ended with a stop token."""
+    """At every horizon they are given the text so far, and what of it is whole words by all that was generated."""
     seen = []
 
-    def judge(self, text, prompt, collapsed, *, whole=None, ended=True):
-        seen.append((prompt.id, text, whole, ended))
-        return "refused"
+    def judge_many(self, requests, known=None):
+        seen.append(requests)
+        return ["refused"] * len(requests)
 
-    monkeypatch.setattr(Behavior, "judge", judge)
+    monkeypatch.setattr(Behavior, "judge_many", judge_many)
     short = {"refusal": replace(behaviors["refusal"], all_prompts=behaviors["refusal"].prompts("evaluate")[:4])}
     with Ledger() as ledger:
         engine = Engine(organism, short, generic_pass(organism), ledger, detector)
         cell = RolloutCell("refusal", "evaluate", horizon=12)
         rows = {row["prompt"]: row for row in engine.run([cell])[cell]}
-    assert len(seen) == 2 * len(rows) == 8
-    for prompt, text, whole, ended in seen:
-        ids = rows[prompt]["token_ids"]
-        assert ended == (ids[-1] in organism.stop_ids)
-        assert whole == rows[prompt]["text"]
-        assert text in (organism.decode(ids[:8]), organism.decode(ids[:12]))
-    assert {ended for *_, ended in seen} == {False}
+    # All of a chunk at once.
+    (requests,) = seen
+    assert len(requests) == 2 * len(rows) == 8
+    for request in requests:
+        row = rows[request.prompt.id]
+        ids = row["token_ids"]
+        assert ids[-1] not in organism.stop_ids
+        assert request.answer.text in (organism.decode(ids[:8]), organism.decode(ids[:12]))
+        assert request.answer.words == whole_words(request.answer.text, row["text"], ended=False)
+        assert row["outcomes"] == {"8": "refused", "12": "refused"}
