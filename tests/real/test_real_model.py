@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
-from dataclasses import replace
 from pathlib import Path
-
-import pytest
-import torch
 
 import controlwindow as cw
 import plain_generation
@@ -51,7 +45,7 @@ def test_tokens_are_those_of_generate(real: Model) -> None:
     for row, dose in enumerate(doses):
         for column, ids in enumerate(real.token_ids(PROMPTS)):
             operations = () if dose is None else (dose,)
-            plain = plain_generation.generated(real, ids, operations, 16, budgets)
+            plain = plain_generation.generate(real, ids, operations, 16, budgets)
             assert found.token_ids[row][column][: plain.first_tie] == plain.tokens[: plain.first_tie]
             compared += plain.first_tie
     assert compared > 120, "too few tokens were decided"
@@ -59,8 +53,14 @@ def test_tokens_are_those_of_generate(real: Model) -> None:
 
 def test_safetensors_of_the_same_weights_are_the_same_model(real: Model, tmp_path: Path) -> None:
     real.tokenizer.save_pretrained(tmp_path)
-    saved = real.hf_model
-    saved.save_pretrained(tmp_path)
+    held = real.hf_model
+    # Transformers takes a dequantised model for a quantised one, and refuses to save it.
+    quantizer, told = getattr(held, "hf_quantizer", None), held.is_quantized if hasattr(held, "is_quantized") else False
+    held.hf_quantizer, held.is_quantized = None, False
+    try:
+        held.save_pretrained(tmp_path)
+    finally:
+        held.hf_quantizer, held.is_quantized = quantizer, told
     other = load_model(tmp_path, device="cpu")
     assert other.fingerprint == real.fingerprint
     assert other.rendering_fingerprint(PROMPTS) == real.rendering_fingerprint(PROMPTS)
@@ -85,7 +85,7 @@ def test_a_ceiling_lies_where_plain_generation_collapses(real: Model, tmp_path: 
     budgets = {NEURON: generic.budget(real, NEURON)}
     prompts = [p.text for p in behavior.prompts("evaluate", "positive")]
     ids = real.token_ids(prompts)
-    undosed = [plain_generation.generated(real, i, (), 12, {}).tokens for i in ids]
+    undosed = [plain_generation.generate(real, i, (), 12, {}).tokens for i in ids]
     curve = generic.curve(real, NEURON, 1)
 
     def collapsed(coordinate: float) -> float:
@@ -93,7 +93,7 @@ def test_a_ceiling_lies_where_plain_generation_collapses(real: Model, tmp_path: 
         dose = cw.Dose(NEURON, curve.dose(coordinate))
         found = []
         for prompt, plain in zip(ids, undosed, strict=True):
-            tokens = plain_generation.generated(real, prompt, (dose,), 12, budgets).tokens
+            tokens = plain_generation.generate(real, prompt, (dose,), 12, budgets).tokens
             texts = []
             for given in (tokens, plain):
                 content = tuple(t for t in given if t not in real.stop_ids)
