@@ -51,12 +51,18 @@ def soak(words: Sequence[list[str]], rounds: int, directory: Path) -> Iterator[f
 
     def work() -> None:
         for number in range(rounds):
-            command_line(*words[number % len(words)], "--out", directory / "soak", "--json")()
+            try:
+                command_line(*words[number % len(words)], "--out", directory / "soak", "--json")()
+            except SystemExit as stop:
+                # The command line ends so; only an error ends the soak.
+                if stop.code:
+                    raise
             shutil.rmtree(directory / "soak")
             with noted.open("a") as file:
                 file.write(f"{resident_mebibytes():.1f}\n")
 
     ended = run_child(work, limit=LIMIT)
-    yield from map(float, noted.read_text().split())
-    if ended.hung or ended.code:
+    memory = list(map(float, noted.read_text().split()))
+    yield from memory
+    if ended.hung or ended.code or len(memory) < rounds:
         yield f"it ended with {ended.code}: {ended.err.strip()[-300:]}"
