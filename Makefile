@@ -37,9 +37,10 @@ KILLS ?= 1000
 BEHAVIORS ?= 2000
 LEDGERS ?= 200
 HOSTILE ?= 500
+SOAK ?= 60
 torture: $(STAMP)
 	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m torture --write $(GO_ON) \
-	  --kills $(KILLS) --behaviors $(BEHAVIORS) --ledgers $(LEDGERS) --hostile $(HOSTILE)
+	  --kills $(KILLS) --behaviors $(BEHAVIORS) --ledgers $(LEDGERS) --hostile $(HOSTILE) --soak $(SOAK)
 
 # What touches Transformers, on the lowest version that pyproject.toml allows.
 test-lowest: $(LOWEST_STAMP)

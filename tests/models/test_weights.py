@@ -62,6 +62,19 @@ def test_edits_past_the_counter_are_noticed_by_a_rollout() -> None:
     assert generic_pass(model) is not kept
 
 
+@pytest.mark.parametrize("name", ["mlp.down_proj", "mlp.up_proj", "self_attn.q_proj", "input_layernorm"])
+def test_edits_past_the_counter_are_noticed_by_every_call_that_takes_a_model(name: str) -> None:
+    model = tiny_models.llama()
+    fingerprint, kept = model.fingerprint, generic_pass(model)
+    assert generic_pass(model) is kept
+    model.hf_model.model.layers[1].get_submodule(name).weight.data.mul_(1.5)
+    again = generic_pass(model)
+    assert again is not kept
+    anew = load_model(model.hf_model, tokenizer=model.tokenizer)
+    assert again.budget(model, "L1.N5") == generic_pass(anew).budget(anew, "L1.N5")
+    assert model.fingerprint == anew.fingerprint != fingerprint
+
+
 @pytest.mark.parametrize("case", ["gemma2", "olmo2"])
 def test_an_edited_norm_after_the_ffn_counts_at_once(case: str) -> None:
     model = load_model(tiny_families.in_hand(case), tokenizer=tiny_models.tokenizer())
@@ -105,6 +118,18 @@ def test_a_model_in_hand_with_a_hook_of_others_is_refused(kind: str) -> None:
         load_model(in_hand, tokenizer=tiny_models.tokenizer())
     assert "handle.remove()" in caught.value.hint
     handle.remove()
+    load_model(in_hand, tokenizer=tiny_models.tokenizer())
+
+
+def test_a_module_whose_forward_was_replaced_is_refused() -> None:
+    in_hand = tiny_models.llama_in_hand()
+    projection = in_hand.model.layers[1].mlp.down_proj
+    original = projection.forward
+    projection.forward = lambda values: 2 * original(values)
+    with pytest.raises(ModelError, match=r"model\.layers\.1\.mlp\.down_proj computes something else") as caught:
+        load_model(in_hand, tokenizer=tiny_models.tokenizer())
+    assert "remove_hook_from_module" in caught.value.hint
+    del projection.forward
     load_model(in_hand, tokenizer=tiny_models.tokenizer())
 
 

@@ -21,6 +21,7 @@ from torture.hostile import check_hostile, write_hostile
 from torture.kills import kill_and_go_on, random_kills, whole_run
 from torture.ledgers import check_spoiled, read_run
 from torture.small import keep_at_hand, write_small
+from torture.soak import levels_off, soak
 
 KINDS = ("audit", "circuit", "probe", "comparison", "law", "census")
 FIGURES = Path(__file__).resolve().parents[2] / "docs" / "results" / "torture.json"
@@ -39,6 +40,7 @@ def main() -> int:
     arguments = _arguments()
     parts: dict[str, Callable[[int, int, int, Path], Found]] = {
         "kills": _kills, "behaviors": _behaviors, "ledgers": _ledgers, "hostile": _hostile,
+        "soak": _soak,
     }  # fmt: skip
     figures = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
     failed = False
@@ -80,7 +82,7 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="torture", description=__doc__)
-    for name in ("kills", "behaviors", "ledgers", "hostile"):
+    for name in ("kills", "behaviors", "ledgers", "hostile", "soak"):
         parser.add_argument(f"--{name}", type=int, default=0, metavar="N", help="how many trials")
     parser.add_argument("--go-on", action="store_true", help="go on from the figures that were written last")
     parser.add_argument("--seed", type=int, default=0)
@@ -117,6 +119,21 @@ def _ledgers(first: int, count: int, seed: int, directory: Path) -> Found:
     for number in range(first, count):
         problem = check_spoiled(run, outputs, directory / f"spoiled-{number}", random.Random(f"{seed} {number}"))
         yield "audit", None if problem is None else f"number {number}: {problem}"
+
+
+def _soak(first: int, count: int, seed: int, directory: Path) -> Found:
+    """Memory begins anew with every process, so that a soak that was cut off begins anew too."""
+    words = write_small(directory)
+    keep_at_hand(words, directory / "kept")
+    memory: list[float] = []
+    for found in soak([words["comparison"], words["census"]], count, directory):
+        if isinstance(found, str):
+            yield "rounds", found
+            return
+        memory.append(found)
+        problem = levels_off(memory) if len(memory) == count else None
+        yield "rounds", problem
+    sys.stderr.write(f"memory of the rounds, in MiB: {', '.join(f'{value:.0f}' for value in memory)}\n")
 
 
 def _hostile(first: int, count: int, seed: int, directory: Path) -> Found:

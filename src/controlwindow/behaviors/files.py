@@ -48,6 +48,23 @@ def read_bytes(path: Path, largest: int, *, absent: str, hint: str) -> bytes:
         raise BehaviorError(f"{path} cannot be read: {error.strerror}", "check the path and its permissions") from error
 
 
+def safe_text(path: Path, largest: int = LARGEST_PROMPTS) -> str:
+    """The text of a file that a user names, for callers with errors of their own.
+
+    Args:
+        path: The file.
+        largest: Most bytes that it may have.
+
+    Raises:
+        ValueError: It is absent, no regular file (a pipe waits for ever, a device never ends), too large or not UTF-8;
+            the text says which.
+    """
+    try:
+        return read_text(path, largest, absent="there is no file", hint="")
+    except BehaviorError as error:
+        raise ValueError(error.message) from error
+
+
 def check_regular(path: Path, largest: int, *, absent: str, hint: str) -> None:
     """Refuse what is not a regular file of bounded size, without opening it: pipes wait, devices never end.
 

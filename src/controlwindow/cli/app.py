@@ -16,6 +16,7 @@ from controlwindow.cli.display import forgive_encodings, messages
 from controlwindow.cli.threads import wait_passively
 from controlwindow.errors import ControlWindowError
 from controlwindow.runs.command import note_command, noted_directory, resume_command
+from controlwindow.text import one_line
 
 _INTERRUPTED = 130
 
@@ -113,3 +114,13 @@ def main() -> None:
         # The reader of a pipe went away; what is still buffered must not raise again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except (OSError, MemoryError, RecursionError) as error:
+        # What the machine refuses, wherever it does, is said in the same way.
+        named = getattr(error, "filename", None)
+        place = f" ({one_line(named, 200)})" if named else ""
+        said = one_line(getattr(error, "strerror", None) or error or type(error).__name__, 200)
+        messages().print(Text.assemble(("error: ", "bold red"), f"{said}{place}"), soft_wrap=True)
+        messages().print(
+            Text.assemble(("hint: ", "bold"), "check paths, permissions, space and memory"), soft_wrap=True
+        )
+        sys.exit(2)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
+from controlwindow.behaviors.files import safe_text
 from controlwindow.cli.threads import use_threads
 from controlwindow.errors import UsageError
 from controlwindow.models import Model, load_model
@@ -142,8 +143,8 @@ def read_lines(path: Path, what: str) -> list[str]:
         UsageError: The file cannot be read or holds too little.
     """
     try:
-        lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
+        lines = [line.strip() for line in safe_text(path).splitlines()]
+    except ValueError as error:
         raise UsageError(
             f"cannot read {what} from {path}: {error}", "give a UTF-8 text file, one prompt a line"
         ) from error

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from controlwindow.errors import OperationError
-from controlwindow.instruments.generic import GenericPass, generic_pass
+from controlwindow.instruments.generic import GenericPass, kept_pass
 from controlwindow.instruments.operations import (
     Add,
     Operation,
@@ -63,7 +63,7 @@ class Dose:
         Raises:
             NeuronError: The neuron lies outside the model, or has no budget.
         """
-        return self.t * generic_pass(model).budget(model, self.neuron)
+        return self.t * kept_pass(model).budget(model, self.neuron)
 
     def operation(self, model: Model) -> Add:
         """The operation that this dose is in a model.

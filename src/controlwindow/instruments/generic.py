@@ -197,8 +197,13 @@ def generic_pass(
 
     Raises:
         ModelError: The model's answers are empty, so there is no text to measure on.
+        UsageError: It is no model.
     """
-    require_model(model)
+    return kept_pass(require_model(model), prompts, max_new_tokens)
+
+
+def kept_pass(model: Model, prompts: Sequence[str] | None = None, max_new_tokens: int = GENERIC_TOKENS) -> GenericPass:
+    """`generic_pass` inside of a call that has checked what was kept: weights are not read for it again."""
     chosen = tuple(prompts) if prompts is not None else default_prompts(model)
     asked = ("generic pass", chosen, max_new_tokens, model.rendering_fingerprint(chosen))
     types = (GenericPass, LayerStatistics, Cap, Routing)

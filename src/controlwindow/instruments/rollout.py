@@ -87,7 +87,6 @@ def rollout(
         doses = [doses]
     if not isinstance(doses, Sequence) or not len(doses):
         raise UsageError(f"no doses were given, but {doses!r}"[:200], "give [None] for the undosed model")
-    model.check_kept()
     operations = [row_operations(model, dose) for dose in doses]
     for hook in foreign_hooks(model.hf_model):
         _log.warning("%s: %s; it acts on every rollout", model.name, hook)

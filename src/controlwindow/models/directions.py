@@ -35,7 +35,7 @@ def write_direction(model: Model, neuron: Neuron | str, state: torch.Tensor | No
         >>> cw.write_direction(model, "L3.N7").shape
         torch.Size([128])
     """
-    neuron = require_model(model).require(neuron)
+    neuron = require_model(model, verify=False).require(neuron)
     column = model.ffn[neuron.layer].column(neuron)
     norm = model.post_norm(neuron.layer)
     if norm is None:

@@ -226,12 +226,12 @@ class Model:
         return str(self.cache["fingerprint"])
 
     def check_kept(self) -> None:
-        """Forget what is kept of the model if the weights that neurons write with were edited past PyTorch's counter.
+        """Forget what is kept of the model if weights were edited past PyTorch's counter.
 
         Reads them all, at the speed of memory; edits that PyTorch counts are noticed without this.
         """
         assert isinstance(self.cache, WeightBound)
-        self.cache.verify([weight for ffn in self.ffn for weight in ffn.output_weights()])
+        self.cache.verify(list(self.hf_model.parameters()))
 
     @cached_property
     def stop_ids(self) -> frozenset[int]:
@@ -342,13 +342,19 @@ class Model:
         return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=True))
 
 
-def require_model(given: object) -> Model:
+def require_model(given: object, *, verify: bool = True) -> Model:
     """The model that a caller gives, which is easily its name.
+
+    Args:
+        given: What the caller gives.
+        verify: Whether what was kept of it is checked (`Model.check_kept`).
 
     Raises:
         UsageError: It is none.
     """
     if isinstance(given, Model):
+        if verify:
+            given.check_kept()
         return given
     shown = printable(repr(given), 80) if isinstance(given, str | int | None) else type(given).__name__
     raise UsageError(f"{shown} is no loaded model", "load it first: controlwindow.load_model(…)")

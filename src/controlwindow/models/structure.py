@@ -108,6 +108,11 @@ def _refuse_state(hf_model: Any) -> None:
             "merge the adapters and load the merged model",
         )
     for name, module in hf_model.named_modules():
+        if "forward" in vars(module):
+            raise ModelError(
+                f"{name or 'the model'} computes something else than its class does: its forward was replaced",
+                "give the model as Transformers builds it (accelerate: remove_hook_from_module(model, recurse=True))",
+            )
         if getattr(module, "_compiled_call_impl", None) is not None:
             raise ModelError(
                 f"{name or 'the model'} is compiled (torch.compile), which does not run hooks as they are installed",

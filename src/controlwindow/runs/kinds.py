@@ -181,8 +181,7 @@ def kind_of(directory: str | Path) -> Kind:
         LedgerError: There is no run, it died before its plan was written, or its kind is unknown here.
     """
     directory = Path(directory)
-    if not directory.is_dir():
-        raise LedgerError(f"no run directory at {directory}", "give the directory that a command named with --out")
+    _require_directory(directory)
     holder = _holder(directory)
     if holder is not None:
         return holder
@@ -202,6 +201,16 @@ def kind_of(directory: str | Path) -> Kind:
     return found
 
 
+def _require_directory(directory: Path) -> None:
+    hint = "give the directory that a command named with --out"
+    try:
+        there = directory.is_dir()
+    except OSError as error:
+        raise LedgerError(f"no run directory at {str(directory)[:200]}: {error.strerror}", hint) from error
+    if not there:
+        raise LedgerError(f"no run directory at {directory}", hint)
+
+
 def _holder(directory: Path) -> Kind | None:
     """The kind of a run whose ledgers lie below its directory; None where the directory has a ledger of its own."""
     if not directory.is_dir() or (directory / LEDGER_NAME).is_file():
@@ -216,8 +225,7 @@ def open_run(directory: Path) -> Ledger:
     Raises:
         LedgerError: There is none, or it cannot be read.
     """
-    if not directory.is_dir():
-        raise LedgerError(f"no run directory at {directory}", "give the directory that a command named with --out")
+    _require_directory(directory)
     return Ledger(directory / LEDGER_NAME)
 
 

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
+from controlwindow.behaviors.files import safe_text
 from controlwindow.catalogue import full_name
 from controlwindow.errors import NeuronError, UsageError
 from controlwindow.models.neuron import Neuron
@@ -144,16 +145,17 @@ def read_entry(given: MethodEntry | Mapping[str, Any] | str | Path) -> MethodEnt
         return _validated(given, "the entry")
     path = Path(given)
     try:
-        text = path.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8"
-        raise UsageError(f"cannot read the entry {path}: {reason}", f"give a JSON or CSV file; {_DESCRIBED}") from error
+        text = safe_text(path)
+    except ValueError as error:
+        raise UsageError(f"cannot read the entry {path}: {error}", f"give a JSON or CSV file; {_DESCRIBED}") from error
     if path.suffix.lower() == ".csv":
         return _validated(_from_csv(text, path), str(path))
     try:
         values = json.loads(text)
     except json.JSONDecodeError as error:
         raise UsageError(f"{path}, line {error.lineno}: not JSON: {error.msg}", _DESCRIBED) from error
+    except RecursionError as error:
+        raise UsageError(f"{path}: JSON nested too deep", _DESCRIBED) from error
     return _validated(values, str(path))
 
 

@@ -11,6 +11,7 @@ import controlwindow as cw
 from controlwindow.errors import BehaviorError, UsageError
 from controlwindow.jobs.gate.policy import Policy, checked_policy, read_policy
 from controlwindow.jobs.gate.recall import screen_recall
+from controlwindow.screens.known import known_recall
 
 HEAD = 'schema = 1\n[audit]\nbehaviors = ["refusal"]\n'
 
@@ -88,7 +89,8 @@ def test_a_policy_says_the_same_however_it_is_written(policy):
 def test_recall_is_that_of_the_best_screen_at_no_more_places_than_were_taken():
     best = screen_recall(["contrastive", "causal"], 8)
     assert (best.screen, best.found, best.planted) == ("causal", 26, 26)
-    assert screen_recall(["causal"], 2).found == 25
-    assert screen_recall(["gradient"], 100).found == 19
+    known = known_recall("gradient", 2)
+    assert (screen_recall(["gradient"], 2).found, screen_recall(["gradient"], 2).interval) == (known.k, known.interval)
+    assert known.k < screen_recall(["gradient"], 100).found
     assert screen_recall(["causal"], 0) is None
     assert screen_recall(["my_own"], 16) is None

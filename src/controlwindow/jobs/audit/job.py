@@ -71,7 +71,7 @@ class Audit:
         self.behaviors = {behavior.name: behavior for behavior in behaviors}
         self.plan = plan
         self.ledger = ledger
-        first, last = ("undosed rollouts", "screens", "predicted ceilings"), ("windows", "sampled check", "reasons")
+        first, last = ("undosed rollouts", "screens", "predicted ceilings"), ("windows", "reasons", "sampled check")
         # Predictions of all behaviors stand before the windows of any.
         each = [f"{name}: {stage}" for stage in first for name in self.behaviors]
         each += [f"{name}: {stage}" for name in self.behaviors for stage in last]

@@ -57,7 +57,7 @@ class LawKind(Kind):
             )
         try:
             document: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise LedgerError(
                 f"{path} cannot be read: {error}", f"write it again with controlwindow resume {directory}"
             ) from error

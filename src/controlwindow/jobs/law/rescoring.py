@@ -8,6 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from controlwindow.behaviors.files import safe_text
 from controlwindow.catalogue import PREFIX, organism_path
 from controlwindow.errors import LedgerError
 from controlwindow.jobs.law.columns import population_of, shared_columns
@@ -58,6 +59,10 @@ def rescored(document: Mapping[str, Any], models: Sequence[str] = (), *, today: 
     return scored_document(to_table(records), measured, {**kept, "history": history})
 
 
+_LARGEST = 1 << 30
+"""Most bytes of a law document; that of twelve models has 3 MB."""
+
+
 def rescore_file(path: Path, models: Sequence[str] = ()) -> dict[str, Any]:
     """`rescored` of a file.
 
@@ -65,8 +70,8 @@ def rescore_file(path: Path, models: Sequence[str] = ()) -> dict[str, Any]:
         LedgerError: The file cannot be read, or as `rescored`.
     """
     try:
-        document = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+        document = json.loads(safe_text(path, _LARGEST))
+    except (ValueError, RecursionError) as error:
         raise LedgerError(
             f"{path}: no law document can be read there ({error})", "name a file of `validate`"
         ) from error
