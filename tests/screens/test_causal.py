@@ -19,6 +19,7 @@ from controlwindow.models import Model, Neuron
 from controlwindow.runs.ledger import Ledger
 from controlwindow.screens import find_screen
 from controlwindow.screens.causal import Stage
+from controlwindow.screens.remainder import Remainder
 from small_behaviors import SEQUENCES, make_behavior
 
 
@@ -38,7 +39,13 @@ def answered(model: Model, cells: list[Cell], gain: Callable[[int, np.ndarray], 
         if isinstance(cell, TurnCell):
             results[cell] = [{"fall": pack_array(shift / 4), "rise": pack_array(3 * shift / 4)}]
         else:
-            results[cell] = [{"shift": pack_array(shift), "damage": pack_array(0 * shift[..., 0]), "length": 8}]
+            results[cell] = [
+                {
+                    "shift": pack_array(shift),
+                    "damage": pack_array(0 * shift[..., 0]),
+                    "length": 8,
+                }
+            ]
     return results
 
 
@@ -132,6 +139,26 @@ def test_the_stage_reached_ranks_above_the_score(
     names = planner.table()["neuron"].to_list()
     assert {"L2.N46", "L2.N47"} < set(names[:5])
     assert names[5] == "L2.N45" or "L2.N45" in names[:5]
+
+
+def test_the_last_places_go_in_turns_by_whole_answers_and_by_one_token(
+    llama: Model, behavior: Behavior, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages = (Stage(1, 0.45, 1.0, 0), Stage(1, 0.3, 1 / 8, 18, generic=1), Stage(1, 0.3, 1 / 100, 5, generic=1))
+    monkeypatch.setattr("controlwindow.screens.causal.STAGES", stages)
+    monkeypatch.setattr("controlwindow.screens.causal.draw_remainder", nobody_drawn)
+    planner = find_screen("causal")(llama, behavior, generic_pass(llama))
+    planner.update(answered(llama, list(planner.next_cells()), lambda layer, columns: 48 * layer + columns))
+    # By one token the best is L2.N47, by whole answers L2.N30.
+    for _ in range(2):
+        planner.update(answered(llama, list(planner.next_cells()), lambda layer, columns: -columns))
+    assert planner.table()["neuron"].to_list()[:8] == [
+        "L2.N30", "L2.N47", "L2.N31", "L2.N46", "L2.N32", "L2.N33", "L2.N34", "L2.N35"
+    ]  # fmt: skip
+
+
+def nobody_drawn(layers: np.ndarray, *_: object) -> Remainder:
+    return Remainder(np.array([], dtype=np.int64), np.ones(len(layers)))
 
 
 def test_the_larger_of_two_standardised_shifts_counts(llama: Model, behavior: Behavior) -> None:

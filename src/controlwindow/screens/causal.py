@@ -75,8 +75,9 @@ class Causal(Screen):
 
     Those that do best go on to prompts that no earlier stage has seen, and with the first narrowing a random draw of
     those left behind, whose probabilities are the column `inclusion`: from them it is estimated what the narrowing
-    loses. A neuron's score is that of its last stage (column `stage`), and whoever came further ranks above. The sign
-    is the better branch.
+    loses. A neuron's score is that of its last stage (column `stage`), and whoever came further ranks above. Into the
+    last stage and within it neurons are taken in turns by whole answers and by the one token. The sign is the better
+    branch.
     """
 
     name = "causal"
@@ -87,6 +88,7 @@ class Causal(Screen):
         count = len(self.model.neurons)
         self._stage = 0
         self._gain = np.full((count, 2), np.nan)
+        self._wide = np.full(count, np.nan)
         self._agreement = np.full((count, 2), np.nan)
         self._reached = np.zeros(count, dtype=np.int64)
         self._entered: NDArray[np.int64] = np.arange(count)
@@ -172,6 +174,7 @@ class Causal(Screen):
         heights = (means - middle) / spread
         larger = heights.argmax(0)[None]
         self._gain[self._entered] = heights.max(0)
+        self._wide[self._entered] = heights.max((0, 2))
         agreements = agreement(means, (entered**2).mean(-1))
         self._agreement[self._entered] = np.take_along_axis(agreements, larger, 0)[0]
 
@@ -192,9 +195,21 @@ class Causal(Screen):
         gains = self._gain.max(1)
         if self.control == "random" and self._stage == 1:
             gains = gains[self.matched()]
+        return np.sort(self._in_turns(gains)[:count])
+
+    def _in_turns(self, gains: Floats) -> NDArray[np.int64]:
+        """Who entered, best first: after whole answers in turns by those and by what one token said before.
+
+        Each judge misses what the other finds: whole answers a controller that changes ordinary text as well, one
+        token a controller whose effect grows with the answer.
+        """
+        ways = [gains[self._entered]]
+        wide = self._wide[self._entered]
+        if STAGES[self._stage - 1].generic and np.isfinite(wide).all():
+            ways.append(wide)
         # A gain that is not finite is an error of the table, which covers all or none; it must not decide here.
-        order = np.argsort(-np.nan_to_num(gains[self._entered], nan=-np.inf), kind="stable")
-        return np.sort(self._entered[order[:count]])
+        orders = [np.argsort(-np.nan_to_num(way, nan=-np.inf), kind="stable") for way in ways]
+        return np.asarray(self._entered[list(dict.fromkeys(np.stack(orders, 1).ravel().tolist()))])
 
     def _by_layer(self) -> dict[int, list[int]]:
         found: dict[int, list[int]] = {}
@@ -215,9 +230,11 @@ class Causal(Screen):
         return np.asarray(np.take_along_axis(self._agreement, self._gain.argmax(1)[:, None], 1)[:, 0])
 
     def order(self) -> Floats:
-        """The stage reached, then the score."""
+        """The stage reached, then the score; in the last stage in turns with what one token said."""
         within = np.argsort(np.argsort(self.scores(), kind="stable"), kind="stable")
-        return np.asarray(self._reached * len(within) + within, dtype=float)
+        last = self._in_turns(self._gain.max(1))
+        within[last] = len(last) - np.arange(len(last))
+        return np.asarray(self._reached * (len(within) + 1) + within, dtype=float)
 
     def extra(self) -> dict[str, pl.Series]:
         """The last stage of each neuron, from 1, and the probability with which it entered the second."""
