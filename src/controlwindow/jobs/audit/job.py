@@ -71,11 +71,11 @@ class Audit:
         self.behaviors = {behavior.name: behavior for behavior in behaviors}
         self.plan = plan
         self.ledger = ledger
-        first, last = ("undosed rollouts", "screens", "predicted ceilings"), ("windows", "reasons", "sampled check")
         # Predictions of all behaviors stand before the windows of any.
-        each = [f"{name}: {stage}" for stage in first for name in self.behaviors]
-        each += [f"{name}: {stage}" for name in self.behaviors for stage in last]
-        self.progress = numbered(progress, model.name, [f"{model.name}: probe passes", *each])
+        each = [f"{name}: {stage}" for stage in ("undosed rollouts", "screens") for name in self.behaviors]
+        each += [f"{model.name}: probe passes", *(f"{name}: predicted ceilings" for name in self.behaviors)]
+        each += [f"{name}: {stage}" for name in self.behaviors for stage in ("windows", "reasons", "sampled check")]
+        self.progress = numbered(progress, model.name, each)
 
     def records(self) -> list[tuple[str, str, Any]]:
         """What a new plan is written with."""
