@@ -12,6 +12,7 @@ from controlwindow.instruments import generic_pass
 from controlwindow.instruments.scoring import token_nll
 from controlwindow.measuring.detector import fit_detector
 from controlwindow.models import Model, Neuron, load_model
+from controlwindow.runs.ledger import Ledger
 from controlwindow.windows.search import RESOLUTION
 from cuts import cut_prompts
 
@@ -21,7 +22,7 @@ NEURON = Neuron(12, 345)
 TOML = """name = "small_list"
 languages = ["en"]
 horizons = [12]
-minimum_eligible = 6
+minimum_eligible = 8
 
 [oracles.target]
 type = "form"
@@ -71,7 +72,7 @@ def test_safetensors_of_the_same_weights_are_the_same_model(real: Model, tmp_pat
 
 
 def test_a_ceiling_lies_where_plain_generation_collapses(real: Model, tmp_path: Path) -> None:
-    cut_prompts("chat_list", {"find": 8, "select": 8, "evaluate": 8}, tmp_path / "small_list.jsonl")
+    cut_prompts("chat_list", {"find": 8, "select": 8, "evaluate": 16}, tmp_path / "small_list.jsonl")
     (tmp_path / "small_list.toml").write_text(TOML, "utf-8")
     behavior = load_behavior(tmp_path / "small_list.toml")
     result = cw.audit(real, behavior, tmp_path / "run", neurons=[NEURON], top=0, probe=False)
@@ -83,8 +84,10 @@ def test_a_ceiling_lies_where_plain_generation_collapses(real: Model, tmp_path: 
     generic = generic_pass(real)
     detector, _ = fit_detector(real, generic, 0)
     budgets = {NEURON: generic.budget(real, NEURON)}
-    prompts = [p.text for p in behavior.prompts("evaluate", "positive")]
-    ids = real.token_ids(prompts)
+    with Ledger(tmp_path / "run" / "ledger.sqlite") as ledger:
+        eligible = {name for cell in ledger.rollout_cells(behavior.name, str(NEURON)) for name in cell.prompts}
+    ids = real.token_ids([p.text for p in behavior.prompts("evaluate", "positive") if p.id in eligible])
+    assert len(ids) == window.n_eligible >= 8
     undosed = [plain_generation.generate(real, i, (), 12, {}).tokens for i in ids]
     curve = generic.curve(real, NEURON, 1)
 

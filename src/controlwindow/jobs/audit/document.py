@@ -12,9 +12,10 @@ from controlwindow.measuring.judgements import JUDGEMENTS, reply_counts
 from controlwindow.report.judged import corrected_shares, judge_uses, oracle_figures
 from controlwindow.report.pages.audit.document import ReportDocument, load_document
 from controlwindow.runs.ledger import Ledger
-from controlwindow.windows.calibration import shipped_calibration
+from controlwindow.windows.calibration import Calibration, shipped_calibration
 from controlwindow.windows.features import subject_of_layer
 from controlwindow.windows.layer_features import features_from_record
+from controlwindow.windows.likeness import unlike
 from controlwindow.windows.predictors import Predictor
 
 _SAMPLED_DOSES = 7
@@ -63,6 +64,7 @@ def report_document(ledger: Ledger) -> ReportDocument:
                 "names": list(first["values"]) if first else list(calibration.predictors),
                 "in_sample": bool(first and first["in_sample"]),
                 "committed_before_rollouts": _committed_first(ledger, predictions),
+                "unlike": _unlike(generic, calibration) if first and not first["in_sample"] else (),
             },
             "windows": [_window(window, ledger, results) for window in results.windows],
             "notes": notes,
@@ -112,6 +114,11 @@ def _coherence(record: Mapping[str, Any] | None) -> dict[str, Any]:
 def _field(value: Any, name: str, place: int) -> Any:
     # Named tuples become lists in JSON.
     return value[name] if isinstance(value, Mapping) else value[place]
+
+
+def _unlike(record: Mapping[str, Any] | None, calibration: Calibration) -> tuple[str, ...]:
+    layers = [] if record is None else record["layers"]
+    return unlike([features_from_record(layer) for layer in layers if "entropy" in layer], calibration)
 
 
 def _generic(record: Mapping[str, Any] | None, predictor: Predictor | None) -> dict[str, Any]:

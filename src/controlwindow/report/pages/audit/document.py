@@ -118,12 +118,13 @@ class BehaviorSummary(Part):
 
 
 class Predictions(Part):
-    """The ceiling predictors: which one is the default, and whether it was fitted on this very model."""
+    """The ceiling predictors: the default, whether it was fitted on this very model, and in what it is unlike those."""
 
     default: str
     names: tuple[str, ...]
     in_sample: bool
     committed_before_rollouts: bool
+    unlike: tuple[str, ...] = ()
 
 
 class DoseRow(Part):

@@ -18,6 +18,7 @@ from controlwindow.report.pages.audit.summary import (
     headline,
     predictor_errors,
     tested_neurons,
+    unlike_sentences,
     windows_of,
 )
 from controlwindow.runs.provenance import Made
@@ -73,6 +74,7 @@ def render_page(document: ReportDocument, made: Made = ()) -> Page:
         document=document,
         behaviors=views,
         errors=predictor_errors(document),
+        unlike=unlike_sentences(document.predictions),
         ceilings=draw("predicted-ceilings", checks.ceilings(document), "Measured against predicted ceilings."),
         generic=draw(
             "generic-pass",

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from controlwindow.report.pages.audit.coverage import OpenRate, ScreenKnown, known_sentence
-from controlwindow.report.pages.audit.document import BehaviorSummary, ReportDocument, WindowResult
+from controlwindow.report.pages.audit.document import BehaviorSummary, Predictions, ReportDocument, WindowResult
 from controlwindow.report.wording import (
     REASONS,
     branch_sign,
@@ -195,3 +195,13 @@ def _percent(part: int, whole: int) -> str:
         return "–"
     share = 100 * part / whole
     return f"{share:.0f} %" if share >= 10 or share == 0 else f"{share:.2g} %"
+
+
+def unlike_sentences(predictions: Predictions) -> tuple[str, ...]:
+    """What to think of predicted ceilings where the model is unlike those they were fitted on; else nothing."""
+    if not predictions.unlike:
+        return ()
+    return (
+        "This model is unlike those that predictions were fitted on: "
+        f"{'; '.join(predictions.unlike)}. Predicted ceilings may be far off; measured ones stand.",
+    )

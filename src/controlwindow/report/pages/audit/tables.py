@@ -10,7 +10,7 @@ from rich.text import Text
 
 from controlwindow.report.judging import corrected_sentence, judging_sentences
 from controlwindow.report.pages.audit.document import ReportDocument, WindowResult
-from controlwindow.report.pages.audit.summary import coverage_sentences, headline, windows_of
+from controlwindow.report.pages.audit.summary import coverage_sentences, headline, unlike_sentences, windows_of
 from controlwindow.report.palette import VERDICTS, verdict_class
 from controlwindow.report.terminal import Fitting
 from controlwindow.report.wording import (
@@ -109,7 +109,7 @@ def _threshold(value: float | None, bounds: tuple[float | None, float | None] | 
 
 def headline_lines(document: ReportDocument) -> tuple[Text, ...]:
     """One line for each behavior and one for each open window (the first three)."""
-    lines = []
+    lines = [Text(sentence, style="yellow") for sentence in unlike_sentences(document.predictions)]
     for behavior in document.behaviors:
         words = headline(windows_of(document, behavior.name), document.coverage.screen_known)
         lines.append(Text.assemble((visible(behavior.name), "bold"), ": ", words.sentence))
