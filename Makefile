@@ -29,7 +29,7 @@ test: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist loadgroup
 
 # Kills, damaged files and hostile ones, many of each; the figures go to docs/results/torture.json. KILLS=0 leaves a part out;
 # GO_ON=--go-on goes on with a run that was cut off.
@@ -44,7 +44,7 @@ torture: $(STAMP)
 
 # What touches Transformers, on the lowest version that pyproject.toml allows.
 test-lowest: $(LOWEST_STAMP)
-	$(LOWEST)/bin/pytest -n 2 tests/models tests/instruments
+	$(LOWEST)/bin/pytest -n 2 --dist loadgroup tests/models tests/instruments
 
 # Each peer gets an environment of its own under benchmarks/.environments; for options: .venv/bin/python -m benchmarks --help
 benchmark: $(STAMP)

@@ -63,3 +63,20 @@ def untouched() -> Iterator[list[Model]]:
     yield watched
     for model in watched:
         assert tiny_models.hook_count(model) == 0
+
+
+_DEAR = frozenset({"run_directory", "live_run", "probed"})
+"""Fixtures of the whole session that take seconds to make."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep tests that share something dear in one worker, so that it is made once (`--dist loadgroup`)."""
+    for item in items:
+        manager = item.session._fixturemanager
+        names = list(getattr(item, "fixturenames", ()))
+        dear = sorted(_DEAR.intersection(names))
+        found = [manager.getfixturedefs(name, item) for name in names]
+        if dear:
+            item.add_marker(pytest.mark.xdist_group(dear[0]))
+        elif any(defined and defined[-1].scope == "module" for defined in found):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
