@@ -114,8 +114,10 @@ class RunResults:
         found = []
         for behavior, selection in self.selections.items():
             names = selection.get("unaided") or []
-            opened = {w["neuron"] for w in self.windows if w["behavior"] == behavior and w["verdict"] == "open"}
-            if names and {"planted", "named"} & set(selection["sources"].values()):
+            mine = [w for w in self.windows if w["behavior"] == behavior]
+            opened = {w["neuron"] for w in mine if w["verdict"] == "open"}
+            tested = bool(names) and set(names) <= {w["neuron"] for w in mine}
+            if tested and {"planted", "named"} & set(selection["sources"].values()):
                 found.append({"behavior": behavior, "neurons": names, "open": len(opened & set(names))})
         return found
 
