@@ -17,7 +17,12 @@ from forging import forge
 def assert_one_clear_error(outcome, *words: str) -> None:
     assert outcome.code == 2
     assert outcome.out == ""
-    assert outcome.err.startswith("error: ")
+    # An audit that could be planned has said how long it will take.
+    said = outcome.err.splitlines()
+    assert said[0].startswith("error: ") or (
+        said[0].startswith("about ") and said[1].startswith(("error: ", "run dir"))
+    )
+    assert outcome.err.count("error: ") == 1
     assert "hint: " in outcome.err
     assert "Traceback" not in outcome.err
     for word in words:

@@ -43,6 +43,7 @@ from controlwindow.models import Neuron
 from controlwindow.models.vectors import read_vector
 from controlwindow.report.charts import draw_atlas, draw_screen
 from controlwindow.report.terminal import plain_table
+from controlwindow.runs.kinds import LEDGER_NAME
 from controlwindow.screens import DEFAULT_SCREEN, Coverage, find_screen
 from controlwindow.windows.atlas import predict_ceilings
 
@@ -115,10 +116,9 @@ def audit(
     prompts = None if generic is None else read_lines(generic, "prompts")
     seconds = None if budget is None else parse_duration(budget)
     directory = out if out is not None else Path("runs") / datetime.now().strftime("%Y-%m-%d-%H%M%S")
-    if not estimate:
-        say_directory(directory, asked=out is not None)
     loaded = model.open()
     if vectors:
+        say_directory(directory, asked=out is not None)
         with TerminalProgress() as progress:
             audit_vectors(
                 loaded, behaviors, vectors, directory, seed=seed, include_neurons=include_neurons, progress=progress
@@ -129,7 +129,8 @@ def audit(
         loaded,
         behaviors,
         budget=seconds,
-        estimate=True,
+        # What was begun is gone on with, and nobody need be told again.
+        estimate=estimate or not (directory / LEDGER_NAME).exists(),
         neurons=neuron or [],
         screen=screen,
         top=top,
@@ -141,11 +142,12 @@ def audit(
         include_neurons=include_neurons,
         remote_judge=remote_judge,
     )
-    assert planned.estimate is not None
-    if estimate:
-        show_estimate(planned.estimate, planned.plan.given_up, as_json)
-        return
-    messages().print(Text(say_estimate(planned.estimate, planned.plan.given_up), style="dim"), soft_wrap=True)
+    if planned.estimate is not None:
+        if estimate:
+            show_estimate(planned.estimate, planned.plan.given_up, as_json)
+            return
+        messages().print(Text(say_estimate(planned.estimate, planned.plan.given_up), style="dim"), soft_wrap=True)
+    say_directory(directory, asked=out is not None)
     with TerminalProgress() as progress:
         carry_out(loaded, planned, directory, progress)
     show_run(directory, as_json, include_neurons)

@@ -90,7 +90,7 @@ def is_thinned(model: Model) -> bool:
     """Whether probes of a model are thinned: every other position is read, and every direction meets half the answers.
 
     Beyond a vocabulary of 2¹⁵ they are. Measured on SmolLM2-135M, layers 2 to 28: the dose of a level moves by up to
-    5 % and 1.5 % in the mean, at most 0.02 in c, where single directions lie 10 % apart (docs/performance.md).
+    5 % and 1.7 % in the mean, at most 0.02 in c, where single directions lie 10 % apart (docs/real.md).
     """
     return model.embeddings >= _LARGE_VOCABULARY
 
