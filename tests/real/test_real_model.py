@@ -7,10 +7,9 @@ from pathlib import Path
 import controlwindow as cw
 import plain_generation
 from controlwindow.behaviors import load_behavior
-from controlwindow.behaviors.coherence import ScoredText
+from controlwindow.behaviors.coherence import CoherenceDetector, ScoredText
 from controlwindow.instruments import generic_pass
 from controlwindow.instruments.scoring import token_nll
-from controlwindow.measuring.detector import fit_detector
 from controlwindow.models import Model, Neuron, load_model
 from controlwindow.runs.ledger import Ledger
 from controlwindow.windows.search import RESOLUTION
@@ -77,15 +76,16 @@ def test_a_ceiling_lies_where_plain_generation_collapses(real: Model, tmp_path: 
     behavior = load_behavior(tmp_path / "small_list.toml")
     result = cw.audit(real, behavior, tmp_path / "run", neurons=[NEURON], top=0, probe=False)
     window = next(w for w in result.windows if w.branch == 1)
-    assert window.ceiling.value is not None
+    assert window.ceiling is not None
     ledgers = sorted(path.name for path in (tmp_path / "run").iterdir())
     assert {"ledger.sqlite", "report.html", "manifest.json"} <= set(ledgers)
 
     generic = generic_pass(real)
-    detector, _ = fit_detector(real, generic, 0)
     budgets = {NEURON: generic.budget(real, NEURON)}
     with Ledger(tmp_path / "run" / "ledger.sqlite") as ledger:
+        noted = ledger.find("coherence", "detector")
         eligible = {name for cell in ledger.rollout_cells(behavior.name, str(NEURON)) for name in cell.prompts}
+    detector = CoherenceDetector(**noted["detector"])
     ids = real.token_ids([p.text for p in behavior.prompts("evaluate", "positive") if p.id in eligible])
     assert len(ids) == window.n_eligible >= 8
     undosed = [plain_generation.generate(real, i, (), 12, {}).tokens for i in ids]
@@ -106,6 +106,6 @@ def test_a_ceiling_lies_where_plain_generation_collapses(real: Model, tmp_path: 
         return sum(found) / len(found)
 
     step = 2 * RESOLUTION
-    assert collapsed(window.ceiling.value - step) < 0.75
-    assert collapsed(min(window.ceiling.value + step, 0.97)) >= 0.5
+    assert collapsed(window.ceiling - step) < 0.75
+    assert collapsed(min(window.ceiling + step, 0.97)) >= 0.5
     assert collapsed(max(curve.cosine, 0.0) + 0.05) < 0.5
