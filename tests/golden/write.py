@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -19,7 +20,9 @@ def main() -> None:
                 continue
             out = Path(folder) / kind
             command = [sys.executable, "-m", "controlwindow", *words, "--out", str(out), "--json"]
-            done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+            # As in the tests: what an earlier run left on disk is not looked at.
+            environment = {**os.environ, "CONTROLWINDOW_CACHE": "off"}
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment)
             found = pinned(json.loads(done.stdout), list(out.rglob("ledger.sqlite")))
             (GOLDEN / f"{kind}.json").write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", "utf-8")
 
