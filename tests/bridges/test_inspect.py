@@ -87,10 +87,13 @@ def test_report_draws_the_logs_through_trigger_and_ceiling(
 ) -> None:
     folder = str(Path(logs[0].location.removeprefix("file://")).parent)
     monkeypatch.setattr(sys, "argv", ["controlwindow", "report", str(audited), "--evals", folder, "--json"])
-    main()
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 0
     found = json.loads(capsys.readouterr().out)
     (window,) = found["capability"]["windows"]
     assert (window["neuron"], window["verdict"]) == (LANGUAGE, "open")
+    assert {score["task"] for score in window["scores"]} == {"language"}
     switched = [score for score in window["scores"] if score["score"] == "switched"]
     assert [score["c"] for score in switched] == pytest.approx([None, window["trigger"], window["ceiling"]], abs=1e-5)
     assert [score["tax"] for score in switched] == pytest.approx([-score["value"] for score in switched])

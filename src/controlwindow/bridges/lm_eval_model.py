@@ -1,7 +1,7 @@
 """A dosed model as a model of lm-eval: `DosedLM` in Python, or `python -m controlwindow.bridges.lm_eval_model`.
 
 It is lm-eval's own model of Transformers, whose every pass runs under `dosed`; so batching, log-likelihoods and
-generation are lm-eval's, and greedy answers are those of `rollout`.
+generation are lm-eval's; greedy answers are those of `rollout`, unless the checkpoint's generation settings say more.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import torch
 from lm_eval.api.registry import model_registry
 from lm_eval.models.huggingface import HFLM
 
@@ -76,7 +78,7 @@ class DosedLM(HFLM):  # type: ignore[misc]
             if isinstance(pretrained, Model)
             else load_model(
                 pretrained,
-                device=device or "auto",
+                device="auto" if device is None or _is_default(device) else device,
                 dtype=None if dtype == "auto" else dtype,
                 adapter=None if adapter is None else Path(adapter),
             )
@@ -88,7 +90,8 @@ class DosedLM(HFLM):  # type: ignore[misc]
         )
         super().__init__(
             pretrained=loaded.hf_model,
-            tokenizer=loaded.tokenizer,
+            # lm-eval sets padding on it, and the model in hand comes back as it was.
+            tokenizer=deepcopy(loaded.tokenizer),
             batch_size=batch_size,
             max_batch_size=max_batch_size,
             max_length=max_length or loaded.context,
@@ -102,9 +105,11 @@ class DosedLM(HFLM):  # type: ignore[misc]
         with self._dosed():
             return super()._model_call(*args, **kwargs)
 
-    def _model_generate(self, *args: Any, **kwargs: Any) -> Any:
+    def _model_generate(self, context: Any, max_length: int, *args: Any, **kwargs: Any) -> Any:
+        # A checkpoint's own max_new_tokens would go before lm-eval's max_length.
+        kwargs.setdefault("max_new_tokens", max_length - context.shape[1])
         with self._dosed():
-            return super()._model_generate(*args, **kwargs)
+            return super()._model_generate(context, max_length, *args, **kwargs)
 
     def apply_chat_template(self, chat_history: Sequence[Mapping[str, str]], add_generation_prompt: bool = True) -> str:
         """A conversation as the model is given it everywhere else in this package.
@@ -126,6 +131,11 @@ class DosedLM(HFLM):  # type: ignore[misc]
             "model_num_parameters": sum(p.numel() for p in self.controlwindow.hf_model.parameters()),
             "controlwindow": self.setting.to_json(),
         }
+
+
+def _is_default(device: str) -> bool:
+    """Whether a device is what lm-eval's command line says where nobody said anything, and there is none."""
+    return device in ("cuda", "cuda:0") and not torch.cuda.is_available()
 
 
 if NAME not in model_registry:

@@ -31,6 +31,7 @@ def behavior(behavior: str, horizon: int | None = None, remote_judge: bool = Fal
         ]
         samples.append(Sample(input=turns[0] if len(turns) == 1 else messages, id=prompt.id))
     return Task(
+        name=loaded.name,
         dataset=MemoryDataset(samples, name=loaded.name),
         solver=generate(),
         scorer=outcomes(behavior, length, remote_judge),
