@@ -6,10 +6,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 LOWEST := .venv-lowest
 LOWEST_STAMP := $(LOWEST)/.installed
+BRIDGES := .venv-bridges
+BRIDGES_STAMP := $(BRIDGES)/.installed
 
 REAL := .real/smollm2-135m-instruct.gguf
 
-.PHONY: audit audit-real test test-real torture test-lowest format benchmark clean
+.PHONY: audit audit-real test test-real torture test-lowest test-bridges format benchmark clean
 
 audit: $(STAMP)
 	$(BIN)/controlwindow audit organism:switch
@@ -46,6 +48,10 @@ torture: $(STAMP)
 test-lowest: $(LOWEST_STAMP)
 	$(LOWEST)/bin/pytest -n 2 --dist loadgroup tests/models tests/instruments
 
+# What runs inside Inspect AI and lm-eval; they bring some sixty packages, so `make test` does without them.
+test-bridges: $(BRIDGES_STAMP)
+	$(BRIDGES)/bin/pytest -n 2 tests/bridges
+
 # Each peer gets an environment of its own under benchmarks/.environments; for options: .venv/bin/python -m benchmarks --help
 benchmark: $(STAMP)
 	$(BIN)/python -m benchmarks
@@ -68,5 +74,11 @@ $(LOWEST_STAMP): pyproject.toml constraints-lowest.txt
 	$(LOWEST)/bin/python -m pip install --quiet --constraint constraints-lowest.txt --editable '.[dev]'
 	@touch $(LOWEST_STAMP)
 
+$(BRIDGES_STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(BRIDGES)
+	$(BRIDGES)/bin/python -m pip install --quiet --upgrade pip
+	$(BRIDGES)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,inspect,lm-eval]'
+	@touch $(BRIDGES_STAMP)
+
 clean:
-	rm -rf $(VENV) $(LOWEST) build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(LOWEST) $(BRIDGES) build dist .mypy_cache .ruff_cache .pytest_cache

@@ -102,6 +102,9 @@ def file_name(place: str) -> str:
         >>> file_name("/home/me/models/mine"), file_name("owner/name"), file_name("organism:switch")
         ('mine', 'owner/name', 'organism:switch')
     """
+    if place.startswith("@"):
+        # A list of neurons is named by its file.
+        return f"@{file_name(place[1:])}"
     path = place.replace("\\", "/")
     is_path = path.startswith(("/", "./", "../", "~")) or path[1:3] == ":/"
     return (PurePosixPath(path).name or WITHHELD) if is_path else place

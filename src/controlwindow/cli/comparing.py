@@ -18,11 +18,11 @@ from controlwindow.cli.options import (
     RemoteJudgeOption,
     SeedOption,
     opens_model,
+    read_named,
 )
 from controlwindow.cli.progress import TerminalProgress
 from controlwindow.jobs.compare.call import compare_interventions
 from controlwindow.jobs.compare.plan import LEVELS, check_request
-from controlwindow.models import Neuron
 from controlwindow.report.pages.compare.page import comparison_terminal
 
 
@@ -65,8 +65,7 @@ def compare(
     """
     wanted = load_to_run(behavior, remote_judge=remote_judge)
     methods, levels = tuple(method or METHODS), tuple(level or LEVELS)
-    for name in neuron or []:
-        Neuron.parse(name)
+    neuron = None if neuron is None else read_named(neuron)
     if neuron or not model.name.startswith("organism:"):
         # What cannot be compared is refused before a model is loaded.
         check_request(neuron or (), methods, levels)

@@ -10,13 +10,12 @@ import typer
 from rich.text import Text
 
 from controlwindow.cli.display import messages, output
-from controlwindow.cli.options import DEFAULT_MODEL, ModelSource, opens_model
+from controlwindow.cli.options import DEFAULT_MODEL, ModelSource, opens_model, read_named
 from controlwindow.cli.progress import TerminalProgress
 from controlwindow.errors import UsageError
 from controlwindow.live.serving import require_server, serve
 from controlwindow.live.studio import Studio
 from controlwindow.live.subjects import is_run, subject_of_model, subject_of_run
-from controlwindow.models import Neuron
 
 
 def add_to(app: typer.Typer) -> None:
@@ -45,8 +44,7 @@ def live(
     The link it prints holds a token; only who has the link can use the page. Stop it with Ctrl-C.
     """
     require_server()
-    for name in neuron or []:
-        Neuron.parse(name)
+    neuron = read_named(neuron)
     with TerminalProgress() as progress:
         if is_run(model.name):
             if behavior or neuron:

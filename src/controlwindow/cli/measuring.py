@@ -29,6 +29,7 @@ from controlwindow.cli.options import (
     SeedOption,
     opens_model,
     read_lines,
+    read_named,
 )
 from controlwindow.cli.progress import TerminalProgress
 from controlwindow.cli.runs import show_run
@@ -39,7 +40,6 @@ from controlwindow.jobs.audit.call import audit_plan, carry_out
 from controlwindow.jobs.screen.call import detection as detect
 from controlwindow.jobs.screen.call import run_screen
 from controlwindow.jobs.vectors.call import audit_vectors
-from controlwindow.models import Neuron
 from controlwindow.models.vectors import read_vector
 from controlwindow.report.charts import draw_atlas, draw_screen
 from controlwindow.report.terminal import plain_table
@@ -50,7 +50,7 @@ from controlwindow.windows.atlas import predict_ceilings
 _NOTES = 12
 """Most notes of a screen that are printed."""
 
-_NEURON_HELP = "A neuron to test, as in L3.N7; may be given several times."
+_NEURON_HELP = "A neuron to test, as in L3.N7, or @FILE with a list of them; may be given several times."
 
 
 def add_to(app: typer.Typer) -> None:
@@ -111,8 +111,7 @@ def audit(
         wanted = load_to_run(name, remote_judge=remote_judge)
         if top and not vectors:
             chosen.check(wanted)
-    for name in neuron or []:
-        Neuron.parse(name)
+    named = read_named(neuron)
     prompts = None if generic is None else read_lines(generic, "prompts")
     seconds = None if budget is None else parse_duration(budget)
     directory = out if out is not None else Path("runs") / datetime.now().strftime("%Y-%m-%d-%H%M%S")
@@ -131,7 +130,7 @@ def audit(
         budget=seconds,
         # What was begun is gone on with, and nobody need be told again.
         estimate=estimate or not (directory / LEDGER_NAME).exists(),
-        neurons=neuron or [],
+        neurons=named,
         screen=screen,
         top=top,
         probe=not no_probe,
@@ -167,7 +166,7 @@ def _default_behaviors(model: str) -> list[str]:
 def window(
     model: ModelSource,
     behavior: BehaviorOption,
-    neuron: Annotated[str, typer.Option("--neuron", "-n", help="The neuron, as in L3.N7.")],
+    neuron: Annotated[str, typer.Option("--neuron", "-n", help="The neuron, as in L3.N7, or @FILE with several.")],
     out: Annotated[Path | None, typer.Option(help="Keep ledger and report in this run directory.")] = None,
     seed: SeedOption = 0,
     remote_judge: RemoteJudgeOption = False,
@@ -175,7 +174,7 @@ def window(
 ) -> None:
     """Measure one neuron's window on both branches."""
     load_to_run(behavior, remote_judge=remote_judge)
-    Neuron.parse(neuron)
+    named = read_named([neuron])
     say_directory(out)
     loaded = model.open()
     with TerminalProgress() as progress:
@@ -183,7 +182,7 @@ def window(
             loaded,
             behavior,
             out,
-            neurons=[neuron],
+            neurons=named,
             top=0,
             planted=False,
             seed=seed,
@@ -299,14 +298,13 @@ def atlas(
     as_json: JsonOption = False,
 ) -> None:
     """Predict the ceiling of every FFN neuron on both branches, without a rollout of any of them."""
-    for name in neuron or []:
-        Neuron.parse(name)
+    named = None if neuron is None else read_named(neuron)
     prompts = None if generic_prompts is None else read_lines(generic_prompts, "prompts")
     loaded = model.open()
     passes = "generic and probe passes" if probe else "generic pass and weights"
     with TerminalProgress() as progress, progress.stage(passes) as stage:
         generic = generic_pass(loaded, prompts, generic_length)
-        table = predict_ceilings(loaded, neuron, probe=probe, generic=generic, progress=stage.update)
+        table = predict_ceilings(loaded, named, probe=probe, generic=generic, progress=stage.update)
     if figure is not None:
         draw_atlas(table, figure, f"{loaded.name}, {table['predictor'][0]} predictor")
     if as_json:

@@ -13,7 +13,8 @@ import typer
 from controlwindow.behaviors.files import safe_text
 from controlwindow.cli.threads import use_threads
 from controlwindow.errors import UsageError
-from controlwindow.models import Model, load_model
+from controlwindow.models import Model, Neuron, load_model
+from controlwindow.models.neuron_files import named_neurons
 
 DEFAULT_MODEL = "organism:switch"
 
@@ -134,6 +135,15 @@ def opens_model(
         return wrapped
 
     return decorate
+
+
+def read_named(given: list[str] | None) -> list[str]:
+    """Names of neurons as a command is given them, with those of a file in the place of its `@FILE`.
+
+    Raises:
+        NeuronError: A name is malformed, or a file of neurons cannot be read.
+    """
+    return [str(Neuron.parse(name)) for name in named_neurons(given or ())]
 
 
 def read_lines(path: Path, what: str) -> list[str]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.text import Text
 
 from controlwindow import api
+from controlwindow.bridges.drawing import draw_capability, require_inspect
 from controlwindow.cli.display import messages, output, print_json, show_result
 from controlwindow.cli.options import CompletionsOption, JsonOption, NeuronsOption, RunArgument
 from controlwindow.cli.progress import TerminalProgress
+from controlwindow.report.pages.capability.figures import capability_tables
 from controlwindow.runs.kinds import Shown, kind_of
 from controlwindow.runs.provenance import UNVERIFIED, work_in
 
@@ -31,15 +34,34 @@ def report(
     run: RunArgument,
     include_completions: CompletionsOption = False,
     include_neurons: NeuronsOption = False,
+    evals: Annotated[
+        list[Path] | None,
+        typer.Option("--evals", help="A log of Inspect, or a folder of them: drawn along an audit's windows."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw the page and figures of a run again, from its ledger."""
+    """Draw the page and figures of a run again, from its ledger.
+
+    With --evals also what tasks of Inspect score along the windows, into capability/ beside the page.
+    """
+    if evals:
+        require_inspect()
     path = api.draw_report(run, include_completions=include_completions, include_neurons=include_neurons)
     if as_json:
         figures = sorted(str(figure) for figure in (run / "figures").glob("*.svg"))
-        print_json({"report": str(path), "figures": figures})
+        found: dict[str, object] = {"report": str(path), "figures": figures}
+        if evals:
+            document, drawn = draw_capability(run, evals, include_neurons=include_neurons)
+            found |= {"capability": document.to_json(), "capability_figures": list(map(str, drawn))}
+        print_json(found)
         return
     output().print(Text(str(path)), soft_wrap=True)
+    if evals:
+        document, drawn = draw_capability(run, evals, include_neurons=include_neurons)
+        for line in capability_tables(document):
+            output().print(line)
+        for one in drawn:
+            output().print(Text(str(one)), soft_wrap=True)
 
 
 def resume(run: RunArgument, as_json: JsonOption = False) -> None:

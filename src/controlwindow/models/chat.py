@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from logging import getLogger
 from typing import Any
@@ -219,6 +219,46 @@ def prompt_token_ids(tokenizer: Any, chat: ChatFormat, prompts: Sequence[str]) -
     return encoded
 
 
+def message_token_ids(
+    tokenizer: Any, chat: ChatFormat, conversations: Sequence[Sequence[Mapping[str, str]]]
+) -> list[list[int]]:
+    """Token ids of conversations that bring messages and roles of their own, as other tools give them.
+
+    Where a conversation has no system message, the model's own stands before it. Without a chat template the messages
+    follow each other, an empty line between them.
+
+    Args:
+        tokenizer: The tokenizer.
+        chat: How prompts are wrapped.
+        conversations: Messages with `role` and `content`.
+
+    Raises:
+        ModelError: A message holds a control token, or the template refuses or drops one, or goes beyond its limits.
+        UsageError: A conversation does not end with what is to be answered.
+    """
+    texts = [message_text(tokenizer, chat, messages) for messages in conversations]
+    with foreign_errors("the tokenizer cannot read the prompts", "check that the tokenizer belongs to the model"):
+        options = {} if chat.text is None else {"add_special_tokens": False}
+        return [[int(token) for token in ids] for ids in tokenizer(texts, **options)["input_ids"]] if texts else []
+
+
+def message_text(tokenizer: Any, chat: ChatFormat, given: Sequence[Mapping[str, str]]) -> str:
+    """The text that a conversation of messages with roles becomes; as `message_token_ids`."""
+    messages = [{"role": str(message["role"]), "content": message["content"]} for message in given]
+    if not messages or messages[-1]["role"] == "assistant":
+        raise UsageError(
+            "a conversation ends with the assistant's message, and there is nothing to answer",
+            "end it with the user's; answers that are begun for the model are not supported",
+        )
+    if chat.system_prompt is not None and messages[0]["role"] != "system":
+        messages.insert(0, {"role": "system", "content": chat.system_prompt})
+    for message in messages:
+        _check_prompt(chat, message["content"])
+    if chat.text is None:
+        return "\n\n".join(message["content"] for message in messages)
+    return _whole(_of_messages(tokenizer, chat, [messages]))[0]
+
+
 def _check_prompt(chat: ChatFormat, prompt: str) -> None:
     if not isinstance(prompt, str):
         raise UsageError(
@@ -261,7 +301,11 @@ def _check_prompt(chat: ChatFormat, prompt: str) -> None:
 
 def _rendered(tokenizer: Any, chat: ChatFormat, prompts: Sequence[str], *, thinking: bool = False) -> list[str]:
     """The text of each prompt as the model is given it; every message is found in it again."""
-    renderings = _renderings(tokenizer, chat, prompts, thinking=thinking)
+    return _whole(_renderings(tokenizer, chat, prompts, thinking=thinking))
+
+
+def _whole(renderings: Sequence[tuple[list[dict[str, str]], str]]) -> list[str]:
+    """The renderings of conversations, from which no message is missing."""
     for messages, text in renderings:
         lost = _left_out(messages, text)
         if lost is not None:
@@ -279,13 +323,20 @@ def _renderings(
     tokenizer: Any, chat: ChatFormat, prompts: Sequence[str], *, thinking: bool = False
 ) -> list[tuple[list[dict[str, str]], str]]:
     """The messages of each prompt, and what the template makes of them."""
-    assert chat.text is not None
     conversations = []
     for prompt in prompts:
         messages = messages_of(prompt)
         if chat.system_prompt is not None:
             messages.insert(0, {"role": "system", "content": chat.system_prompt})
         conversations.append(messages)
+    return _of_messages(tokenizer, chat, conversations, thinking=thinking)
+
+
+def _of_messages(
+    tokenizer: Any, chat: ChatFormat, conversations: Sequence[list[dict[str, str]]], *, thinking: bool = False
+) -> list[tuple[list[dict[str, str]], str]]:
+    """What the template makes of each conversation, beside it."""
+    assert chat.text is not None
     given: list[list[dict[str, Any]]] = [list(messages) for messages in conversations]
     if chat.parts:
         given = [[{**m, "content": [{"type": "text", "text": m["content"]}]} for m in c] for c in conversations]

@@ -20,7 +20,7 @@ from controlwindow.instruments.generic import GenericPass, generic_pass
 from controlwindow.models import Model, Neuron
 from controlwindow.models.directions import write_norms
 from controlwindow.models.model import require_model
-from controlwindow.models.neuron import as_list
+from controlwindow.models.neuron_files import named_neurons
 from controlwindow.windows.calibration import Calibration, shipped_calibration
 from controlwindow.windows.features import Tier, neuron_features, opposite_features
 from controlwindow.windows.layer_features import LayerFeatures, layer_features
@@ -65,7 +65,7 @@ def predict_ceilings(
     """
     require_model(model)
     generic = generic_pass(model) if generic is None else generic
-    named = None if neurons is None else [model.require(neuron) for neuron in as_list(neurons)]
+    named = None if neurons is None else [model.require(neuron) for neuron in named_neurons(neurons)]
     features = layer_features(
         model,
         generic,

@@ -10,7 +10,7 @@ from pydantic import Field
 from controlwindow.behaviors import Behavior
 from controlwindow.errors import UsageError
 from controlwindow.models import Model, Neuron
-from controlwindow.models.neuron import as_list
+from controlwindow.models.neuron_files import named_neurons
 from controlwindow.runs.plan import BehaviorReference, ModelPlan, model_head
 from controlwindow.runs.session import CHUNK_ROWS
 from controlwindow.screens import DEFAULT_SCREEN
@@ -128,7 +128,7 @@ def plan_audit(
         remote_judge: As `AuditPlan`.
 
     Raises:
-        NeuronError: A named neuron is malformed or lies outside the model.
+        NeuronError: A named neuron is malformed or lies outside the model, or a file of them cannot be read.
         UsageError: Neurons are named for a behavior that is not audited.
     """
     by_behavior = neurons if isinstance(neurons, Mapping) else {}
@@ -144,9 +144,11 @@ def plan_audit(
             BehaviorReference(name=behavior.name, source=given, fingerprint=behavior.fingerprint)
             for given, behavior in behaviors
         ),
-        neurons=() if isinstance(neurons, Mapping) else tuple(str(model.require(n)) for n in as_list(neurons)),
+        neurons=() if isinstance(neurons, Mapping) else tuple(str(model.require(n)) for n in named_neurons(neurons)),
         neurons_of={
-            name: tuple(str(model.require(n)) for n in as_list(given)) for name, given in by_behavior.items() if given
+            name: tuple(str(model.require(n)) for n in named_neurons(given))
+            for name, given in by_behavior.items()
+            if given
         },
         screen=screen,
         more_screens=tuple(more_screens),

@@ -14,7 +14,7 @@ from controlwindow.jobs.compare.kind import ComparisonKind
 from controlwindow.jobs.compare.plan import LEVELS, check_request, plan_comparison
 from controlwindow.models import Model, Neuron
 from controlwindow.models.model import require_model
-from controlwindow.models.neuron import as_list
+from controlwindow.models.neuron_files import named_neurons
 from controlwindow.runs.kinds import run_ledger
 from controlwindow.runs.progress import Progress, Silent
 
@@ -65,7 +65,7 @@ def compare_interventions(
     """
     require_model(model)
     loaded = load_to_run(behavior, remote_judge=remote_judge)
-    chosen = planted_neurons(model, loaded.name) if neurons is None else as_list(neurons)
+    chosen = planted_neurons(model, loaded.name) if neurons is None else named_neurons(neurons)
     request = check_request([str(model.require(neuron)) for neuron in chosen], methods, levels)
     plan = plan_comparison(
         model,

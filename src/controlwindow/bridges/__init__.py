@@ -1,0 +1,1 @@
+"""Other people's tools on a dosed model: Inspect AI and lm-eval, imported when such a tool is used."""

@@ -1,0 +1,1 @@
+"""What a dose costs elsewhere: scores of other tasks along a window."""
