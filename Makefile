@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 LOWEST := .venv-lowest
 LOWEST_STAMP := $(LOWEST)/.installed
 
-.PHONY: audit test torture test-lowest format benchmark clean
+.PHONY: audit test docs wheel torture test-lowest format benchmark clean
 
 audit: $(STAMP)
 	$(BIN)/controlwindow audit organism:switch
@@ -17,6 +17,14 @@ test: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2
+
+# The guide as a site to read from a folder: site/index.html. The tests build it too.
+docs: $(STAMP)
+	$(BIN)/mkdocs build --strict
+
+# The wheel and the source archive of a release, checked and tried in an empty environment.
+wheel:
+	PYTHON=$(PYTHON) .ci/wheel
 
 # Kills, damaged files and hostile ones, many of each; the figures go to docs/results/torture.json. KILLS=0 leaves a part out;
 # GO_ON=--go-on goes on with a run that was cut off.
@@ -55,4 +63,4 @@ $(LOWEST_STAMP): pyproject.toml constraints-lowest.txt
 	@touch $(LOWEST_STAMP)
 
 clean:
-	rm -rf $(VENV) $(LOWEST) build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(LOWEST) build dist site .mypy_cache .ruff_cache .pytest_cache

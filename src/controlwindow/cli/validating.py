@@ -69,7 +69,7 @@ def validate(
     tier: Annotated[str, typer.Option(help="What predictors may read: 0, 1/2 or 1.")] = _DEFAULTS.tier,
     jobs: Annotated[int, typer.Option(min=1, help="Models measured at the same time.")] = 1,
     write: Annotated[
-        Path | None, typer.Option(help="Also write the law document here, as in docs/results/law.json.")
+        Path | None, typer.Option(help="Also write the law document to this file.")
     ] = None,
     rescore: Annotated[
         Path | None,
