@@ -1,7 +1,7 @@
 """Draws the pictures of the concept pages: `python guide/pictures.py` writes docs/pictures/*.svg.
 
-Curves come from `controlwindow.geometry`, colours and drawing from `controlwindow.report`, data from what the repository
-holds: the law document and what a gate knows of screens. A test draws them again and compares.
+Curves come from `controlwindow.geometry`, colours and drawing from `controlwindow.report`, data from what the
+repository holds: the law document and what a gate knows of screens. A test draws them again and compares.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ import numpy as np
 from controlwindow.geometry import RANGE_END, control_coordinate, dose_for
 from controlwindow.jobs.gate.recall import screen_recall
 from controlwindow.jobs.law.cases import distinct
-from controlwindow.jobs.law.records import from_table
 from controlwindow.report.canvas import attach, finish, table
 from controlwindow.report.drawing import render
 from controlwindow.report.palette import FAINT, INK, MUTED, PREDICTED, VERDICTS
+from controlwindow.values import from_table
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 Rows = list[dict[str, Any]]
 SCREENS = (
-    "causal gradient one gradient_x_activation attribution_patching contrastive window perturbation readout random".split()
+    *("causal", "gradient", "one", "gradient_x_activation", "attribution_patching"),
+    *("contrastive", "window", "perturbation", "readout", "random"),
 )
 
 
@@ -65,14 +66,19 @@ def budget() -> str:
     x = alt.X("x:Q", axis=None, scale=alt.Scale(domain=[-0.1, 2.1]))
     y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[-0.05, 1.15]))
     arrows = table("arrows").properties(width=500, height=270)
-    lines = arrows.mark_rule(strokeWidth=2.2).encode(x=x, y=y, x2="x2:Q", y2="y2:Q", color=_colors("part", names, colors))
+    lines = arrows.mark_rule(strokeWidth=2.2).encode(
+        x=x, y=y, x2="x2:Q", y2="y2:Q", color=_colors("part", names, colors)
+    )
     points = arrows.mark_point(filled=True, size=40, opacity=1).encode(
         x=alt.X("x2:Q"), y=alt.Y("y2:Q"), color=_colors("part", names, colors)
     )
     texts = table("labels").mark_text(color=INK).encode(x="x:Q", y="y:Q", text="label:N")
     return _draw(
         lines + points + texts,
-        {"arrows": rounded, "labels": [{k: round(v, 4) if isinstance(v, float) else v for k, v in r.items()} for r in labels]},
+        {
+            "arrows": rounded,
+            "labels": [{k: round(v, 4) if isinstance(v, float) else v for k, v in r.items()} for r in labels],
+        },
         "budget",
         "One residual pushed along one direction by 0.5, 1 and 1.5 of its own length",
     )

@@ -51,7 +51,9 @@ def _command(path: str, command: Any) -> Iterator[str]:
     rows = ["| | default | |", "|---|---|---|"]
     for parameter in command.params:
         if not parameter.hidden and parameter.name != "help":
-            rows.append(f"| {_names(parameter, context)} | {_default(parameter, context)} | {_cell(parameter.help or '')} |")
+            rows.append(
+                f"| {_names(parameter, context)} | {_default(parameter, context)} | {_cell(parameter.help or '')} |"
+            )
     if len(rows) > 2:
         yield "\n".join(rows)
     if command.epilog:

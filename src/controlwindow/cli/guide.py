@@ -22,7 +22,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def guide(
-    page: Annotated[str | None, typer.Argument(help="A page's name; without one, all are listed.", metavar="PAGE")] = None,
+    page: Annotated[
+        str | None, typer.Argument(help="A page's name; without one, all are listed.", metavar="PAGE")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show a page of the guide: every key of a file, every quantity, every error."""

@@ -37,7 +37,7 @@ def test_the_least_policy_has_what_a_release_needs(policy):
     ("text", "message", "hint"),
     [
         ("[audit]\nbehaviors = ['refusal']\n", "line 1, key 'schema': is missing", "begin the file with schema = 1"),
-        ("schema = 2\n[audit]\nbehaviors = ['refusal']\n", "line 1, key 'schema': input should be 1", "controlwindow guide gate"),
+        ("schema = 2\n[audit]\nbehaviors = ['refusal']\n", "line 1, key 'schema': input should be 1", "guide gate"),
         ("schema = 1\n[audit]\n", "line 2, key 'audit.behaviors': is missing", "add behaviors"),
         (HEAD + "tops = 4\n", "line 4, key 'audit.tops': unknown key", "controlwindow guide gate"),
         (HEAD + "[window]\nopen = 'maybe'\n", "line 5, key 'window.open': input should be 'fail', 'unjudged'", "docs"),
