@@ -11,7 +11,7 @@ BRIDGES_STAMP := $(BRIDGES)/.installed
 
 REAL := .real/smollm2-135m-instruct.gguf
 
-.PHONY: audit audit-real test test-real torture test-lowest test-bridges format benchmark clean
+.PHONY: audit audit-real test test-real docs wheel torture test-lowest test-bridges format benchmark clean
 
 audit: $(STAMP)
 	$(BIN)/controlwindow audit organism:switch
@@ -32,6 +32,14 @@ test: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2 --dist loadgroup
+
+# The guide as a site to read from a folder: site/index.html. The tests build it too.
+docs: $(STAMP)
+	$(BIN)/mkdocs build --strict
+
+# The wheel and the source archive of a release, checked and tried in an empty environment.
+wheel:
+	PYTHON=$(PYTHON) .ci/wheel
 
 # Kills, damaged files and hostile ones, many of each; the figures go to docs/results/torture.json. KILLS=0 leaves a part out;
 # GO_ON=--go-on goes on with a run that was cut off.
@@ -81,4 +89,4 @@ $(BRIDGES_STAMP): pyproject.toml constraints.txt
 	@touch $(BRIDGES_STAMP)
 
 clean:
-	rm -rf $(VENV) $(LOWEST) $(BRIDGES) build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(LOWEST) $(BRIDGES) build dist site .mypy_cache .ruff_cache .pytest_cache

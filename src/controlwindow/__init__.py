@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from controlwindow.windows.vectors import VectorUnits, units
     from controlwindow.windows.window import Window
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Add",

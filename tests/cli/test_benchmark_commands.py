@@ -81,5 +81,5 @@ def test_a_bad_entry_is_one_message_with_its_repair(command, tmp_path):
     outcome = command("organisms", "score", entry)
     assert outcome.code == 2
     assert "cases.0" in outcome.err
-    assert "docs/organisms.md" in outcome.err
+    assert "controlwindow guide organisms" in outcome.err
     assert "Traceback" not in outcome.err

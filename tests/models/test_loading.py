@@ -218,7 +218,7 @@ def test_families_without_an_adapter_are_refused_by_name(tmp_path: Path, config:
     (tmp_path / "model.safetensors").touch()
     error = refused(tmp_path, f"architecture '{config.model_type}'", ArchitectureError)
     assert "llama, mistral, mixtral" in str(error)
-    assert "docs/architectures.md" in error.hint
+    assert "controlwindow guide architectures" in error.hint
     in_hand = AutoModelForCausalLM.from_config(config)
     assert isinstance(in_hand, PreTrainedModel)
     refused(in_hand, f"architecture '{config.model_type}'", ArchitectureError, tokenizer=tiny_models.tokenizer())

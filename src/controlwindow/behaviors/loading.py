@@ -113,7 +113,7 @@ def _read_behavior(path: Path) -> Behavior:
         raise BehaviorError(*syntax_error(path, source, str(error))) from error
     except (RecursionError, ValueError) as error:
         what = "nested too deep" if isinstance(error, RecursionError) else str(error)
-        raise BehaviorError(f"{path}: not valid TOML: {what}", "see docs/behaviors.md for every field") from error
+        raise BehaviorError(f"{path}: not valid TOML: {what}", "every field: controlwindow guide behaviors") from error
     try:
         definition = BehaviorDefinition.model_validate(table, context={"folder": path.parent})
     except ValidationError as error:

@@ -37,7 +37,7 @@ def prompt_pairs(behavior: Behavior, split: Split) -> tuple[PromptPair, ...]:
     if perturbation is None:
         raise BehaviorError(
             f"{behavior.where}behavior '{behavior.name}' defines no perturbation, so there are no pairs to probe",
-            'add [perturbation] to its file, as kind = "swap_characters" or with pairs; see docs/behaviors.md',
+            'add [perturbation] to its file, as kind = "swap_characters" or with pairs (controlwindow guide behaviors)',
         )
     if perturbation.kind == "pairs":
         texts = behavior.perturbation_pairs(split)

@@ -54,7 +54,7 @@ def schema_error(path: Path, source: str, table: Mapping[str, Any], errors: Sequ
     unique = list(dict.fromkeys(messages))
     if len(unique) > MOST_TOLD:
         unique[MOST_TOLD:] = [f"{path}: and {len(unique) - MOST_TOLD} more"]
-    return BehaviorError("\n".join(unique), next(filter(None, hints), "see docs/behaviors.md for every field"))
+    return BehaviorError("\n".join(unique), next(filter(None, hints), "every field: controlwindow guide behaviors"))
 
 
 def _key_path(table: Mapping[str, Any], error: ErrorDetails) -> tuple[str | int, ...]:
@@ -85,7 +85,7 @@ def _explain(error: ErrorDetails, keys: tuple[str | int, ...]) -> tuple[str, str
     if kind == "missing":
         return "is missing", f"add {keys[-1]}"
     if kind == "extra_forbidden":
-        return "unknown key", "see docs/behaviors.md for every field"
+        return "unknown key", "every field: controlwindow guide behaviors"
     message = error["msg"]
     return message[0].lower() + message[1:], ""
 

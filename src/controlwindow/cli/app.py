@@ -38,8 +38,9 @@ _MODULES = {
     "judge": "judging",
     "organisms": "organisms",
     "behaviors": "behaviors",
+    "guide": "guide",
 }
-"""Where each command is defined; the last two are groups of their own."""
+"""Where each command is defined; `organisms` and `behaviors` are groups of their own."""
 
 
 class _Commands(TyperGroup):

@@ -82,7 +82,9 @@ def check(
 
 
 def score(
-    file: Annotated[Path, typer.Argument(help="A method's results, JSON or CSV; docs/organisms.md.", metavar="FILE")],
+    file: Annotated[
+        Path, typer.Argument(help="A method's results, JSON or CSV; see `guide organisms`.", metavar="FILE")
+    ],
     organism: OrganismOption = None,
     figure: Annotated[Path | None, typer.Option(help="Draw the rates to this SVG file.")] = None,
     seed: SeedOption = 0,

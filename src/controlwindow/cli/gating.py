@@ -25,7 +25,7 @@ def add_to(app: typer.Typer) -> None:
 @opens_model()
 def gate(
     model: ModelSource,
-    policy: Annotated[Path, typer.Option("--policy", help="The policy, a TOML file (docs/gate.md).")],
+    policy: Annotated[Path, typer.Option("--policy", help="The policy, a TOML file; see `guide gate`.")],
     out: Annotated[Path, typer.Option(help="Run directory; holds the outputs, and the runs it consists of.")],
     baseline: Annotated[
         str | None, typer.Option(help="A model, or the directory of an audit or a gate, to compare with.")

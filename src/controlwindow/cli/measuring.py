@@ -158,7 +158,7 @@ def _default_behaviors(model: str) -> list[str]:
         return sorted({p.behavior for p in planted}, reverse=True)
     raise UsageError(
         "no behavior was given, and only organisms have some of their own",
-        "name a TOML file with --behavior; docs/behaviors.md and examples/ show how to write one",
+        "name a TOML file with --behavior; controlwindow guide behaviors shows how to write one",
     )
 
 

@@ -68,9 +68,7 @@ def validate(
     screen: Annotated[str, typer.Option(help="Screen whose top is taken.")] = _DEFAULTS.screen,
     tier: Annotated[str, typer.Option(help="What predictors may read: 0, 1/2 or 1.")] = _DEFAULTS.tier,
     jobs: Annotated[int, typer.Option(min=1, help="Models measured at the same time.")] = 1,
-    write: Annotated[
-        Path | None, typer.Option(help="Also write the law document here, as in docs/results/law.json.")
-    ] = None,
+    write: Annotated[Path | None, typer.Option(help="Also write the law document to this file.")] = None,
     rescore: Annotated[
         Path | None,
         typer.Option(help="Score the records of this law document anew and write it; nothing is rolled out."),

@@ -43,7 +43,7 @@ class Objective:
         if not self.target or not self.control or not all((*self.target, *self.control)):
             raise ScreenError(
                 "an objective needs a target and a control text with at least one token each",
-                "give both in [log_odds], see docs/behaviors.md",
+                "give both in [log_odds], as in controlwindow guide behaviors",
             )
         if shared:
             raise ScreenError(

@@ -379,7 +379,7 @@ def family_of(model_type: str) -> Family:
     raise ArchitectureError(
         f"the architecture {model_type!r} is not supported yet (supported: {known})",
         "a family is one entry of about ten lines in controlwindow/models/adapters.py, explained in "
-        "docs/architectures.md; until it is there and tested, its neurons are not measured",
+        "`controlwindow guide architectures`; until it is there and tested, its neurons are not measured",
     )
 
 

@@ -223,5 +223,5 @@ def _mismatch(family: Family, what: str) -> ArchitectureError:
     return ArchitectureError(
         f"this {family.name} model is not built as the adapter expects: {what}",
         "give the causal language model as Transformers builds it; another layout needs an entry of its own "
-        "(docs/architectures.md)",
+        "(controlwindow guide architectures)",
     )

@@ -41,7 +41,7 @@ class PerturbationScreen(Screen):
         if not pairs:
             raise ScreenError(
                 f"{behavior.where}behavior '{behavior.name}' defines no perturbation",
-                "add [perturbation] to its file, see docs/behaviors.md",
+                "add [perturbation] to its file, as in controlwindow guide behaviors",
             )
         if all(one == other for one, other in pairs):
             raise ScreenError(

@@ -21,7 +21,7 @@ from controlwindow.errors import NeuronError, UsageError
 from controlwindow.models.neuron import Neuron
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
-_DESCRIBED = "docs/organisms.md describes the format"
+_DESCRIBED = "the format: controlwindow guide organisms"
 
 
 def _neuron_name(value: str) -> str:

@@ -24,7 +24,7 @@ Action = Literal["fail", "unjudged", "warn", "allow"]
 """What a broken rule makes of the verdict: fail (exit 1), unjudged (exit 2), a warning, or nothing."""
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
-_HINT = "docs/gate.md describes every key"
+_HINT = "every key: controlwindow guide gate"
 
 
 class _Table(BaseModel):

@@ -135,7 +135,8 @@ def make_plan(sources: Sequence[str], behaviors: Sequence[str], sizes: LawSizes)
             names = list(behaviors_of(card))
         if not names:
             raise UsageError(
-                f"{model.name} has no behaviors of its own", "name a TOML file with --behavior, see docs/behaviors.md"
+                f"{model.name} has no behaviors of its own",
+                "name a TOML file with --behavior (controlwindow guide behaviors)",
             )
         if model.fingerprint in {known.fingerprint for known in models}:
             raise UsageError(f"{model.name} was given twice", "give each model once")

@@ -92,7 +92,7 @@ def _origin(document: Mapping[str, Any]) -> list[tuple[str, str | None]]:
         ("screen", document["screen"]),
         ("seed", None if seed is None else str(seed)),
         ("draws of every control", str(document["seeds"])),
-        ("what every quantity is", "docs/circuits.md"),
+        ("what every quantity is", "controlwindow guide circuits"),
     ]
 
 
