@@ -147,6 +147,13 @@ def test_window_prints_both_branches_of_one_neuron(command, behavior, refusal_ne
     assert max(map(len, outcome.out.splitlines())) <= 100
 
 
+def test_tables_and_results_say_what_they_are(command, run_directory):
+    listed = command("organisms", "list", "--json").document()
+    assert list(listed) == ["schema", "rows"]
+    assert listed["schema"] == "controlwindow/organisms/1"
+    assert command("results", run_directory, "--json").document()["schema"] == "controlwindow/audit/1"
+
+
 def test_screen_prints_every_neuron_once(command, behavior):
     table = command("screen", "organism:switch", "-b", behavior, "-m", "window", "--json").json()
     assert {"neuron", "rank", "score", "sign", "coherence", "budget"} <= set(table[0])

@@ -61,7 +61,7 @@ def check(
         title = f"organisms check: {len(document['organisms'])} organisms, screen {screen}, top {top}"
         draw_rates([_rate_row(words, r.to_json()) for words, r in rates], out / "check.svg", title)
     if as_json:
-        print_json(document)
+        print_json(document, "check")
         return
     console = output()
     console.print(_check_table(document["organisms"]))
@@ -98,7 +98,7 @@ def score(
         rows = [_rate_row(what, r) for what, r in rates.items()]
         draw_rates(rows, figure, f"{found.method} on the organisms")
     if as_json:
-        print_json(document)
+        print_json(document, "score")
         return
     console = output()
     console.print(_ranking_table(document["rankings"]))

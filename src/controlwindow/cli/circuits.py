@@ -82,4 +82,6 @@ def circuit(
         )
     if figure is not None:
         draw_circuit(found.document, figure)
-    show_result(found.document, circuit_terminal(found.document, include_neurons=include_neurons), out, as_json)
+    show_result(
+        found.document, circuit_terminal(found.document, include_neurons=include_neurons), out, as_json, name="circuit"
+    )

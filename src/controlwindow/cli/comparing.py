@@ -89,4 +89,4 @@ def compare(
     lines = comparison_terminal(
         found, sensitive=wanted.sensitive, organism=loaded.organism is not None, include_neurons=include_neurons
     )
-    show_result(found.to_json(), lines, out, as_json)
+    show_result(found.to_json(), lines, out, as_json, name="comparison")

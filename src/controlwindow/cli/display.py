@@ -6,7 +6,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +63,28 @@ def forgive_encodings() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def print_json(document: Any) -> None:
-    """One JSON document on stdout, floats rounded to 6 digits, and nothing else."""
+SCHEMA_VERSION = 1
+"""Version of every document's shape; a key that goes or changes its meaning raises it, a new key does not."""
+
+
+def enveloped(document: Any, name: str) -> dict[str, Any]:
+    """A document that says what it is: an object keeps its keys and gains `schema`, an array becomes its `rows`.
+
+    Args:
+        document: Plain values.
+        name: What the document is, as docs/json.md lists it.
+
+    Example:
+        >>> enveloped([{"rank": 1}], "screen")
+        {'schema': 'controlwindow/screen/1', 'rows': [{'rank': 1}]}
+    """
+    content = document if isinstance(document, Mapping) else {"rows": document}
+    return {"schema": f"controlwindow/{name}/{SCHEMA_VERSION}", **content}
+
+
+def print_json(document: Any, name: str) -> None:
+    """One JSON document on stdout in its envelope, floats rounded to 6 digits, and nothing else."""
+    document = enveloped(document, name)
     unicode = (sys.stdout.encoding or "utf-8").lower().replace("-", "").startswith("utf")
     text = json.dumps(round_floats(document), indent=1, ensure_ascii=not unicode, allow_nan=False)
     sys.stdout.write(text + "\n")
@@ -76,10 +96,12 @@ def show_result(
     directory: Path | None,
     as_json: bool,
     page: str | None = "report.html",
+    *,
+    name: str,
 ) -> None:
     """Print what a command found: its document, or the lines that a reader is shown and where the page lies."""
     if as_json:
-        print_json(document)
+        print_json(document, name)
         return
     console = output()
     for line in lines:

@@ -66,7 +66,8 @@ def show_estimate(estimate: Estimate, given_up: Sequence[str], as_json: bool) ->
                 "memory_bytes": estimate.memory,
                 "parts": [{"name": p.name, "seconds": p.seconds, "rollouts": p.rows} for p in estimate.parts],
                 "given_up": list(given_up),
-            }
+            },
+            "estimate",
         )
         return
     rows = [[p.name, say_seconds(p.seconds), f"{p.rows:,}" if p.rows else "–"] for p in estimate.parts]

@@ -52,7 +52,7 @@ def gate(
             loaded, policy, out, baseline=baseline, sign=sign, include_neurons=include_neurons, progress=progress
         )
     if as_json:
-        print_json(found.document)
+        print_json(found.document, "gate")
     else:
-        show_result(None, GateKind().terminal(out, Shown()), out, False)
+        show_result(None, GateKind().terminal(out, Shown()), out, False, name="gate")
     raise typer.Exit(found.exit_code)

@@ -191,7 +191,7 @@ def window(
     if out is not None:
         show_run(out, as_json)
     elif as_json:
-        print_json(result.results.to_json())
+        print_json(result.results.to_json(), "audit")
     else:
         console = output()
         for w in result.windows:
@@ -260,7 +260,7 @@ def screen(
     if figure is not None:
         draw_screen(table, figure, f"{title} screen for {name}, {loaded.name}")
     if as_json:
-        print_json(found.to_json()[:top])
+        print_json(found.to_json()[:top], "screen")
         return
     rows = [
         [
@@ -308,7 +308,7 @@ def atlas(
     if figure is not None:
         draw_atlas(table, figure, f"{loaded.name}, {table['predictor'][0]} predictor")
     if as_json:
-        print_json(table.to_dicts())
+        print_json(table.to_dicts(), "atlas")
         return
     if neuron:
         columns = [("neuron", "left"), ("branch", "right"), ("c0", "right"), ("budget", "right"), ("ceiling", "left")]

@@ -74,7 +74,7 @@ def probe(
     document = round_floats(found.to_json())
     if figure is not None:
         draw_probe(document, figure)
-    show_result(document, probe_terminal(document, include_neurons=include_neurons), out, as_json)
+    show_result(document, probe_terminal(document, include_neurons=include_neurons), out, as_json, name="probe")
 
 
 def _sizes(text: str) -> list[int]:

@@ -37,7 +37,7 @@ def report(
     path = api.draw_report(run, include_completions=include_completions, include_neurons=include_neurons)
     if as_json:
         figures = sorted(str(figure) for figure in (run / "figures").glob("*.svg"))
-        print_json({"report": str(path), "figures": figures})
+        print_json({"report": str(path), "figures": figures}, "report")
         return
     output().print(Text(str(path)), soft_wrap=True)
 
@@ -53,10 +53,10 @@ def show_run(directory: Path, as_json: bool, include_neurons: bool | None = None
     """Print a run's results from its ledger; None names neurons as the run's plan says."""
     kind = kind_of(directory)
     if as_json:
-        print_json(kind.document(directory))
+        print_json(kind.document(directory), kind.name)
     else:
         lines = kind.terminal(directory, Shown(neurons=include_neurons))
-        show_result(None, lines, directory, False, kind.page_name)
+        show_result(None, lines, directory, False, kind.page_name, name=kind.name)
     if not work_in(directory).verified:
         # On stderr, since --json prints one document and nothing else.
         messages().print(Text(f"note: {UNVERIFIED}", style="yellow"), soft_wrap=True)

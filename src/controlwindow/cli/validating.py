@@ -89,7 +89,7 @@ def validate(
     if rescore is not None:
         document = rescore_law(rescore, models or (), write)
         written = rescore if write is None else write
-        show_result(document, law_terminal(document), written.parent, as_json, written.name)
+        show_result(document, law_terminal(document), written.parent, as_json, written.name, name="law")
         return
     find_screen(screen)
     if tier not in TIERS:
@@ -117,11 +117,11 @@ def validate(
     if predict:
         with TerminalProgress() as progress:
             found = predict_only(chosen, out, sizes=sizes, progress=progress)
-        show_result(found, _predicted(found), out, as_json, FILE_NAME)
+        show_result(found, _predicted(found), out, as_json, FILE_NAME, name="predictions")
         return
     with TerminalProgress() as progress:
         document = run_validation(chosen, behavior or [], out, sizes=sizes, jobs=jobs, write=write, progress=progress)
-    show_result(document, law_terminal(document), out, as_json, "law.html")
+    show_result(document, law_terminal(document), out, as_json, "law.html", name="law")
 
 
 def _predicted(document: Mapping[str, Any]) -> Iterator[RenderableType]:
