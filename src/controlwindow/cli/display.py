@@ -6,6 +6,7 @@ import io
 import json
 import os
 import sys
+import webbrowser
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
+from controlwindow.errors import UsageError
 from controlwindow.text import encodable, printable
 from controlwindow.values import round_floats
 
@@ -98,13 +100,51 @@ def show_result(
     page: str | None = "report.html",
     *,
     name: str,
+    opened: bool = False,
 ) -> None:
-    """Print what a command found: its document, or the lines that a reader is shown and where the page lies."""
+    """Print what a command found: its document, or the lines that a reader is shown and where the page lies.
+
+    Args:
+        document: What --json prints.
+        lines: What a reader is shown.
+        directory: The run directory, if there is one.
+        as_json: Whether the document is printed.
+        page: Name of the page in the directory, if the run has one.
+        name: What the document is (`enveloped`).
+        opened: Whether the page is opened in the browser.
+    """
+    written = None if directory is None or page is None else directory / page
+    if opened and written is not None:
+        open_page(written)
     if as_json:
         print_json(document, name)
         return
     console = output()
     for line in lines:
         console.print(line)
-    if directory is not None and page is not None and (directory / page).exists():
-        console.print(Text(f"report: {directory / page}"), soft_wrap=True)
+    if written is not None:
+        say_page(written)
+
+
+def say_page(path: Path, before: str = "report: ") -> None:
+    """Say where a page lies, as a link where the terminal has links."""
+    if path.exists():
+        console = output()
+        style = f"link {path.resolve().as_uri()}" if console.is_terminal else ""
+        console.print(Text.assemble(before, (str(path), style)), soft_wrap=True)
+
+
+def check_open(opened: bool, out: Path | None) -> None:
+    """Refuse to open a page of a run that keeps none, before anything is measured.
+
+    Raises:
+        UsageError: --open without --out.
+    """
+    if opened and out is None:
+        raise UsageError("there is no report to open: nothing is kept without --out", "add --out DIR")
+
+
+def open_page(path: Path) -> None:
+    """Open a page in the user's browser; where there is none, say so and go on: the page is written."""
+    if path.exists() and not webbrowser.open(path.resolve().as_uri()):
+        messages().print(Text(f"no browser could be opened; the report is {path}", style="yellow"), soft_wrap=True)

@@ -16,7 +16,7 @@ from rich.text import Text
 from controlwindow.behaviors import load_behavior, load_to_run
 from controlwindow.behaviors.prompts import Split
 from controlwindow.catalogue import load_card
-from controlwindow.cli.display import messages, output, print_json, say_directory
+from controlwindow.cli.display import check_open, messages, output, print_json, say_directory
 from controlwindow.cli.estimating import BudgetOption, EstimateOption, parse_duration, say_estimate, show_estimate
 from controlwindow.cli.options import (
     DEFAULT_MODEL,
@@ -25,6 +25,7 @@ from controlwindow.cli.options import (
     JsonOption,
     ModelSource,
     NeuronsOption,
+    OpenOption,
     RemoteJudgeOption,
     SeedOption,
     opens_model,
@@ -94,6 +95,7 @@ def audit(
     remote_judge: RemoteJudgeOption = False,
     estimate: EstimateOption = False,
     budget: BudgetOption = None,
+    open_report: OpenOption = False,
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """The main job: candidates, predicted ceilings, windows with verdicts, and a report.
@@ -123,7 +125,7 @@ def audit(
             audit_vectors(
                 loaded, behaviors, vectors, directory, seed=seed, include_neurons=include_neurons, progress=progress
             )
-        show_run(directory, as_json, include_neurons)
+        show_run(directory, as_json, include_neurons, opened=open_report)
         return
     planned = audit_plan(
         loaded,
@@ -148,7 +150,7 @@ def audit(
     messages().print(Text(say_estimate(planned.estimate, planned.plan.given_up), style="dim"), soft_wrap=True)
     with TerminalProgress() as progress:
         carry_out(loaded, planned, directory, progress)
-    show_run(directory, as_json, include_neurons)
+    show_run(directory, as_json, include_neurons, opened=open_report)
 
 
 def _default_behaviors(model: str) -> list[str]:
@@ -169,9 +171,11 @@ def window(
     out: Annotated[Path | None, typer.Option(help="Keep ledger and report in this run directory.")] = None,
     seed: SeedOption = 0,
     remote_judge: RemoteJudgeOption = False,
+    open_report: OpenOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure one neuron's window on both branches."""
+    check_open(open_report, out)
     load_to_run(behavior, remote_judge=remote_judge)
     Neuron.parse(neuron)
     say_directory(out)
@@ -189,7 +193,7 @@ def window(
             progress=progress,
         )
     if out is not None:
-        show_run(out, as_json)
+        show_run(out, as_json, opened=open_report)
     elif as_json:
         print_json(result.results.to_json(), "audit")
     else:

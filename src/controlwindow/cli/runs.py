@@ -8,8 +8,8 @@ import typer
 from rich.text import Text
 
 from controlwindow import api
-from controlwindow.cli.display import messages, output, print_json, show_result
-from controlwindow.cli.options import CompletionsOption, JsonOption, NeuronsOption, RunArgument
+from controlwindow.cli.display import messages, open_page, print_json, say_page, show_result
+from controlwindow.cli.options import CompletionsOption, JsonOption, NeuronsOption, OpenOption, RunArgument
 from controlwindow.cli.progress import TerminalProgress
 from controlwindow.runs.kinds import Shown, kind_of
 from controlwindow.runs.provenance import UNVERIFIED, work_in
@@ -31,27 +31,32 @@ def report(
     run: RunArgument,
     include_completions: CompletionsOption = False,
     include_neurons: NeuronsOption = False,
+    open_report: OpenOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Draw the page and figures of a run again, from its ledger."""
     path = api.draw_report(run, include_completions=include_completions, include_neurons=include_neurons)
+    if open_report:
+        open_page(path)
     if as_json:
         figures = sorted(str(figure) for figure in (run / "figures").glob("*.svg"))
         print_json({"report": str(path), "figures": figures}, "report")
         return
-    output().print(Text(str(path)), soft_wrap=True)
+    say_page(path, before="")
 
 
-def resume(run: RunArgument, as_json: JsonOption = False) -> None:
+def resume(run: RunArgument, open_report: OpenOption = False, as_json: JsonOption = False) -> None:
     """Go on with a run that was cut off; no finished chunk is repeated."""
     with TerminalProgress() as progress:
         api.resume(run, progress=progress)
-    show_run(run, as_json)
+    show_run(run, as_json, opened=open_report)
 
 
-def show_run(directory: Path, as_json: bool, include_neurons: bool | None = None) -> None:
+def show_run(directory: Path, as_json: bool, include_neurons: bool | None = None, *, opened: bool = False) -> None:
     """Print a run's results from its ledger; None names neurons as the run's plan says."""
     kind = kind_of(directory)
+    if opened and kind.page_name is not None:
+        open_page(directory / kind.page_name)
     if as_json:
         print_json(kind.document(directory), kind.name)
     else:

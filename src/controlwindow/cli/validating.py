@@ -13,7 +13,7 @@ from rich.text import Text
 from controlwindow.behaviors import load_behavior
 from controlwindow.catalogue import PREFIX, organism_path
 from controlwindow.cli.display import say_directory, show_result
-from controlwindow.cli.options import DEFAULT_MODEL, JsonOption, SeedOption
+from controlwindow.cli.options import DEFAULT_MODEL, JsonOption, OpenOption, SeedOption
 from controlwindow.cli.progress import TerminalProgress
 from controlwindow.errors import UsageError
 from controlwindow.jobs.law.call import rescore as rescore_law
@@ -80,6 +80,7 @@ def validate(
         typer.Option("--predict-only", help="Only write down ceilings that the shipped predictors give; no behavior."),
     ] = False,
     seed: SeedOption = 0,
+    open_report: OpenOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Test the law: predict held-out ceilings and verdicts, commit them, measure, and score.
@@ -121,7 +122,7 @@ def validate(
         return
     with TerminalProgress() as progress:
         document = run_validation(chosen, behavior or [], out, sizes=sizes, jobs=jobs, write=write, progress=progress)
-    show_result(document, law_terminal(document), out, as_json, "law.html", name="law")
+    show_result(document, law_terminal(document), out, as_json, "law.html", name="law", opened=open_report)
 
 
 def _predicted(document: Mapping[str, Any]) -> Iterator[RenderableType]:
