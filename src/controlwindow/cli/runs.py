@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.text import Text
@@ -11,6 +12,7 @@ from controlwindow import api
 from controlwindow.cli.display import messages, open_page, print_json, say_page, show_result
 from controlwindow.cli.options import CompletionsOption, JsonOption, NeuronsOption, OpenOption, RunArgument
 from controlwindow.cli.progress import TerminalProgress
+from controlwindow.report.pages.against.page import against_terminal
 from controlwindow.runs.kinds import Shown, kind_of
 from controlwindow.runs.provenance import UNVERIFIED, work_in
 
@@ -29,12 +31,21 @@ def results(run: RunArgument, include_neurons: NeuronsOption = False, as_json: J
 
 def report(
     run: RunArgument,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            help="Another audit, of the same architecture: draw what opened, closed and moved since.", metavar="RUN"
+        ),
+    ] = None,
     include_completions: CompletionsOption = False,
     include_neurons: NeuronsOption = False,
     open_report: OpenOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Draw the page and figures of a run again, from its ledger."""
+    if against is not None:
+        _report_against(run, against, include_neurons, open_report, as_json)
+        return
     path = api.draw_report(run, include_completions=include_completions, include_neurons=include_neurons)
     if open_report:
         open_page(path)
@@ -43,6 +54,20 @@ def report(
         print_json({"report": str(path), "figures": figures}, "report")
         return
     say_page(path, before="")
+
+
+def _report_against(run: Path, against: Path, include_neurons: bool, opened: bool, as_json: bool) -> None:
+    from controlwindow.jobs.gate.against import compare_runs, write_against
+
+    found = compare_runs(run, against, include_neurons=include_neurons)
+    path = write_against(found, run)
+    if as_json:
+        print_json({"report": str(path), **found.model_dump(mode="json")}, "against")
+    else:
+        show_result(None, against_terminal(found), None, False, name="against")
+        say_page(path)
+    if opened:
+        open_page(path)
 
 
 def resume(run: RunArgument, open_report: OpenOption = False, as_json: JsonOption = False) -> None:
