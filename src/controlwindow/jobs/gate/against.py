@@ -50,9 +50,9 @@ def compare_runs(run: Path, against: Path, *, include_neurons: bool = False) -> 
         elif other["fingerprint"] != behavior["fingerprint"]:
             missing.append({"behavior": name, "note": "the run before measured another version of it"})
         else:
-            sides = [side([(directory, _of(results, name))]) for directory, results in ((against, before), (run, now))]
+            was, is_now = side([(against, _of(before, name))]), side([(run, _of(now, name))])
             targets = frozenset(behavior["target_outcomes"])
-            found += changes(name, *sides, targets, behavior["threshold"], now.plan.seed)
+            found += changes(name, was, is_now, targets, behavior["threshold"], now.plan.seed)
     both = len({_key(w) for w in now.windows} & {_key(w) for w in before.windows})
     document = checked(
         AgainstDocument,

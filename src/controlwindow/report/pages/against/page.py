@@ -32,7 +32,7 @@ def render_against(document: AgainstDocument) -> Page:
 
 def against_headline(document: AgainstDocument) -> str:
     """How many windows changed, by how."""
-    counts = Counter(change.change for change in document.changes)
+    counts = Counter(str(change.change) for change in document.changes)
     if not document.changes:
         return "The two runs measured no window in common."
     found = [f"{counts[name]} {name}" for name in ORDER if counts[name]]
