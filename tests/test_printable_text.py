@@ -54,9 +54,9 @@ def test_json_is_whole_on_every_encoding(monkeypatch: pytest.MonkeyPatch) -> Non
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="cp1252"))
     forgive_encodings()
-    print_json({"a": "−字"})
+    print_json({"a": "−字"}, "screen")
     sys.stdout.write("字")
     sys.stdout.flush()
     document, _, rest = raw.getvalue().decode("cp1252").rpartition("\n")
-    assert json.loads(document) == {"a": "−字"}
+    assert json.loads(document) == {"schema": "controlwindow/screen/1", "a": "−字"}
     assert rest == "\\u5b57"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from controlwindow.api import draw_report, results, resume
     from controlwindow.behaviors import Behavior, load_behavior
+    from controlwindow.cli.progress import TerminalProgress
     from controlwindow.errors import ControlWindowError
     from controlwindow.instruments import Add, Dose, Inject, Pin, Scale, generic_pass, prove_hooks
     from controlwindow.instruments.dosed import dosed
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from controlwindow.jobs.vectors.call import audit_vectors
     from controlwindow.live.widget import live_widget
     from controlwindow.models import Model, Neuron, load_model, write_direction
+    from controlwindow.runs.progress import NotebookProgress, Progress
     from controlwindow.validation.methods import MethodScore, score_method
     from controlwindow.windows.atlas import predict_ceilings
     from controlwindow.windows.vectors import VectorUnits, units
@@ -49,10 +51,13 @@ __all__ = [
     "MethodScore",
     "Model",
     "Neuron",
+    "NotebookProgress",
     "Pin",
+    "Progress",
     "Rollouts",
     "Scale",
     "Screening",
+    "TerminalProgress",
     "VectorUnits",
     "Window",
     "audit",
@@ -96,10 +101,13 @@ _HOMES = {
     "MethodScore": "validation.methods",
     "Model": "models",
     "Neuron": "models",
+    "NotebookProgress": "runs.progress",
     "Pin": "instruments",
+    "Progress": "runs.progress",
     "Rollouts": "instruments.rollout",
     "Scale": "instruments",
     "Screening": "jobs.screen.call",
+    "TerminalProgress": "cli.progress",
     "VectorUnits": "windows.vectors",
     "Window": "windows.window",
     "audit": "jobs.audit.call",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,8 +47,31 @@ class Outcome(NamedTuple):
     out: str
     err: str
 
+    def document(self) -> dict:
+        """The document as it was printed, held against what docs/json.md says of it."""
+        document = json.loads(self.out)
+        assert next(iter(document)) == "schema"
+        in_rows, keys = documented()[document["schema"]]
+        for described in document["rows"] if in_rows else [document]:
+            assert keys <= set(described), keys - set(described)
+        return document
+
     def json(self):
-        return json.loads(self.out)
+        """What the document holds: its rows where it is a table, else all but the name of its schema."""
+        document = self.document()
+        del document["schema"]
+        return document["rows"] if set(document) == {"rows"} else document
+
+
+@cache
+def documented() -> dict[str, tuple[bool, set[str]]]:
+    """Of every schema in docs/json.md, whether its keys are those of rows, and the keys."""
+    text = (Path(__file__).parents[2] / "docs" / "json.md").read_text("utf-8")
+    lines = re.findall(r"^\| `(controlwindow/\S+)` \| .* \| (.*) \|$", text, re.MULTILINE)
+    return {
+        name: (keys.startswith("`rows`:"), set(re.findall(r"`(\w+)`", keys.removeprefix("`rows`:"))))
+        for name, keys in lines
+    }
 
 
 @pytest.fixture

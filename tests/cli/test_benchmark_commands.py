@@ -10,6 +10,7 @@ import pytest
 from controlwindow.catalogue import load_card
 from controlwindow.validation import checking
 from controlwindow.validation.scoring import score_organism, summarise_scores
+from own_script import without_own_script
 
 
 @pytest.fixture
@@ -48,6 +49,11 @@ def test_a_check_prints_every_known_neuron_with_intervals_and_what_is_missing(co
     assert json.loads((tmp_path / "check.json").read_text("utf-8")) == checked[0]
     figure = ElementTree.parse(tmp_path / "check.svg").getroot()
     assert "planted controllers opened: 1 of 2" in figure.attrib["aria-label"]
+    page = without_own_script((tmp_path / "check.html").read_text("utf-8"))
+    assert "<script" not in page
+    assert page.count("<td>L3.N80 −</td>") == page.count("<b>wrong</b>") == 1
+    assert "arithmetic: not audited: too few prompts" in page
+    assert outcome.out.rstrip().endswith(f"report: {tmp_path / 'check.html'}")
 
 
 def test_a_checks_json_has_the_contract(command, checked, tmp_path):

@@ -23,6 +23,7 @@ from controlwindow.report.pages.circuit.page import write_circuit_report
 from controlwindow.report.pages.circuit.tables import circuit_terminal
 from controlwindow.runs import session as preparing
 from controlwindow.runs.ledger import Ledger
+from own_script import without_own_script
 
 CONTROLLER = "L3.N80"
 """Planted: ablated, it gives the withheld answer."""
@@ -216,7 +217,7 @@ def test_a_run_that_was_cut_off_gives_what_an_uninterrupted_one_gives(
 
 def test_the_page_stands_alone_and_says_what_was_found(command, run, document):
     page = (run / "report.html").read_text("utf-8")
-    assert "<script" not in page
+    assert "<script" not in without_own_script(page)
     assert not re.search(r"(?:src|href)=[\"']https?:", page)
     assert CONTROLLER in page
     assert page.count("<svg") == 3

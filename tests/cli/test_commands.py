@@ -147,6 +147,25 @@ def test_window_prints_both_branches_of_one_neuron(command, behavior, refusal_ne
     assert max(map(len, outcome.out.splitlines())) <= 100
 
 
+def test_a_run_against_itself_has_the_same_windows(command, run_directory, tmp_path):
+    found = command("report", run_directory, "--against", run_directory, "--json").json()
+    windows = command("results", run_directory, "--json").json()["windows"]
+    assert {change["change"] for change in found["changes"]} == {"same"}
+    assert len(found["changes"]) == len(windows)
+    assert (found["only_before"], found["only_now"], found["missing"]) == (0, 0, [])
+    page = (run_directory / "against.html").read_text("utf-8")
+    assert f"Of {len(windows)} windows that both runs measured: {len(windows)} same." in page
+    refused = command("report", run_directory, "--against", tmp_path)
+    assert refused.code == 2
+
+
+def test_tables_and_results_say_what_they_are(command, run_directory):
+    listed = command("organisms", "list", "--json").document()
+    assert list(listed) == ["schema", "rows"]
+    assert listed["schema"] == "controlwindow/organisms/1"
+    assert command("results", run_directory, "--json").document()["schema"] == "controlwindow/audit/1"
+
+
 def test_screen_prints_every_neuron_once(command, behavior):
     table = command("screen", "organism:switch", "-b", behavior, "-m", "window", "--json").json()
     assert {"neuron", "rank", "score", "sign", "coherence", "budget"} <= set(table[0])

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 from rich.text import Text
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 from typer.main import get_group
 
 from controlwindow.cli.display import forgive_encodings, messages
@@ -39,8 +39,10 @@ _MODULES = {
     "organisms": "organisms",
     "behaviors": "behaviors",
     "guide": "guide",
+    "cache": "caching",
+    "doctor": "doctor",
 }
-"""Where each command is defined; `organisms` and `behaviors` are groups of their own."""
+"""Where each command is defined; some are groups of their own."""
 
 
 class _Commands(TyperGroup):
@@ -50,10 +52,22 @@ class _Commands(TyperGroup):
         """Names of all commands, in the order of the help."""
         return list(_MODULES)
 
+    _names_alone = False
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        """What a shell is offered for a command's name; names alone, so that a tab does not load PyTorch."""
+        self._names_alone = True
+        try:
+            return super().shell_complete(ctx, incomplete)
+        finally:
+            self._names_alone = False
+
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """A command by name, imported now."""
         if cmd_name not in _MODULES:
             return None
+        if self._names_alone:
+            return TyperCommand(cmd_name)
         module = import_module(f"controlwindow.cli.{_MODULES[cmd_name]}")
         if hasattr(module, "app"):
             group = get_group(module.app)
@@ -71,7 +85,6 @@ app = typer.Typer(
     help="Audit single-neuron steering of language models: which neurons open a control window, and why others do not.",
     epilog="Start with: controlwindow audit",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )

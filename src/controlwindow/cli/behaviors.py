@@ -45,7 +45,7 @@ def list_behaviors(as_json: JsonOption = False) -> None:
     """List the behaviors that come with the package."""
     entries = [describe(load_behavior(name)) for name in known_behaviors()]
     if as_json:
-        print_json(entries)
+        print_json(entries, "behaviors")
         return
     for entry in entries:
         show_description(entry)
@@ -140,7 +140,7 @@ def check(
         agreements_of(loaded)
         described = describe(loaded)
         if as_json:
-            print_json(described)
+            print_json(described, "behavior")
         else:
             show_description(described)
         return
@@ -151,7 +151,7 @@ def check(
     with TerminalProgress() as progress:
         found = check_behavior(opened, loaded, seed=seed, progress=progress)
     if as_json:
-        print_json(found.to_json(neurons))
+        print_json(found.to_json(neurons), "behavior-check")
     else:
         show_check(found, neurons)
 
@@ -166,7 +166,8 @@ def _show_made(made: MadeBehavior, as_json: bool) -> None:
                 "fingerprint": made.behavior.fingerprint,
                 "sides": {role: side._asdict() for role, side in made.sides.items()},
                 "splits": {split: len(made.behavior.prompts(split)) for split in SPLITS},
-            }
+            },
+            "behavior-made",
         )
         return
     columns = [("side", "left"), ("rows", "right"), ("empty", "right"), ("duplicates", "right"), ("used", "right")]

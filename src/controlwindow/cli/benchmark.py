@@ -11,13 +11,13 @@ import typer
 from rich.markup import escape
 from rich.text import Text
 
-from controlwindow.cli.display import output, print_json
-from controlwindow.cli.options import JsonOption, SeedOption
+from controlwindow.cli.display import open_page, output, print_json, say_page
+from controlwindow.cli.options import JsonOption, OpenOption, SeedOption
 from controlwindow.cli.progress import TerminalProgress
 from controlwindow.errors import UsageError
+from controlwindow.report.pages.check.page import CHECK_COLUMNS, check_rows, render_check
 from controlwindow.report.rates import RateRow, draw_rates
 from controlwindow.report.terminal import plain_table
-from controlwindow.report.wording import branch_sign
 from controlwindow.report.writing import replace_file
 
 OrganismOption = Annotated[
@@ -38,13 +38,14 @@ def add_to(app: typer.Typer) -> None:
 
 def check(
     organism: OrganismOption = None,
-    out: Annotated[Path, typer.Option(help="Directory for one run per organism, check.json and check.svg.")] = Path(
-        "runs/check"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="Directory for one run per organism, check.html, check.json and check.svg.")
+    ] = Path("runs/check"),
     top: Annotated[int, typer.Option(min=0, help="How many of the screen's top, and as many random ones.")] = 2,
     screen: Annotated[str, typer.Option(help="The audit's screen.")] = "contrastive",
     natural: Annotated[int, typer.Option(min=0, help="How many of the census' controllers for each behavior.")] = 2,
     seed: SeedOption = 0,
+    open_report: OpenOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Audit every organism that is here and score the audits against the cards. Goes on where it was cut off."""
@@ -57,11 +58,16 @@ def check(
         )
     rates = describe_rates(document)
     _write(out / "check.json", document)
+    shown = [_rate_row(words, r.to_json()) for words, r in rates]
     if rates:
         title = f"organisms check: {len(document['organisms'])} organisms, screen {screen}, top {top}"
-        draw_rates([_rate_row(words, r.to_json()) for words, r in rates], out / "check.svg", title)
+        draw_rates(shown, out / "check.svg", title)
+    page = out / "check.html"
+    _write_text(page, render_check(document, shown, screen=screen, top=top, seed=seed).html)
+    if open_report:
+        open_page(page)
     if as_json:
-        print_json(document)
+        print_json(document, "check")
         return
     console = output()
     console.print(_check_table(document["organisms"]))
@@ -79,6 +85,7 @@ def check(
     if document["missing"]:
         console.print(f"[dim]not in this installation: {', '.join(document['missing'])}")
     console.print(Text(f"written: {out / 'check.json'}"), soft_wrap=True)
+    say_page(page)
 
 
 def score(
@@ -100,7 +107,7 @@ def score(
         rows = [_rate_row(what, r) for what, r in rates.items()]
         draw_rates(rows, figure, f"{found.method} on the organisms")
     if as_json:
-        print_json(document)
+        print_json(document, "score")
         return
     console = output()
     console.print(_ranking_table(document["rankings"]))
@@ -120,61 +127,9 @@ def score(
 
 
 def _check_table(scores: Sequence[Mapping[str, Any]]) -> Any:
-    columns = [("organism", "left"), ("behavior", "left"), ("neuron", "left"), ("known as", "left"),
-               ("rank", "right"), ("trigger", "left"), ("expected", "left"), ("verdict", "left"),
-               ("", "left")]  # fmt: skip
-    rows = []
-    for found in scores:
-        for row in (*found["planted"], *found["natural"], *found["known"]):
-            if row["role"] == "natural" and row["verdict"] is None:
-                continue
-            rows.append(
-                [
-                    found["name"].removeprefix("organism:"),
-                    row["behavior"],
-                    f"{row['neuron']} {branch_sign(row['branch'])}",
-                    _known_as(row),
-                    "–" if row["screen_rank"] is None else str(row["screen_rank"]),
-                    "–" if row["trigger"] is None else f"{row['trigger']:.2f}{_interval(row['trigger_interval'], ' ')}",
-                    _expected(row),
-                    _verdict(row),
-                    "right" if _as_known(row) else "[red]wrong[/]",
-                ]
-            )
-        for case in found["distributed"]:
-            opened = len(case["opened"])
-            rows.append(
-                [found["name"].removeprefix("organism:"), case["behavior"], f"{case['tested']} neurons", "distributed",
-                 "", "", "closed", f"{opened} open", "[red]wrong[/]" if opened else "right"]
-            )  # fmt: skip
-    return plain_table(columns, rows, optional=("expected", "rank", "trigger"))
-
-
-def _known_as(row: Mapping[str, Any]) -> str:
-    words = {"planted": f"planted by {row['by']}", "natural": "census", "failure": "failure", "decoy": "decoy"}
-    traits = [trait.replace("_", " ") for trait in row["traits"]]
-    return ", ".join((words[row["role"]], *traits))
-
-
-def _expected(row: Mapping[str, Any]) -> str:
-    if row["trigger_expected"] is not None:
-        low, high = row["trigger_expected"]
-        return f"open, {low:.2f}–{high:.2f}"
-    if row["role"] in ("planted", "natural"):
-        return "open"
-    return (row["mode_expected"] or "closed").replace("_", " ")
-
-
-def _verdict(row: Mapping[str, Any]) -> str:
-    if row["verdict"] is None:
-        return "not tested"
-    words: str = row["verdict"] if row["failure_mode"] is None else row["failure_mode"].replace("_", " ")
-    return words if row["decided"] else f"{words}?"
-
-
-def _as_known(row: Mapping[str, Any]) -> bool:
-    """Whether everything that is known of a neuron was found."""
-    return row["right"] and not any(row[part] is False for part in ("trigger_right", "branch_right", "mode_right"))
+    aligned: list[tuple[str, Any]] = [(name, "right" if name == "rank" else "left") for name in CHECK_COLUMNS]
+    rows = [[*map(escape, row[:-1]), "[red]wrong[/]" if row[-1] == "wrong" else row[-1]] for row in check_rows(scores)]
+    return plain_table(aligned, rows, optional=("expected", "rank", "trigger"))
 
 
 def _ranking_table(rankings: Sequence[Mapping[str, Any]]) -> Any:
@@ -217,9 +172,12 @@ def _interval(ends: Sequence[float | None] | None, before: str = "") -> str:
 
 
 def _write(path: Path, document: Mapping[str, Any]) -> None:
-    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
+    _write_text(path, json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _write_text(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, text + "\n")
+        replace_file(path, text)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}", "give another --out") from error

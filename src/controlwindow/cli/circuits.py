@@ -9,12 +9,13 @@ import typer
 
 from controlwindow.behaviors import load_to_run
 from controlwindow.circuits.sweep import LADDER
-from controlwindow.cli.display import say_directory, show_result
+from controlwindow.cli.display import check_open, say_directory, show_result
 from controlwindow.cli.options import (
     BehaviorOption,
     JsonOption,
     ModelSource,
     NeuronsOption,
+    OpenOption,
     RemoteJudgeOption,
     SeedOption,
     opens_model,
@@ -55,6 +56,7 @@ def circuit(
     figure: Annotated[Path | None, typer.Option(help="Draw behavior and cost by strength to this SVG file.")] = None,
     include_neurons: NeuronsOption = False,
     remote_judge: RemoteJudgeOption = False,
+    open_report: OpenOption = False,
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Scale a screen's top neurons together at a ladder of strengths, beside their controls.
@@ -63,6 +65,7 @@ def circuit(
     """
     find_screen(screen).check(load_to_run(behavior, remote_judge=remote_judge))
     factors = check_ladder(factor or LADDER)
+    check_open(open_report, out)
     say_directory(out)
     loaded = model.open()
     with TerminalProgress() as progress:
@@ -82,4 +85,11 @@ def circuit(
         )
     if figure is not None:
         draw_circuit(found.document, figure)
-    show_result(found.document, circuit_terminal(found.document, include_neurons=include_neurons), out, as_json)
+    show_result(
+        found.document,
+        circuit_terminal(found.document, include_neurons=include_neurons),
+        out,
+        as_json,
+        name="circuit",
+        opened=open_report,
+    )

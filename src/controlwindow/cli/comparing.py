@@ -9,12 +9,13 @@ import typer
 
 from controlwindow.behaviors import load_to_run
 from controlwindow.cells import METHODS
-from controlwindow.cli.display import say_directory, show_result
+from controlwindow.cli.display import check_open, say_directory, show_result
 from controlwindow.cli.options import (
     BehaviorOption,
     JsonOption,
     ModelSource,
     NeuronsOption,
+    OpenOption,
     RemoteJudgeOption,
     SeedOption,
     opens_model,
@@ -56,6 +57,7 @@ def compare(
     seed: SeedOption = 0,
     include_neurons: NeuronsOption = False,
     remote_judge: RemoteJudgeOption = False,
+    open_report: OpenOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Compare neurons with directions of the residual stream, each pushed to the same rate of the behavior.
@@ -69,6 +71,7 @@ def compare(
     if neuron or not model.name.startswith("organism:"):
         # What cannot be compared is refused before a model is loaded.
         check_request(neuron or (), methods, levels)
+    check_open(open_report, out)
     say_directory(out)
     loaded = model.open()
     with TerminalProgress() as progress:
@@ -88,4 +91,4 @@ def compare(
     lines = comparison_terminal(
         found, sensitive=wanted.sensitive, organism=loaded.organism is not None, include_neurons=include_neurons
     )
-    show_result(found.to_json(), lines, out, as_json)
+    show_result(found.to_json(), lines, out, as_json, name="comparison", opened=open_report)

@@ -12,6 +12,7 @@ from controlwindow.cli.display import output, print_json
 from controlwindow.errors import UsageError
 from controlwindow.jobs.audit.estimate import Estimate, say_seconds
 from controlwindow.report.terminal import plain_table
+from controlwindow.report.wording import size_words
 
 EstimateOption = Annotated[
     bool, typer.Option("--estimate", help="Time a sample, say how long it would take, and stop there.")
@@ -49,7 +50,7 @@ def say_estimate(estimate: Estimate, given_up: Sequence[str]) -> str:
     low, high = estimate.interval
     line = (
         f"about {say_seconds(estimate.seconds)} ({say_seconds(low)} to {say_seconds(high)}), "
-        f"{estimate.rows:,} rollouts, {_say_bytes(estimate.memory)}"
+        f"{estimate.rows:,} rollouts, {size_words(estimate.memory)}"
     )
     return line if not given_up else f"{line}; to fit the budget: {'; '.join(given_up)}"
 
@@ -66,13 +67,10 @@ def show_estimate(estimate: Estimate, given_up: Sequence[str], as_json: bool) ->
                 "memory_bytes": estimate.memory,
                 "parts": [{"name": p.name, "seconds": p.seconds, "rollouts": p.rows} for p in estimate.parts],
                 "given_up": list(given_up),
-            }
+            },
+            "estimate",
         )
         return
     rows = [[p.name, say_seconds(p.seconds), f"{p.rows:,}" if p.rows else "–"] for p in estimate.parts]
     output().print(plain_table([("part", "left"), ("expected", "right"), ("rollouts", "right")], rows))
     output().print(say_estimate(estimate, given_up), soft_wrap=True, highlight=False)
-
-
-def _say_bytes(count: int) -> str:
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from controlwindow.cli.display import print_json, show_result
-from controlwindow.cli.options import JsonOption, ModelSource, NeuronsOption, opens_model
+from controlwindow.cli.display import open_page, print_json, show_result
+from controlwindow.cli.options import JsonOption, ModelSource, NeuronsOption, OpenOption, opens_model
 from controlwindow.cli.progress import TerminalProgress
 from controlwindow.jobs.gate.call import gate as hold
 from controlwindow.jobs.gate.kind import GateKind
@@ -34,6 +34,7 @@ def gate(
         Path | None, typer.Option(help="An ssh key that signs the digests of all outputs (ssh-keygen -Y sign).")
     ] = None,
     include_neurons: NeuronsOption = False,
+    open_report: OpenOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Hold a model against a policy before its weights are published.
@@ -51,8 +52,10 @@ def gate(
         found = hold(
             loaded, policy, out, baseline=baseline, sign=sign, include_neurons=include_neurons, progress=progress
         )
+    if open_report and as_json:
+        open_page(out / "report.html")
     if as_json:
-        print_json(found.document)
+        print_json(found.document, "gate")
     else:
-        show_result(None, GateKind().terminal(out, Shown()), out, False)
+        show_result(None, GateKind().terminal(out, Shown()), out, False, name="gate", opened=open_report)
     raise typer.Exit(found.exit_code)

@@ -32,7 +32,7 @@ def guide(
     if page is None:
         titles = {name: title_of(path) for name, path in pages.items()}
         if as_json:
-            print_json([{"name": name, "title": title} for name, title in titles.items()])
+            print_json([{"name": name, "title": title} for name, title in titles.items()], "guide")
             return
         width = max(map(len, titles), default=0)
         for name, title in titles.items():
@@ -47,7 +47,7 @@ def guide(
         )
     text = pages[name].read_text("utf-8")
     if as_json:
-        print_json({"name": name, "title": title_of(pages[name]), "markdown": text})
+        print_json({"name": name, "title": title_of(pages[name]), "markdown": text}, "guide")
     elif sys.stdout.isatty():
         output().print(Markdown(text))
     else:

@@ -62,7 +62,7 @@ def judge(
         measured = oracle_fingerprint(oracle, told_apart)
         write_agreement(out, {**document, "measured": measured, "seed": seed}, labels, yes)
     if as_json:
-        print_json(document)
+        print_json(document, "agreement")
         return
     console = output()
     console.print(Text(f"{oracle.type} on {document['n']} labelled answers, {document['abstained']} undecided"))

@@ -16,7 +16,7 @@ from rich.text import Text
 from controlwindow.behaviors import load_behavior, load_to_run
 from controlwindow.behaviors.prompts import Split
 from controlwindow.catalogue import load_card
-from controlwindow.cli.display import messages, output, print_json, say_directory
+from controlwindow.cli.display import check_open, messages, output, print_json, say_directory
 from controlwindow.cli.estimating import BudgetOption, EstimateOption, parse_duration, say_estimate, show_estimate
 from controlwindow.cli.options import (
     DEFAULT_MODEL,
@@ -25,6 +25,7 @@ from controlwindow.cli.options import (
     JsonOption,
     ModelSource,
     NeuronsOption,
+    OpenOption,
     RemoteJudgeOption,
     SeedOption,
     opens_model,
@@ -95,6 +96,7 @@ def audit(
     remote_judge: RemoteJudgeOption = False,
     estimate: EstimateOption = False,
     budget: BudgetOption = None,
+    open_report: OpenOption = False,
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """The main job: candidates, predicted ceilings, windows with verdicts, and a report.
@@ -122,7 +124,7 @@ def audit(
             audit_vectors(
                 loaded, behaviors, vectors, directory, seed=seed, include_neurons=include_neurons, progress=progress
             )
-        show_run(directory, as_json, include_neurons)
+        show_run(directory, as_json, include_neurons, opened=open_report)
         return
     planned = audit_plan(
         loaded,
@@ -149,7 +151,7 @@ def audit(
     say_directory(directory, asked=out is not None)
     with TerminalProgress() as progress:
         carry_out(loaded, planned, directory, progress)
-    show_run(directory, as_json, include_neurons)
+    show_run(directory, as_json, include_neurons, opened=open_report)
 
 
 def _default_behaviors(model: str) -> list[str]:
@@ -170,9 +172,11 @@ def window(
     out: Annotated[Path | None, typer.Option(help="Keep ledger and report in this run directory.")] = None,
     seed: SeedOption = 0,
     remote_judge: RemoteJudgeOption = False,
+    open_report: OpenOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure one neuron's window on both branches."""
+    check_open(open_report, out)
     load_to_run(behavior, remote_judge=remote_judge)
     named = read_named([neuron])
     say_directory(out)
@@ -190,9 +194,9 @@ def window(
             progress=progress,
         )
     if out is not None:
-        show_run(out, as_json)
+        show_run(out, as_json, opened=open_report)
     elif as_json:
-        print_json(result.results.to_json())
+        print_json(result.results.to_json(), "audit")
     else:
         console = output()
         for w in result.windows:
@@ -261,7 +265,7 @@ def screen(
     if figure is not None:
         draw_screen(table, figure, f"{title} screen for {name}, {loaded.name}")
     if as_json:
-        print_json(found.to_json()[:top])
+        print_json(found.to_json()[:top], "screen")
         return
     rows = [
         [
@@ -308,7 +312,7 @@ def atlas(
     if figure is not None:
         draw_atlas(table, figure, f"{loaded.name}, {table['predictor'][0]} predictor")
     if as_json:
-        print_json(table.to_dicts())
+        print_json(table.to_dicts(), "atlas")
         return
     if neuron:
         columns = [("neuron", "left"), ("branch", "right"), ("c0", "right"), ("budget", "right"), ("ceiling", "left")]

@@ -49,6 +49,7 @@ NeuronsOption = Annotated[
         help="Name neurons and doses of sensitive behaviors in report and tables on any model, organism or not.",
     ),
 ]
+OpenOption = Annotated[bool, typer.Option("--open", help="Open the report in the browser when it is written.")]
 RemoteJudgeOption = Annotated[
     bool,
     typer.Option("--remote-judge", help="Allow judges on other machines to read answers of sensitive behaviors."),

@@ -40,7 +40,7 @@ def list_organisms(as_json: JsonOption = False) -> None:
         for entry in catalogue()
     ]
     if as_json:
-        print_json(entries)
+        print_json(entries, "organisms")
         return
     columns = [("organism", "left"), ("family", "left"), ("lineage", "left"), ("here", "left"), ("planted", "left")]
     rows = []
@@ -82,7 +82,7 @@ def train(
             figure: {"measured": t.measured, "n": t.n, "minimum": t.minimum}
             for figure, t in sorted(card.tolerances.items())
         }
-        print_json({"name": card.name, "written": str(written), "figures": figures})
+        print_json({"name": card.name, "written": str(written), "figures": figures}, "trained")
         return
     columns = [("figure", "left"), ("measured", "right"), ("n", "right"), ("smallest accepted", "right")]
     rows = [
@@ -150,7 +150,7 @@ def census(
         )
     if write:
         _write_census(organism_path(name), found)
-    show_result(found, census_terminal(found), None, as_json)
+    show_result(found, census_terminal(found), None, as_json, name="census")
 
 
 def _write_census(directory: Path, found: dict[str, Any]) -> None:

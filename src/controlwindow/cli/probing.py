@@ -9,12 +9,13 @@ import typer
 
 from controlwindow.behaviors import load_to_run
 from controlwindow.behaviors.pairs import prompt_pairs
-from controlwindow.cli.display import say_directory, show_result
+from controlwindow.cli.display import check_open, say_directory, show_result
 from controlwindow.cli.options import (
     BehaviorOption,
     JsonOption,
     ModelSource,
     NeuronsOption,
+    OpenOption,
     RemoteJudgeOption,
     SeedOption,
     opens_model,
@@ -47,6 +48,7 @@ def probe(
     figure: Annotated[Path | None, typer.Option(help="Draw the effect on F by k to this SVG file.")] = None,
     include_neurons: NeuronsOption = False,
     remote_judge: RemoteJudgeOption = False,
+    open_report: OpenOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Probe a behavior with perturbed prompts: importance, an intervention sweep, opposition or routing.
@@ -57,6 +59,7 @@ def probe(
     for split in ("find", "select", "evaluate"):
         prompt_pairs(loaded_behavior, split)
     ladder = None if sizes is None else _sizes(sizes)
+    check_open(open_report, out)
     say_directory(out)
     loaded = model.open()
     with TerminalProgress() as progress:
@@ -74,7 +77,14 @@ def probe(
     document = round_floats(found.to_json())
     if figure is not None:
         draw_probe(document, figure)
-    show_result(document, probe_terminal(document, include_neurons=include_neurons), out, as_json)
+    show_result(
+        document,
+        probe_terminal(document, include_neurons=include_neurons),
+        out,
+        as_json,
+        name="probe",
+        opened=open_report,
+    )
 
 
 def _sizes(text: str) -> list[int]:

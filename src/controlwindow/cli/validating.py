@@ -13,7 +13,7 @@ from rich.text import Text
 from controlwindow.behaviors import load_behavior
 from controlwindow.catalogue import PREFIX, organism_path
 from controlwindow.cli.display import say_directory, show_result
-from controlwindow.cli.options import DEFAULT_MODEL, JsonOption, SeedOption
+from controlwindow.cli.options import DEFAULT_MODEL, JsonOption, OpenOption, SeedOption
 from controlwindow.cli.progress import TerminalProgress
 from controlwindow.errors import UsageError
 from controlwindow.jobs.law.call import rescore as rescore_law
@@ -78,6 +78,7 @@ def validate(
         typer.Option("--predict-only", help="Only write down ceilings that the shipped predictors give; no behavior."),
     ] = False,
     seed: SeedOption = 0,
+    open_report: OpenOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Test the law: predict held-out ceilings and verdicts, commit them, measure, and score.
@@ -87,7 +88,7 @@ def validate(
     if rescore is not None:
         document = rescore_law(rescore, models or (), write)
         written = rescore if write is None else write
-        show_result(document, law_terminal(document), written.parent, as_json, written.name)
+        show_result(document, law_terminal(document), written.parent, as_json, written.name, name="law")
         return
     find_screen(screen)
     if tier not in TIERS:
@@ -115,11 +116,11 @@ def validate(
     if predict:
         with TerminalProgress() as progress:
             found = predict_only(chosen, out, sizes=sizes, progress=progress)
-        show_result(found, _predicted(found), out, as_json, FILE_NAME)
+        show_result(found, _predicted(found), out, as_json, FILE_NAME, name="predictions")
         return
     with TerminalProgress() as progress:
         document = run_validation(chosen, behavior or [], out, sizes=sizes, jobs=jobs, write=write, progress=progress)
-    show_result(document, law_terminal(document), out, as_json, "law.html")
+    show_result(document, law_terminal(document), out, as_json, "law.html", name="law", opened=open_report)
 
 
 def _predicted(document: Mapping[str, Any]) -> Iterator[RenderableType]:

@@ -41,7 +41,7 @@ def units(
     with TerminalProgress() as progress, progress.stage(f"{loaded.name}: probe passes") as stage:
         found = [units_of(loaded, held, coefficient=value, progress=stage.update) for value in coefficient or [1.0]]
     if as_json:
-        print_json([one.to_json() for one in found])
+        print_json([one.to_json() for one in found], "units")
         return
     console = output()
     first = found[0]

@@ -52,6 +52,44 @@ class Dose:
         check_positions(self.positions)
         check_finite(self.t, "a dose")
 
+    @classmethod
+    def at(cls, neuron: Neuron | str, *, c: float, model: Model, branch: int = 1, positions: Positions = "all") -> Dose:
+        """The dose that brings a neuron of a model to a control coordinate, by its saturation curve.
+
+        Args:
+            neuron: The neuron.
+            c: The coordinate to reach on the branch, against s·v; at least the undosed c0.
+            model: The model: c0 and the curve are its generic pass's.
+            branch: +1 or −1, the sign of the dose.
+            positions: Where the dose is added.
+
+        Raises:
+            OperationError: No dose reaches c on this branch, or the undosed cosine lies above it.
+            NeuronError: The neuron lies outside the model.
+
+        Example:
+            >>> import controlwindow as cw
+            >>> model = cw.load_model("organism:switch")
+            >>> dose = cw.Dose.at("L3.N7", c=0.5, model=model, branch=-1)
+            >>> dose.t < 0
+            True
+        """
+        check_finite(c, "a control coordinate")
+        if branch not in (1, -1):
+            raise OperationError(f"a branch is +1 or -1, got {branch!r}")
+        parsed = Neuron.parse(neuron)
+        curve = kept_pass(model).curve(model, parsed, branch)
+        try:
+            t = curve.dose(float(c))
+        except ValueError as error:
+            raise OperationError(f"no dose of {parsed} reaches c = {c:g}: {error}", "ask for a smaller c") from error
+        if t < 0:
+            raise OperationError(
+                f"{parsed} lies at c = {curve.cosine:.3f} undosed on branch {branch:+d}, above {c:g}",
+                f"ask for a larger c, or take branch={-branch:+d}, whose coordinates have the other sign",
+            )
+        return cls(parsed, branch * t, positions)
+
     @property
     def branch(self) -> int:
         """Sign of the dose; +1 for t = 0."""

@@ -13,12 +13,13 @@ from controlwindow.instruments.rows import Row, mean_coordinate, roll_out_rows
 from controlwindow.models import Model
 from controlwindow.models.model import require_model
 from controlwindow.models.structure import foreign_hooks
+from controlwindow.showing import Showable
 
 _log = getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Rollouts:
+class Rollouts(Showable):
     """Rollouts of every dose on every prompt; `[d][p]` is dose d on prompt p.
 
     Attributes:

@@ -13,7 +13,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from functools import cache
@@ -99,6 +99,26 @@ def kept_files() -> Iterator[KeptFile]:
             with safetensors.safe_open(path, "pt") as file:
                 about = json.loads(file.metadata()["about"])
             yield KeptFile(path, about["model"], about["what"], about["made"], about["seconds"], path.stat().st_size)
+
+
+def forget_files(paths: Iterable[Path]) -> list[int]:
+    """Remove kept files, and folders that are empty then.
+
+    Args:
+        paths: Files as `kept_files` gives them.
+
+    Returns:
+        The sizes of those removed, in bytes; one that cannot be removed stays and is not among them.
+    """
+    sizes = []
+    for path in paths:
+        with suppress(OSError):
+            size = path.stat().st_size
+            path.unlink()
+            sizes.append(size)
+        with suppress(OSError):
+            path.parent.rmdir()
+    return sizes
 
 
 def kept_kinds(model: Model) -> set[str]:

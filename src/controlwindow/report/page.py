@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import html
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -55,9 +58,11 @@ class Sheet:
 
     def page(self, **values: Any) -> Page:
         """The page with its figures."""
-        return Page(
-            self._environment.get_template(self._template).render(style=Markup(_style()), **values), self._figures
+        style, script = (Markup(text) for text in (_style(), _script()))
+        text = self._environment.get_template(self._template).render(
+            style=style, script=script, policy=_POLICY, **values
         )
+        return Page(text.replace(_POLICY, _policy(text), 1), self._figures)
 
 
 @cache
@@ -83,10 +88,52 @@ def _environment() -> Environment:
     return environment
 
 
+_POLICY = "the policy that the page is read under"
+"""Stands in the page until all that it allows is there to be hashed."""
+
+_OWN_STYLES = re.compile(r"background:#[0-9a-f]{6}|--width:\d+px;max-width:var\(--width\);width:100%;height:auto")
+"""What the page itself writes into style attributes: swatches, and widths of figures."""
+
+
 @cache
 def _style() -> str:
-    rules = resources.files("controlwindow.report").joinpath("templates/report.css").read_text(encoding="utf-8")
-    return rules + "".join(f".verdict-{name}{{--hue:{color}}}\n" for name, color in palette.VERDICTS.items())
+    hues = "".join(f".verdict-{name}{{--hue:{color}}}\n" for name, color in palette.VERDICTS.items())
+    return f"\n{_resource('report.css')}{hues}{_dark()}"
+
+
+def _dark() -> str:
+    """The page at night: its own colours, and those of figures by what each of them is in daylight."""
+    hues = "".join(f".verdict-{name}{{--hue:{palette.at_night(color)}}}\n" for name, color in palette.VERDICTS.items())
+    changed = palette.NIGHT.items()
+    colors = "".join(f'svg [{of}="{day}"]{{{of}:{night}}}' for day, night in changed for of in ("fill", "stroke"))
+    swatches = "".join(f'.swatch[style="background:{day}"]{{background:{night}!important}}' for day, night in changed)
+    return f"@media screen and (prefers-color-scheme:dark){{\n{_resource('night.css')}{hues}{colors}\n{swatches}\n}}\n"
+
+
+@cache
+def _script() -> str:
+    return _resource("report.js")
+
+
+def _resource(name: str) -> str:
+    return resources.files("controlwindow.report").joinpath(f"templates/{name}").read_text(encoding="utf-8")
+
+
+def _policy(text: str) -> str:
+    """Nothing may be loaded, sent or run but the page's own style and script, each by its hash.
+
+    Style attributes are hashed too, and only those of a form that the page itself writes.
+    """
+    attributes = {html.unescape(value) for value in re.findall(r'\sstyle="([^"]*)"', text)}
+    own = sorted(_hash(value) for value in attributes if _OWN_STYLES.fullmatch(value))
+    allowed = " ".join([_hash(_style()), "'unsafe-hashes'", *own])
+    return (
+        f"default-src 'none'; style-src {allowed}; script-src {_hash(_script())}; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def slug(text: str) -> str:

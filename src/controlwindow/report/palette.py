@@ -24,6 +24,36 @@ VERDICTS = {
 }
 PREDICTED = "#3b6fb6"
 
+NIGHT = {
+    INK: "#e6eaee",
+    MUTED: "#9aa7b4",
+    FAINT: "#3b4652",
+    PAPER: "#151a20",
+    "#eef1f3": "#29323b",
+    "#dbe6f4": "#27384d",
+    COLLAPSED: "#b3a196",
+    SOURCE_STATE: "#5f7489",
+    "#e3e1da": "#4d4b45",
+    "#cfcac0": "#5f5b52",
+    "#bdb7aa": "#736d60",
+    "#0f6b6b": "#4fb8b5",
+    "#8a5a44": "#cf977d",
+    "#7059a6": "#aa98e2",
+    "#8d6708": "#d2a843",
+    "#b0851a": "#d2a843",
+    "#6b7682": "#9aa7b4",
+    PREDICTED: "#79a8e6",
+    "#d1495b": "#e8707f",
+    "#98a3ae": "#8794a1",
+    "#c3cad1": "#55616d",
+}
+"""What each colour of the day is on a dark page; those that are not here stay."""
+
+
+def at_night(color: str) -> str:
+    """A colour as it is on a dark page."""
+    return NIGHT.get(color, color)
+
 
 def stacking_order(behavior: BehaviorSummary) -> tuple[str, ...]:
     """Outcomes from the bottom of a stack to its top.

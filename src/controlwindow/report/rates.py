@@ -5,12 +5,12 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import altair as alt
 
 from controlwindow.errors import ReportError
-from controlwindow.report.canvas import finish, table
+from controlwindow.report.canvas import Rows, finish, table
 from controlwindow.report.charts import write_figure
 from controlwindow.report.palette import FAINT, INK, MUTED, SOURCE_STATE, VERDICTS
 
@@ -51,7 +51,13 @@ def draw_rates(rates: Sequence[RateRow], path: Path, title: str) -> None:
     """
     if not rates:
         raise ReportError("there is no rate to draw", "score at least one organism with a known controller")
-    rows = [
+    specification, tables, description = rates_figure(rates, title)
+    write_figure(specification, tables, path, description)
+
+
+def rates_figure(rates: Sequence[RateRow], title: str) -> tuple[dict[str, Any], dict[str, Rows], str]:
+    """The chart of rates, its rows, and what it shows in words; arguments as `draw_rates`."""
+    rows: list[dict[str, Any]] = [
         {
             "what": "\n".join(textwrap.wrap(r.what.strip(), _LABEL)),
             "share": r.k / r.n,
@@ -95,4 +101,4 @@ def draw_rates(rates: Sequence[RateRow], path: Path, title: str) -> None:
     described = "; ".join(f"{row['what']}: {row['text']}".replace("\n", " ") for row in rows)
     # A reader's font may be wider than the one that labels were measured in.
     spare = {"left": 14 + 2 * max(map(len, lines)), "right": 30, "top": 4, "bottom": 4}
-    write_figure(finish(chart) | {"padding": spare}, {"rates": rows}, path, f"{title}. {described}")
+    return finish(chart) | {"padding": spare}, {"rates": rows}, f"{title}. {described}"

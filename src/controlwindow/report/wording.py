@@ -51,6 +51,18 @@ def quantity(value: float | None, missing: str = "–") -> str:
     return text.replace("-", MINUS)
 
 
+def size_words(count: int | None) -> str:
+    """Bytes in words; a dash where they are not known.
+
+    Example:
+        >>> size_words(3 << 30), size_words(5 << 20), size_words(None)
+        ('3.0 GiB', '5 MiB', '–')
+    """
+    if count is None:
+        return "–"
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
+
+
 def coordinate(value: float | None) -> str:
     """A threshold in c, or that it was not reached in the range of doses."""
     return number(value, missing=NOT_REACHED)

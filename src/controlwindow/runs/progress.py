@@ -1,10 +1,12 @@
-"""What long work says of itself: stage, how far, how long still. Shown by the command line, silent elsewhere."""
+"""What long work says of itself: stage, how far, how long still. Shown by the command line and in notebooks."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Protocol
+from html import escape
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from controlwindow.windows.search import WindowSearch
@@ -32,6 +34,53 @@ class Progress(Protocol):
 
 PREPARING = ("{}: proving the hooks", "{}: generic pass", "{}: setting the coherence detector")
 """What stages every run begins with are called, of a model's name (`session.prepare`)."""
+
+
+class NotebookProgress:
+    """Progress under a cell: one bar that is drawn anew, with the stages that are done above it."""
+
+    def __init__(self) -> None:
+        self._done: list[str] = []
+        self._name = ""
+        self._handle: Any = None
+
+    @contextmanager
+    def stage(self, name: str, *, searches: Sequence[WindowSearch] = ()) -> Iterator[Stage]:
+        """Begin a stage; with searches, progress is the mean of how far each of them is."""
+        self._name, self._searches = name, searches
+        self._show(0.0)
+        bar = Stage()
+        bar.update = lambda done, total: self._show(done / total if total else 0.0)  # type: ignore[method-assign]
+        try:
+            yield bar
+        finally:
+            self._done.append(name)
+            self._name, self._searches = "", ()
+            self._show(1.0)
+
+    _searches: Sequence[WindowSearch] = ()
+
+    def rows(self, done: int, total: int) -> None:
+        """Rows of the running chunk."""
+        if not self._searches and total:
+            self._show(done / total)
+
+    def tick(self) -> None:
+        """A chunk or a round was committed."""
+        if self._searches:
+            self._show(sum(search.progress for search in self._searches) / len(self._searches))
+
+    def _show(self, share: float) -> None:
+        # A kernel has it; elsewhere this class has no use.
+        display = import_module("IPython.display")
+        running = f'<div><progress max="1" value="{share:.3f}"></progress> {escape(self._name)}</div>'
+        shown = display.HTML(
+            "".join(f"<div>done: {escape(name)}</div>" for name in self._done) + (running if self._name else "")
+        )
+        if self._handle is None:
+            self._handle = display.display(shown, display_id=True)
+        else:
+            self._handle.update(shown)
 
 
 class Within:

@@ -10,6 +10,7 @@ import numpy as np
 from controlwindow.behaviors import Behavior
 from controlwindow.cells import Rows
 from controlwindow.curves import SaturationCurve
+from controlwindow.showing import Showable, drawn
 from controlwindow.statistics import REPLICATES, bootstrap_indices, stable_seed, wilson_interval
 from controlwindow.windows.failure import Reasons, failure_mode
 from controlwindow.windows.precision import Float32Check
@@ -51,8 +52,8 @@ class DosePoint:
     ties: int
 
 
-@dataclass(frozen=True)
-class Window:
+@dataclass(frozen=True, repr=False)
+class Window(Showable):
     """One neuron's control window on one branch for one behavior (method section 1). Cosines unless said otherwise.
 
     Attributes:
@@ -141,6 +142,24 @@ class Window:
     def open(self) -> bool:
         """Whether the trigger is reached below the ceiling."""
         return self.verdict == "open"
+
+    def __repr__(self) -> str:
+        trigger, ceiling = (
+            "not reached" if value is None else f"{value:.2f}" for value in (self.trigger, self.ceiling)
+        )
+        verdict = self.verdict if self.failure_mode is None else f"{self.verdict} ({self.failure_mode})"
+        return (
+            f"<Window {self.neuron} {self.branch:+d} {self.behavior}: {verdict}, trigger {trigger}, ceiling {ceiling}, "
+            f"height {self.height:.0%}, {len(self.doses)} doses>"
+        )
+
+    def plot(self) -> Any:
+        """The dose response as an Altair chart, drawn as the report draws it.
+
+        Raises:
+            UsageError: It was read without its doses.
+        """
+        return drawn(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, without the other branch."""

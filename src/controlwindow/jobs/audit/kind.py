@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
 from rich.text import Text
 
 from controlwindow.jobs.audit.document import report_document
@@ -14,6 +15,8 @@ from controlwindow.jobs.audit.job import Audit
 from controlwindow.jobs.audit.plan import AuditPlan
 from controlwindow.jobs.audit.results import RunResults, read_results
 from controlwindow.models import Model
+from controlwindow.report.notebook import window_result, windows_html
+from controlwindow.report.pages.audit.summary import headline, ranked
 from controlwindow.report.pages.audit.tables import coverage_lines, headline_lines, rank_table, verdict_table
 from controlwindow.report.sharing import shareable
 from controlwindow.report.writing import write_report
@@ -27,6 +30,23 @@ from controlwindow.windows.window import Window
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+_FIRST = (
+    "neuron", "behavior", "branch", "candidate_from", "verdict", "decided", "verdict_probability", "failure_mode",
+)  # fmt: skip
+_COLUMNS: dict[str, Any] = {
+    **dict.fromkeys(_FIRST, pl.String),
+    "branch": pl.Int64,
+    "decided": pl.Boolean,
+    "verdict_probability": pl.Float64,
+    **{
+        f"{name}{end}": pl.Float64
+        for name in ("trigger", "ceiling", "ceiling_predicted", "height")
+        for end in ("", "_low", "_high")
+    },
+    **dict.fromkeys(("trigger_t", "ceiling_t", "c0", "budget"), pl.Float64),
+    "n_eligible": pl.Int64,
+}
 
 
 @dataclass(frozen=True)
@@ -42,6 +62,39 @@ class AuditResult:
     windows: list[Window]
     results: RunResults
     directory: Path | None
+
+    def table(self) -> pl.DataFrame:
+        """Every window as a row; c values, intervals as two columns each, null where not reached.
+
+        Returns:
+            neuron, behavior, branch, candidate_from, verdict, decided, verdict_probability, failure_mode, then trigger,
+            ceiling, ceiling_predicted and height with `_low` and `_high` (95 %; predicted 90 %), trigger_t and
+            ceiling_t in budget units, c0, budget, n_eligible.
+        """
+        rows = []
+        for window in self.windows:
+            row = {name: getattr(window, name) for name in _FIRST}
+            for name in ("trigger", "ceiling", "ceiling_predicted", "height"):
+                low, high = getattr(window, f"{name}_interval") or (None, None)
+                row |= {name: getattr(window, name), f"{name}_low": low, f"{name}_high": high}
+            rows.append(row | {name: getattr(window, name) for name in ("trigger_t", "ceiling_t", "c0", "budget")})
+            rows[-1]["n_eligible"] = window.n_eligible
+        return pl.DataFrame(rows, schema=_COLUMNS)
+
+    def summary(self) -> str:
+        """What was found, in sentences: of every behavior, and how much was tested."""
+        return "\n".join(self._sentences())
+
+    def _sentences(self) -> Iterator[str]:
+        for behavior in self.results.behaviors:
+            windows = ranked(window_result(w) for w in self.windows if w.behavior == behavior)
+            words = headline(windows)
+            yield f"{behavior}: {words.sentence}"
+            yield from words.findings
+        yield str(self.results.coverage()["statement"])
+
+    def _repr_html_(self) -> str:
+        return windows_html(self._sentences(), self.windows)
 
 
 class AuditKind(Kind):

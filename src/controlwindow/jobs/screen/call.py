@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,16 @@ from controlwindow.behaviors import Behavior, Split, load_behavior, load_to_run
 from controlwindow.cells import AreaCell
 from controlwindow.models import Model
 from controlwindow.models.model import require_model
+from controlwindow.report.notebook import table_html
+from controlwindow.report.wording import number, quantity
 from controlwindow.runs.ledger import Ledger
 from controlwindow.runs.progress import Progress, Silent
 from controlwindow.runs.session import prepare
 from controlwindow.screens import DEFAULT_SCREEN, Cost, find_screen
 from controlwindow.screens.detection import detection_table
+
+_SHOWN = 10
+"""Neurons, and notes, that a notebook shows."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,16 @@ class Screening:
     cost: Cost
     dropped: dict[str, int]
     notes: tuple[str, ...]
+
+    def _repr_html_(self) -> str:
+        top = self.table.head(_SHOWN)
+        rows = [
+            [str(r["rank"]), r["neuron"], f"{r['score']:+.4g}", number(r["coherence"]), quantity(r["budget"])]
+            for r in top.to_dicts()
+        ]
+        said = "".join(f"<li>{escape(note)}</li>" for note in self.notes[:_SHOWN])
+        words = f"<p>{len(self.table)} neurons ranked; {escape(str(self.cost))}</p>"
+        return words + table_html(("rank", "neuron", "score", "coherence", "budget"), rows) + f"<ul>{said}</ul>"
 
     def to_json(self) -> list[dict[str, Any]]:
         """The table's rows, each with what the whole table cost."""

@@ -75,16 +75,38 @@ def render_page(document: ReportDocument, made: Made = ()) -> Page:
         behaviors=views,
         errors=predictor_errors(document),
         unlike=unlike_sentences(document.predictions),
-        ceilings=draw("predicted-ceilings", checks.ceilings(document), "Measured against predicted ceilings."),
+        ceilings=draw("predicted-ceilings", checks.ceilings(document), _ceilings_words(document)),
         generic=draw(
             "generic-pass",
             checks.generic_pass(document.generic.layers),
-            "Residual norm, participation ratio and predicted ceiling by layer.",
+            _generic_words(document),
         ),
         total_tested=tested_neurons(document.windows),
         origin=[*made, *_origin(document)],
         notes=wording.gathered(document.notes),
     )
+
+
+def _ceilings_words(document: ReportDocument) -> str:
+    """What the figure of predicted ceilings shows, for readers who cannot see it."""
+    own = next((row for row in predictor_errors(document) if row.name == document.predictions.default), None)
+    error = "" if own is None else f", mean absolute error {wording.number(own.mean_absolute, 3)} over {own.pairs}"
+    return f"Measured against predicted ceilings, both in c; a dot on the diagonal was predicted exactly{error}."
+
+
+def _generic_words(document: ReportDocument) -> str:
+    """What the figure of the generic pass shows."""
+    layers = document.generic.layers
+    parts = []
+    for name, values in (
+        ("residual norm", [layer.residual_norm for layer in layers]),
+        ("participation ratio", [layer.participation_ratio for layer in layers]),
+        ("predicted ceiling", [layer.ceiling_predicted for layer in layers]),
+    ):
+        known = [value for value in values if value is not None]
+        if known:
+            parts.append(f"{name} from {wording.quantity(min(known))} to {wording.quantity(max(known))}")
+    return f"By layer, {len(layers)} layers: {', '.join(parts)}."
 
 
 def _origin(document: ReportDocument) -> list[tuple[str, Any]]:
