@@ -55,7 +55,7 @@ def test_the_page_is_one_inert_file_with_every_figure(document, tmp_path) -> Non
 
 def test_sensitive_neurons_and_doses_are_withheld_on_models_that_are_no_organisms(document) -> None:
     secret = {**document, "sensitive": True}
-    hidden = page_of(secret)
+    hidden = without_own_script(page_of(secret))
     names = {row["neuron"] for row in document["ranking"]["top"]}
     assert not any(name in hidden for name in names)
     assert "layers, strengths and importances are withheld" in hidden
