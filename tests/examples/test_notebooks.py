@@ -64,6 +64,7 @@ def test_the_live_dose(tmp_path, monkeypatch, capsys):
     assert texts["t 0.5"] in shown, "generate under cw.dosed writes what the rollout wrote"
 
 
+@pytest.mark.slow
 def test_screens_and_circuits(tmp_path, monkeypatch):
     shown = run("screens_and_circuits", tmp_path, monkeypatch)
     ranks = next(value for value in shown if hasattr(value, "columns") and value.columns == ["screen", "rank"])

@@ -38,13 +38,13 @@ def test_the_least_policy_has_what_a_release_needs(policy):
     ("text", "message", "hint"),
     [
         ("[audit]\nbehaviors = ['refusal']\n", "line 1, key 'schema': is missing", "begin the file with schema = 1"),
-        ("schema = 2\n[audit]\nbehaviors = ['refusal']\n", "line 1, key 'schema': input should be 1", "guide gate"),
+        ("schema = 2\n[audit]\nbehaviors = ['refusal']\n", "line 1, key 'schema': input should be 1", "guide"),
         ("schema = 1\n[audit]\n", "line 2, key 'audit.behaviors': is missing", "add behaviors"),
         (HEAD + "tops = 4\n", "line 4, key 'audit.tops': unknown key", "controlwindow guide gate"),
-        (HEAD + "[window]\nopen = 'maybe'\n", "line 5, key 'window.open': input should be 'fail', 'unjudged'", "docs"),
-        (HEAD + "[power]\nscreen_recall = 80\n", "line 5, key 'power.screen_recall': input should be less", "docs"),
-        (HEAD + "top = 0\nrandom = 0\n", "key 'audit': value error, no neuron would be tested", "docs"),
-        (HEAD + "[direction]\nmethods = ['pin']\n", "key 'direction': value error, 'pin' is no direction", "docs"),
+        (HEAD + "[window]\nopen = 'maybe'\n", "line 5, key 'window.open': input should be 'fail', 'unjudged'", "guide"),
+        (HEAD + "[power]\nscreen_recall = 80\n", "line 5, key 'power.screen_recall': input should be less", "guide"),
+        (HEAD + "top = 0\nrandom = 0\n", "key 'audit': value error, no neuron would be tested", "guide"),
+        (HEAD + "[direction]\nmethods = ['pin']\n", "key 'direction': value error, 'pin' is no direction", "guide"),
         (HEAD + "screens = ['causl']\n", "line 4, key 'audit.screens': ", "screens:"),
         (HEAD + "[circuit]\nfactors = [1.0]\n", "no strength was given beside 1", "--factor 0"),
         ("schema = 1\n[audit]\nbehaviors = ['refusal', 'refusal']\n", "line 3, key 'audit.behaviors': the behavior "
