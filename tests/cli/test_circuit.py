@@ -244,7 +244,7 @@ def test_a_result_without_its_controls_is_marked(document, tmp_path, capsys):
     marked = {**document, "controlled": False, "mark": "WITHOUT CONTROL: shuffled (no labels)"}
     page = write_circuit_report(marked, tmp_path).read_text("utf-8")
     assert page.count("WITHOUT CONTROL: shuffled (no labels)") >= 4, "in every table"
-    show_result(marked, circuit_terminal(marked), None, False)
+    show_result(marked, circuit_terminal(marked), None, False, name="circuit")
     assert capsys.readouterr().out.count("WITHOUT CONTROL: shuffled (no labels)") >= 3
 
 

@@ -20,7 +20,7 @@ from controlwindow.models.neuron import Neuron, as_list
 
 FORMATS = (
     "give JSON (a circuit, indices by layer, names, triples or objects), CSV with a column neuron, or layer and neuron,"
-    " or text with a name a line; docs/bridges.md shows each"
+    " or text with a name a line; `controlwindow guide bridges` shows each"
 )
 
 _LAYER, _INDEX, _EXPERT = ("layer", "l"), ("neuron", "index", "idx", "n", "unit"), ("expert", "e")

@@ -74,7 +74,8 @@ def read_dosed_log(path: Path, audit: RunResults) -> DosedLog:
     )
     if told is None:
         raise UsageError(
-            f"no answer in {path} is a dosed model's", "run the task on --model controlwindow/NAME (docs/bridges.md)"
+            f"no answer in {path} is a dosed model's",
+            "run the task on --model controlwindow/NAME (controlwindow guide bridges)",
         )
     if told["fingerprint"] != audit.plan.fingerprint:
         raise UsageError(
