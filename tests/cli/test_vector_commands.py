@@ -32,7 +32,7 @@ def test_units_are_printed_for_every_coefficient(command, vector, monkeypatch):
     assert [(row["coefficient"], row["branch"], row["t"], row["c"]) for row in found.json()] == [
         (1.0, 1, 0.5, 0.447214), (-2.0, -1, 1.0, 0.447214),
     ]  # fmt: skip
-    printed = command(*given).out
+    printed = " ".join(command(*given).out.split())
     assert "v@3: norm 11.3, residual 22.6, budget 2" in printed
     assert "coefficient -2: t 1.00, c 0.45; predicted ceiling 0.80 [0.70, –], at coefficient 2.67" in printed.replace(
         "−", "-"
@@ -46,7 +46,7 @@ def test_an_audit_of_vectors_is_of_no_neuron_and_files_are_read_first(command, v
         asked.append((behaviors, [v.name for v in given], directory))
 
     monkeypatch.setattr(measuring, "audit_vectors", measured)
-    monkeypatch.setattr(measuring, "show_run", lambda *given: None)
+    monkeypatch.setattr(measuring, "show_run", lambda *given, **options: None)
     given = ["audit", "organism:switch", "-b", "language", "--vector", vector, "--out", tmp_path / "run"]
     assert command(*given).code == 0
     assert asked == [(["language"], ["v@3"], tmp_path / "run")]

@@ -40,7 +40,9 @@ def command_lines(refusal: Path, language: Path) -> dict[str, list[str]]:
 
 def pinned(document: Any, ledgers: list[Path]) -> dict[str, Any]:
     """What a run is pinned by: its results, and its ledgers' kinds of records and of cells with how many there are."""
-    return {"results": document, "ledgers": [_contents(path) for path in sorted(ledgers)]}
+    # The envelope says what a document is, which is pinned elsewhere.
+    results = {key: value for key, value in document.items() if key != "schema"}
+    return {"results": results, "ledgers": [_contents(path) for path in sorted(ledgers)]}
 
 
 def _contents(path: Path) -> dict[str, Any]:

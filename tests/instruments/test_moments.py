@@ -119,10 +119,11 @@ def test_a_layer_that_is_not_run_is_an_error() -> None:
 @pytest.mark.parametrize("replace", ["bypassed", "twice"])
 def test_an_ffn_that_is_not_read_once_is_an_error(replace: str) -> None:
     in_hand = tiny_models.llama_in_hand()
+    model = load_model(in_hand, tokenizer=tiny_models.tokenizer())
+    # On loading it would be refused; this happens afterwards.
     mlp = in_hand.model.layers[1].mlp
     original = mlp.forward
     mlp.forward = (lambda hidden: hidden) if replace == "bypassed" else (lambda hidden: original(original(hidden)))
-    model = load_model(in_hand, tokenizer=tiny_models.tokenizer())
     with pytest.raises(ControlWindowError):
         last_position_moments(model, [POSITIVE], DIVERSE, TOP)
     assert tiny_models.hook_count(model) == 0

@@ -32,12 +32,18 @@ def test_neurons_are_a_sequence_of_every_neuron_once(tiny: Model) -> None:
             tiny.neurons[position]
 
 
-@pytest.mark.parametrize("outside", [Neuron(-1, 0), Neuron(0, -1), Neuron(99, 0), Neuron(0, 9999), Neuron(0, 0, 0)])
+@pytest.mark.parametrize("outside", [Neuron(99, 0), Neuron(0, 9999), Neuron(0, 0, 0)])
 def test_what_is_outside_is_not_contained(tiny: Model, outside: Neuron) -> None:
     assert outside not in tiny.neurons
     assert "L0.N0" not in tiny.neurons
     with pytest.raises(NeuronError):
         tiny.require(outside)
+
+
+@pytest.mark.parametrize("place", [(-1, 0), (0, -1)])
+def test_neurons_are_counted_from_zero(place: tuple[int, int]) -> None:
+    with pytest.raises(NeuronError, match="counts from below 0"):
+        Neuron(*place)
 
 
 def test_fingerprint_is_stable_and_changes_with_one_weight() -> None:

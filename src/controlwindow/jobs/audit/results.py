@@ -56,7 +56,7 @@ class RunResults:
     def _window(self, window: Mapping[str, Any]) -> dict[str, Any]:
         values = {key: window.get(key) for key in _WINDOW_KEYS}
         corrected = corrected_shares(
-            self.behaviors[window["behavior"]], window.get("outcomes") or {}, window["n_eligible"]
+            self.behaviors[window["behavior"]], window.get("outcomes") or {}, window.get("n_eligible", 0)
         )
         return {**values, "corrected": corrected} if corrected else values
 
