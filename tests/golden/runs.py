@@ -41,7 +41,7 @@ def command_lines(refusal: Path, language: Path) -> dict[str, list[str]]:
 def pinned(document: Any, ledgers: list[Path]) -> dict[str, Any]:
     """What a run is pinned by: its results, and its ledgers' kinds of records and of cells with how many there are."""
     # The envelope says what a document is, which is pinned elsewhere.
-    results = {key: value for key, value in document.items() if key != "schema"}
+    results = {key: value for key, value in document.items() if key != "schema"} if document else document
     return {"results": results, "ledgers": [_contents(path) for path in sorted(ledgers)]}
 
 

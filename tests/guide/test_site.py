@@ -109,7 +109,10 @@ def test_a_search_in_a_browser_from_the_folder(site):
         asked: list[str] = []
         page.on("request", lambda request: asked.append(request.url))
         page.goto((site / "index.html").as_uri())
-        page.fill("input.md-search__input", "plateau", timeout=120_000)
+        # The search listens to keys, as a reader presses them, once its worker has read the index.
+        page.click("input.md-search__input", timeout=60_000)
+        page.wait_for_timeout(1000)
+        page.keyboard.type("plateau", delay=60)
         page.wait_for_selector(".md-search-result__link", timeout=120_000)
         found = page.locator(".md-search-result__link").first.get_attribute("href")
         browser.close()
