@@ -10,9 +10,9 @@ COPY src ./src
 COPY docs ./docs
 RUN pip install --no-cache-dir --constraint constraints.txt '.[gguf]'
 
-RUN useradd --create-home auditor && mkdir /work && chown auditor /work
+RUN useradd --create-home auditor && mkdir /audit && chown auditor /audit
 USER auditor
-WORKDIR /work
-ENV CONTROLWINDOW_CACHE=/work/.cache
+WORKDIR /audit
+ENV CONTROLWINDOW_CACHE=/audit/.cache
 ENTRYPOINT ["controlwindow"]
 CMD ["--help"]
