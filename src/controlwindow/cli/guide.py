@@ -47,7 +47,7 @@ def guide(
         )
     text = pages[name].read_text("utf-8")
     if as_json:
-        print_json({"name": name, "title": title_of(pages[name]), "markdown": text}, "guide")
+        print_json({"name": name, "title": title_of(pages[name]), "markdown": text}, "page")
     elif sys.stdout.isatty():
         output().print(Markdown(text))
     else:

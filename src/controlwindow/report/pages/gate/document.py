@@ -275,4 +275,12 @@ def gate_document(values: Mapping[str, Any]) -> GateDocument:
 
 def gate_schema() -> dict[str, Any]:
     """JSON schema of `gate.json`, as it ships in `gate.schema.json`."""
-    return GateDocument.model_json_schema()
+    found: dict[str, Any] = _ordered(GateDocument.model_json_schema())
+    return found
+
+
+def _ordered(schema: Any) -> Any:
+    """A schema with its choices in one order: `typing` gives equal Literals the order of whichever was written first."""
+    if isinstance(schema, dict):
+        return {key: sorted(v) if key == "enum" else _ordered(v) for key, v in schema.items()}
+    return [_ordered(entry) for entry in schema] if isinstance(schema, list) else schema
