@@ -94,6 +94,13 @@ def _attributes(family: Family) -> list[str]:
     return [attribute for attribute in (*named, *parallel) if attribute is not None]
 
 
+def _own_forward(module: Any) -> bool:
+    """Whether a module computes what its class does; early Transformers 5 puts the class's own method back by name."""
+    placed = vars(module).get("forward")
+    own = getattr(placed, "__self__", None) is module
+    return placed is None or (own and getattr(placed, "__func__", None) is type(module).forward)
+
+
 def _refuse_state(hf_model: Any) -> None:
     if getattr(hf_model, "is_quantized", False) or getattr(hf_model, "hf_quantizer", None) is not None:
         method = getattr(getattr(hf_model.config, "quantization_config", None), "quant_method", "an unnamed method")
@@ -108,7 +115,7 @@ def _refuse_state(hf_model: Any) -> None:
             "merge the adapters and load the merged model",
         )
     for name, module in hf_model.named_modules():
-        if "forward" in vars(module):
+        if not _own_forward(module):
             raise ModelError(
                 f"{name or 'the model'} computes something else than its class does: its forward was replaced",
                 "give the model as Transformers builds it (accelerate: remove_hook_from_module(model, recurse=True))",

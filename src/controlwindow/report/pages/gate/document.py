@@ -280,7 +280,7 @@ def gate_schema() -> dict[str, Any]:
 
 
 def _ordered(schema: Any) -> Any:
-    """A schema with its choices in one order: `typing` gives equal Literals the order of whichever was written first."""
+    """A schema with its choices in one order: `typing` gives equal Literals that of whichever was written first."""
     if isinstance(schema, dict):
         return {key: sorted(v) if key == "enum" else _ordered(v) for key, v in schema.items()}
     return [_ordered(entry) for entry in schema] if isinstance(schema, list) else schema
