@@ -20,11 +20,11 @@ from controlwindow.geometry import control_coordinate
 from controlwindow.instruments import generic_pass
 from controlwindow.instruments.ordinary import TEXT_PROMPTS
 from controlwindow.jobs.audit.document import report_document
+from controlwindow.measuring import detector as fitting
 from controlwindow.measuring.engine import Engine
 from controlwindow.models import Model, Neuron
 from controlwindow.report.pages.audit.page import render_page
 from controlwindow.report.sharing import shareable
-from controlwindow.runs import session
 from controlwindow.runs.ledger import Ledger
 
 PERMISSIVE = CoherenceDetector(
@@ -63,7 +63,7 @@ def run(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("capped")
     mode = behavior(directory, model)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session, "fit_detector", _calibrated)
+        patch.setattr(fitting, "fit_detector", _calibrated)
         audit(model, mode, directory / "run", neurons=["L0.N3", "L2.N40"], top=0, planted=False)
     return directory / "run"
 
@@ -164,7 +164,7 @@ def test_an_audit_cut_off_and_gone_on_with_gives_the_same_windows(run: Path, mod
     with Ledger(run / "ledger.sqlite") as ledger:
         before, chunks = ledger.find_all("window"), ledger.chunks_done()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session, "fit_detector", _calibrated)
+        patch.setattr(fitting, "fit_detector", _calibrated)
         audit(model, behavior(run.parent, model), run, neurons=["L0.N3", "L2.N40"], top=0, planted=False)
     with Ledger(run / "ledger.sqlite") as ledger:
         assert ledger.find_all("window") == before

@@ -11,7 +11,7 @@ from controlwindow.bridges.batching import Engine, Request
 from controlwindow.instruments.generic import generic_pass
 from controlwindow.instruments.rows import RowRollout
 from controlwindow.instruments.scoring import token_nll
-from controlwindow.measuring.detector import fit_detector
+from controlwindow.measuring.detector import detector_of
 from controlwindow.models import Model
 
 
@@ -62,7 +62,7 @@ class Coherence:
         with self._setting:
             if self._detector is None:
                 with self._engine.lock:
-                    self._detector, _ = fit_detector(self._engine.model, generic_pass(self._engine.model), 0)
+                    self._detector = detector_of(self._engine.model, generic_pass(self._engine.model))
             return self._detector
 
 

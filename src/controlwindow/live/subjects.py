@@ -14,7 +14,7 @@ from controlwindow.errors import UsageError
 from controlwindow.instruments.generic import GenericPass, default_prompts, generic_pass
 from controlwindow.jobs.audit.results import read_results
 from controlwindow.live.scenes import measured_handle, predicted_handles
-from controlwindow.measuring.detector import fit_detector
+from controlwindow.measuring.detector import detector_of
 from controlwindow.models import Model, Neuron
 from controlwindow.runs.kinds import LEDGER_NAME, kind_of, open_run
 from controlwindow.runs.progress import Progress, Silent
@@ -162,7 +162,7 @@ def subject_of_model(
     detector = None
     if shown:
         with (progress or Silent()).stage(f"{model.name}: setting the coherence detector"):
-            detector, _ = fit_detector(model, generic, 0)
+            detector = detector_of(model, generic)
     handles = predicted_handles(model, generic, list(dict.fromkeys(chosen)))
     meant = {} if neurons else {(p.neuron, p.branch): p.behavior for p in planted}
     handles.sort(key=lambda handle: (handle["neuron"], handle["branch"]) not in meant)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+from typing import Any
+
 from controlwindow.behaviors import (
     CoherenceDetector,
     DetectorSetting,
@@ -16,6 +20,7 @@ from controlwindow.instruments.generic import GenericPass
 from controlwindow.instruments.rows import Row, roll_out_rows
 from controlwindow.instruments.scoring import token_nll
 from controlwindow.models import Model
+from controlwindow.models.kept import kept
 
 HORIZONS = (8, 16, 32, 48)
 """Lengths at which controls are made; a threshold has to hold at every one."""
@@ -57,6 +62,34 @@ def fit_detector(model: Model, generic: GenericPass, seed: int) -> tuple[Coheren
         for c, text in zip(controls, scored, strict=True)
     ]
     return fit_thresholds(labelled, scale)
+
+
+def kept_detector(model: Model, generic: GenericPass, seed: int) -> dict[str, Any]:
+    """`fit_detector` as plain values, `detector` and `calibration`; kept with the model, also for other commands.
+
+    Args:
+        model: The model.
+        generic: Its generic pass.
+        seed: Seed of sampling and of the controls.
+
+    Raises:
+        ControlWindowError: As `fit_detector`.
+    """
+
+    def fitted() -> str:
+        detector, calibration = fit_detector(model, generic, seed)
+        # As text, since named tuples come back from JSON as lists, in a ledger too.
+        return json.dumps({"detector": asdict(detector), "calibration": asdict(calibration)})
+
+    found: dict[str, Any] = json.loads(
+        kept(model, ("coherence detector", generic.prompt_ids, generic.token_ids, seed), fitted)
+    )
+    return found
+
+
+def detector_of(model: Model, generic: GenericPass, seed: int = 0) -> CoherenceDetector:
+    """The detector of `kept_detector`."""
+    return CoherenceDetector(**kept_detector(model, generic, seed)["detector"])
 
 
 def _content(model: Model, tokens: tuple[int, ...]) -> tuple[int, ...]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
-from controlwindow.behaviors import Behavior, CoherenceDetector, DetectorSetting
+from controlwindow.behaviors import Behavior, CoherenceDetector
 from controlwindow.cells import Cell, Rows
 from controlwindow.instruments.generic import GenericPass, default_prompts, generic_pass
 from controlwindow.instruments.proof import prove_hooks
-from controlwindow.measuring.detector import fit_detector
+from controlwindow.measuring.detector import kept_detector
 from controlwindow.measuring.engine import Engine
 from controlwindow.models import Model
 from controlwindow.models.kept import kept, reused
@@ -140,15 +139,8 @@ def set_detector(
 
     def calibrated() -> dict[str, Any]:
         with progress.stage(f"{model.name}: setting the coherence detector"):
-            key = ("coherence detector", generic.prompt_ids, generic.token_ids, seed)
-            text = kept(model, key, lambda: _as_text(*fit_detector(model, generic, seed)))
-        calibrated: dict[str, Any] = json.loads(text)
-        return calibrated
+            return kept_detector(model, generic, seed)
 
     found = ledger.remember("coherence", "detector", calibrated)
     # A census once noted the detector alone.
     return CoherenceDetector(**found.get("detector", found))
-
-
-def _as_text(detector: CoherenceDetector, calibration: DetectorSetting) -> str:
-    return json.dumps({"detector": asdict(detector), "calibration": asdict(calibration)})

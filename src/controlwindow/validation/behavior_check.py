@@ -18,7 +18,7 @@ from controlwindow.instruments.generic import generic_pass
 from controlwindow.instruments.memory import BatchSizes
 from controlwindow.instruments.rows import Row, RowRollout, roll_out_rows
 from controlwindow.instruments.scoring import token_nll
-from controlwindow.measuring.detector import fit_detector
+from controlwindow.measuring.detector import detector_of
 from controlwindow.models import Model
 from controlwindow.runs.progress import Progress, Silent
 from controlwindow.windows.scouting import SCOUTS
@@ -241,7 +241,7 @@ def check_behavior(
     with shown.stage("generic pass"):
         generic = generic_pass(model)
     with shown.stage("setting the coherence detector"):
-        detector, _ = fit_detector(model, generic, seed)
+        detector = detector_of(model, generic, seed)
     prompts = [prompt for split in SPLITS for prompt in behavior.prompts(split)]
     horizon = behavior.horizons[-1]
     rows = [Row(tuple(ids), ()) for ids in model.token_ids([prompt.text for prompt in prompts])]

@@ -10,7 +10,6 @@ import numpy as np
 import polars as pl
 
 from controlwindow.behaviors import Behavior
-from controlwindow.behaviors.prompts import Split
 from controlwindow.cells import Rows
 from controlwindow.curves import Curve, SaturationCurve, curve_from_json
 from controlwindow.errors import BehaviorError, UsageError
@@ -23,6 +22,7 @@ from controlwindow.jobs.audit.plan import AuditPlan
 from controlwindow.jobs.audit.precision import check_in_float32
 from controlwindow.jobs.stages.eligible import eligible_rows
 from controlwindow.jobs.stages.reasons import find_reasons
+from controlwindow.jobs.stages.searching import SPLIT, search_windows
 from controlwindow.measuring.engine import Engine
 from controlwindow.models import Model, Neuron
 from controlwindow.models.precision import is_half
@@ -38,10 +38,9 @@ from controlwindow.windows.failure import Reasons
 from controlwindow.windows.layer_features import features_from_record, interpolation_error, layer_features
 from controlwindow.windows.precision import Float32Check
 from controlwindow.windows.prediction import predict_neurons
-from controlwindow.windows.search import Candidate, SearchTask, WindowSearch, stride_for
+from controlwindow.windows.search import Candidate, WindowSearch
 from controlwindow.windows.window import Measured, Window, assemble, read_search
 
-SPLIT: Split = "evaluate"
 SAMPLE_SEED = 1
 """Seed of the sampled check of open windows; the run's own seed is added."""
 
@@ -271,24 +270,8 @@ class Audit:
         eligible: Rows,
         predictions: Mapping[tuple[str, int], Mapping[str, Any]],
     ) -> dict[tuple[str, int], WindowSearch]:
-        task = SearchTask(
-            behavior=behavior.name,
-            split=SPLIT,
-            prompts=tuple(row["prompt"] for row in eligible),
-            horizon=behavior.horizons[-1],
-            target_outcomes=behavior.target_outcomes,
-            level=behavior.threshold,
-            positions=behavior.positions,
-            stride=stride_for(len(predictions)),
-            fill=True,
-        )
-        searches = {
-            key: WindowSearch(Candidate(key[0], key[1], _curve(p), p["budget"]), task, eligible)
-            for key, p in predictions.items()
-        }
-        with self.progress.stage(f"{behavior.name}: windows", searches=list(searches.values())):
-            scheduler.run(f"windows {behavior.name}", list(searches.values()))
-        return searches
+        candidates = {key: Candidate(key[0], key[1], _curve(p), p["budget"]) for key, p in predictions.items()}
+        return search_windows(scheduler, behavior, eligible, candidates, self.progress)
 
     def _sample(
         self,

@@ -18,9 +18,10 @@ from controlwindow.behaviors import Behavior
 from controlwindow.cells import Rows
 from controlwindow.instruments.dosing import model_budgets
 from controlwindow.instruments.generic import GenericPass
-from controlwindow.jobs.audit.job import BRANCHES, SPLIT
+from controlwindow.jobs.audit.job import BRANCHES
 from controlwindow.jobs.census.plan import CensusPlan
 from controlwindow.jobs.stages.eligible import eligible_rows
+from controlwindow.jobs.stages.searching import SPLIT
 from controlwindow.models import Model, Neuron
 from controlwindow.runs.ledger import Ledger
 from controlwindow.runs.progress import Progress, Silent, numbered

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 
 from controlwindow.behaviors import Behavior
-from controlwindow.behaviors.prompts import Split
 from controlwindow.cells import Rows
 from controlwindow.curves import SaturationCurve
 from controlwindow.instruments.arrays import pack_array, unpack_array
 from controlwindow.instruments.generic import GenericPass
 from controlwindow.jobs.stages.eligible import eligible_rows
+from controlwindow.jobs.stages.searching import search_windows
 from controlwindow.jobs.vectors.plan import VectorsPlan
 from controlwindow.models import Model
 from controlwindow.models.vectors import ResidualVector
@@ -25,11 +25,10 @@ from controlwindow.runs.scheduler import Scheduler
 from controlwindow.runs.session import prepare
 from controlwindow.windows.failure import Reasons
 from controlwindow.windows.layer_features import features_from_record, layer_features
-from controlwindow.windows.search import Candidate, SearchTask, WindowSearch, stride_for
+from controlwindow.windows.search import Candidate
 from controlwindow.windows.vectors import vector_prediction
 from controlwindow.windows.window import Window, assemble, read_search
 
-SPLIT: Split = "evaluate"
 BRANCHES = (1, -1)
 
 
@@ -90,6 +89,7 @@ class VectorsJob:
                 features = layer_features(
                     self.model,
                     generic,
+                    wanted={vector.layer for vector in stored_vectors(self.ledger)},
                     seed=self.plan.seed,
                     progress=stage.update,
                     remember=lambda layer, compute: self.ledger.remember("probe pass", str(layer), compute),
@@ -115,25 +115,11 @@ class VectorsJob:
         eligible: Rows,
         predictions: Mapping[tuple[str, int], Mapping[str, Any]],
     ) -> list[Window]:
-        task = SearchTask(
-            behavior=behavior.name,
-            split=SPLIT,
-            prompts=tuple(row["prompt"] for row in eligible),
-            horizon=behavior.horizons[-1],
-            target_outcomes=behavior.target_outcomes,
-            level=behavior.threshold,
-            positions=behavior.positions,
-            stride=stride_for(len(predictions)),
-            fill=True,
-        )
-        searches = {
-            key: WindowSearch(
-                Candidate(key[0], key[1], SaturationCurve(p["cosine"]), p["budget"], site="vector"), task, eligible
-            )
+        candidates = {
+            key: Candidate(key[0], key[1], SaturationCurve(p["cosine"]), p["budget"], site="vector")
             for key, p in predictions.items()
         }
-        with self.progress.stage(f"{behavior.name}: windows", searches=list(searches.values())):
-            scheduler.run(f"windows {behavior.name}", list(searches.values()))
+        searches = search_windows(scheduler, behavior, eligible, candidates, self.progress)
         windows = []
         for key, search in searches.items():
             reading, prediction = read_search(search, self.plan.seed), dict(predictions[key])
