@@ -21,7 +21,6 @@ from controlwindow.measuring import detector
 from controlwindow.measuring.engine import Engine
 from controlwindow.report.pages.circuit.page import write_circuit_report
 from controlwindow.report.pages.circuit.tables import circuit_terminal
-from controlwindow.runs import session as preparing
 from controlwindow.runs.ledger import Ledger
 from own_script import without_own_script
 
@@ -33,7 +32,7 @@ CONTROLLER = "L3.N80"
 def cheaper() -> Iterator[None]:
     """The detector is set at the one horizon that is judged, once for all runs; generic prompts get short answers."""
     known: dict[tuple[str, int], Any] = {}
-    real = preparing.fit_detector
+    real = detector.fit_detector
 
     def once(model: cw.Model, generic: Any, seed: int) -> Any:
         key = model.fingerprint, seed
@@ -42,7 +41,7 @@ def cheaper() -> Iterator[None]:
         return known[key]
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(preparing, "fit_detector", once)
+        patched.setattr(detector, "fit_detector", once)
         patched.setattr(detector, "HORIZONS", (16,))
         patched.setattr(circuit_job, "GENERIC_TOKENS", 8)
         yield
